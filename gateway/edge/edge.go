@@ -1,0 +1,69 @@
+// Package edge owns the sockets: it accepts, upgrades, parses frames and writes
+// them, on a few event loops, and knows nothing of chat. What a frame means, who
+// may connect and when a silent peer is dead is its [Handler]'s business.
+//
+//	socket ⇄ epoll loop ⇄ slot ──Handshake, Message, Visit, Drained, Closed──▶ Handler
+//	                           ◀──Accept, Reject, Write, Ping, Close──────────
+//
+// A connection costs one slot in a slab and nothing else: no goroutine, no
+// timer, no buffer while it is idle. A [Conn] is a name, not a pointer: it
+// carries the slot's generation, so that one kept too long names nobody instead
+// of the wrong one.
+//
+// # Threads
+//
+// Each connection belongs to one loop for life. All Handler methods are called
+// on the connection's loop and must not block. Write, Ping and Close are called
+// on that loop; from anywhere else, Post a task to it. Tasks of a loop run in the
+// order in which they were posted.
+package edge
+
+import (
+	"net/netip"
+	"time"
+
+	"switchboard/internal/chat"
+)
+
+// Conn names a connection: its loop, its slot there and the slot's generation.
+type Conn struct {
+	Loop uint16
+	Slot uint32 // dense per loop: handlers keep arrays of their own by it
+	Gen  uint32
+}
+
+// Request is an upgrade request that is well-formed by RFC 6455: GET, HTTP/1.1,
+// the right headers, a key. It is valid during Handshake only.
+type Request struct {
+	Path          string // without the query
+	Query         string
+	Host          string
+	Origin        string // empty when not sent
+	Authorization string
+	DeviceID      string   // X-Device-Id
+	Protocols     []string // as offered in Sec-WebSocket-Protocol
+	Peer          netip.AddrPort
+}
+
+// Handler is told what happens to connections. See the package comment for the
+// rules of threads.
+type Handler interface {
+	// Handshake is asked once per upgrade request. The handler answers with
+	// Accept or Reject, now or later, from any goroutine; until then the
+	// connection reads nothing, and Closed says that it is no longer needed.
+	Handshake(c Conn, r *Request)
+	// Opened says that the 101 is written; frames may follow and be written.
+	Opened(c Conn)
+	// Message is a whole message, unmasked; text is valid UTF-8. The payload is
+	// valid during the call only, and the handler may scribble on it.
+	Message(c Conn, text bool, payload []byte)
+	// Visit comes round for every open connection about every
+	// Config.VisitEvery: the hand of the clock. idle is the time since the last
+	// byte from the peer, in steps of VisitEvery.
+	Visit(c Conn, idle time.Duration)
+	// Drained says that the queue which made Write refuse is empty again.
+	Drained(c Conn)
+	// Closed is the last call for c, exactly once for each Handshake. local
+	// says that this side began it.
+	Closed(c Conn, code chat.CloseCode, local bool)
+}

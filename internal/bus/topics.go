@@ -1,0 +1,119 @@
+package bus
+
+import (
+	"fmt"
+	"time"
+
+	"switchboard/internal/chat"
+)
+
+// The topics of the first generation. A later generation of inbound and
+// accepted has its number behind a dot: see [Inbound].
+const (
+	inbound        = "chat.inbound"
+	accepted       = "chat.accepted"
+	TopicReceipts  = "chat.receipts"
+	TopicStatus    = "chat.status"
+	TopicSignals   = "chat.signals"
+	TopicPush      = "chat.push"
+	deliveryPrefix = "chat.delivery."
+)
+
+// FirstGeneration is the generation of a log that was never replaced.
+const FirstGeneration = 1
+
+// InboundTopic returns the name of the inbound log of a generation. A log that
+// was lost or must be re-partitioned is never re-created under its name: it
+// gets a new one, so that an offset always means one record.
+func InboundTopic(generation uint32) string { return generationName(inbound, generation) }
+
+// AcceptedTopic returns the name of the log of outcomes of a generation.
+func AcceptedTopic(generation uint32) string { return generationName(accepted, generation) }
+
+func generationName(base string, generation uint32) string {
+	if generation <= FirstGeneration {
+		return base
+	}
+	return fmt.Sprintf("%s.%d", base, generation)
+}
+
+// DeliveryTopic returns the topic of one server's deliveries. A server is a
+// stable slot such as "gw-7", the same after each restart.
+func DeliveryTopic(server string) string { return deliveryPrefix + server }
+
+// ValidServer reports whether a server name may be part of a topic's name:
+// 1 to 64 characters of a–z, 0–9 and '-'.
+func ValidServer(server string) bool {
+	if server == "" || len(server) > 64 {
+		return false
+	}
+	for i := range len(server) {
+		c := server[i]
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// Topics returns the topics that all programs share, with equal partition
+// counts.
+func Topics(generation uint32, partitions int32) []Topic {
+	return []Topic{
+		{Name: InboundTopic(generation), Partitions: partitions, Retention: 7 * 24 * time.Hour, Durable: true},
+		{Name: AcceptedTopic(generation), Partitions: partitions, Retention: 7 * 24 * time.Hour, Durable: true},
+		{Name: TopicReceipts, Partitions: partitions, Retention: 6 * time.Hour, Durable: true},
+		{Name: TopicStatus, Partitions: partitions, Retention: 6 * time.Hour, Durable: true},
+		{Name: TopicSignals, Partitions: partitions, Retention: 10 * time.Minute},
+		{Name: TopicPush, Partitions: partitions, Retention: 2 * 24 * time.Hour, Durable: true},
+	}
+}
+
+// DeliveryLog returns the topic of one server: a single partition, read by that
+// server alone, kept for minutes.
+func DeliveryLog(server string) Topic {
+	return Topic{Name: DeliveryTopic(server), Partitions: 1, Retention: 15 * time.Minute, Durable: true}
+}
+
+// PartitionOf returns the partition of a conversation's records: Kafka's own
+// murmur2 over the 16 raw bytes of the id, sign bit cleared, modulo the number
+// of partitions. kcat and Java's default partitioner land on the same one.
+func PartitionOf(id chat.ConversationID, partitions int32) int32 {
+	return partitionOf(id[:], partitions)
+}
+
+// PartitionOfUser does the same for the topics that are keyed by user.
+func PartitionOfUser(id chat.UserID, partitions int32) int32 {
+	return partitionOf(id[:], partitions)
+}
+
+func partitionOf(key []byte, partitions int32) int32 {
+	return int32(murmur2(key)&0x7fffffff) % partitions
+}
+
+// murmur2 is the 32-bit MurmurHash2 with the seed that Kafka's Java client
+// uses (org.apache.kafka.common.utils.Utils.murmur2), for keys of whole words.
+func murmur2(key []byte) uint32 {
+	const (
+		seed = 0x9747b28c
+		m    = 0x5bd1e995
+		r    = 24
+	)
+	h := uint32(seed) ^ uint32(len(key))
+	for ; len(key) >= 4; key = key[4:] {
+		k := uint32(key[0]) | uint32(key[1])<<8 | uint32(key[2])<<16 | uint32(key[3])<<24
+		k *= m
+		k ^= k >> r
+		k *= m
+		h = h*m ^ k
+	}
+	for i := len(key) - 1; i >= 0; i-- {
+		h ^= uint32(key[i]) << (8 * i)
+		if i == 0 {
+			h *= m
+		}
+	}
+	h ^= h >> 13
+	h *= m
+	return h ^ h>>15
+}

@@ -1,0 +1,60 @@
+package chat
+
+import "time"
+
+// The limits that clients meet. Each is told to them, in `connected` or in the
+// error that names it; none is silent.
+const (
+	// FrameBytes bounds one frame from a client; a longer one closes with 1009.
+	FrameBytes = 16 << 10
+	// ServerFrameBytes bounds one frame to a client.
+	ServerFrameBytes = 64 << 10
+	// ContentBytes bounds a message's content in UTF-8, after JSON decoding.
+	ContentBytes = 8 << 10
+	// MediaURLBytes bounds a media_url.
+	MediaURLBytes = 2 << 10
+	// DeviceIDBytes bounds a device_id.
+	DeviceIDBytes = 64
+	// NameRunes bounds a conversation's name, in characters.
+	NameRunes = 255
+	// EnvelopeIDRunes bounds the id that a client may put on a frame.
+	EnvelopeIDRunes = 36
+	// ConnectionsPerUser is how many connections a user may hold; one more
+	// closes the oldest with [CloseSessionReplaced].
+	ConnectionsPerUser = 10
+	// ConversationsPerUser bounds the user index: too_many_conversations.
+	ConversationsPerUser = 5000
+	// MembersDefault is the member limit of a group unless configured.
+	MembersDefault = 500
+	// MembersMax is the highest member limit that may be configured.
+	MembersMax = 10_000
+	// PageDefault and PageMax bound a page of history.
+	PageDefault, PageMax = 50, 200
+	// SendsPerSecond and SendBurst are the token bucket of one connection's
+	// send_message events.
+	SendsPerSecond, SendBurst = 20, 40
+	// ErrorsInARow closes a connection with [CloseTooManyErrors].
+	ErrorsInARow = 10
+	// TypingInterval is how often a connection may say `typing`.
+	TypingInterval = 3 * time.Second
+	// AuthTimeout is how long a socket may take to say who it is.
+	AuthTimeout = 10 * time.Second
+)
+
+// The numbers that outcomes depend on. They are part of the log's meaning:
+// changing one would make a replay decide differently, so none ever changes.
+const (
+	// LargeAbove is the number of members above which a message is stored once
+	// and pulled, instead of being pushed to each member.
+	LargeAbove = 100
+	// KeyWindow is how long, by the record clock, a retry finds its first send.
+	KeyWindow = 7 * 24 * time.Hour
+	// KeyTTL is how long the archive keeps the row that KeyWindow needs.
+	KeyTTL = 8 * 24 * time.Hour
+	// BucketSize is how many events of a conversation share a partition of the
+	// archive: bucket = (seq − 1) / BucketSize.
+	BucketSize = 4096
+)
+
+// Ticks converts a duration to ticks of a [Clock].
+func Ticks(d time.Duration) Clock { return Clock(d / 100) }
