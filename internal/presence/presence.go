@@ -71,10 +71,13 @@ type Directory interface {
 	Renew(ctx context.Context, slot string, boot uint64) (lapsed bool, err error)
 	// Release ends the lease if boot still holds it.
 	Release(ctx context.Context, slot string, boot uint64) error
-	// Apply carries out the changes, in order, in one round trip. When it
-	// returns nil every one is visible to every later Where.
-	Apply(ctx context.Context, changes []Change) error
-	// Where returns where each of the users is, in the order asked, in at most
-	// two round trips. It never answers from a cache.
+	// Apply carries out the changes, in order, in one round trip. When the
+	// error is nil every one is visible to every later Where, and fresh[i] says
+	// that change i registered an entry which was not there: for a session that
+	// was registered before, that the directory had lost it.
+	Apply(ctx context.Context, changes []Change) (fresh []bool, err error)
+	// Where returns where each of the users is, in the order asked, in two
+	// round trips. It never answers from a cache. Entries of boots that a
+	// younger one has replaced are removed on the way.
 	Where(ctx context.Context, users []chat.UserID) ([]Places, error)
 }

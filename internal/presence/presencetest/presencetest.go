@@ -1,0 +1,240 @@
+// Package presencetest is the suite that every presence.Directory passes.
+package presencetest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/presence"
+)
+
+// Backend is a directory under test. Advance lets the server's time pass: by
+// moving a clock where there is one, by waiting where there is none. Slots and
+// users are made unique by the suite, so a shared server may be used again.
+type Backend struct {
+	Directory presence.Directory
+	Advance   func(time.Duration)
+}
+
+// Run runs the suite; open is called for each test.
+func Run(t *testing.T, open func(t *testing.T) Backend) {
+	tests := []struct {
+		name string
+		run  func(s *suite)
+	}{
+		{"a registered session is found", (*suite).registered},
+		{"a removed session is gone, the others stay", (*suite).removed},
+		{"changes apply in order", (*suite).ordered},
+		{"registering again tells whether the entry was lost", (*suite).fresh},
+		{"users are answered in the order asked", (*suite).manyUsers},
+		{"the last boot of a slot wins", (*suite).lastBootWins},
+		{"entries of an older boot are no routes", (*suite).olderBoot},
+		{"a lapsed lease is offline but routed", (*suite).lapsedLease},
+		{"a released lease is offline", (*suite).released},
+		{"a replaced boot cannot release its successor", (*suite).foreignRelease},
+		{"a lease renewed in time never lapses", (*suite).renewed},
+		{"an ended context is an error", (*suite).cancelled},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := open(t)
+			test.run(&suite{T: t, Backend: b, slot: "gw-" + chat.NewRequestID().String()[:8]})
+		})
+	}
+}
+
+// suite is one test with a slot of its own.
+type suite struct {
+	*testing.T
+	Backend
+	slot string
+}
+
+func newUser() chat.UserID { return chat.UserID(chat.NewRequestID()) }
+
+func (s *suite) claim(boot uint64) {
+	s.Helper()
+	if err := s.Directory.Claim(s.Context(), s.slot, boot); err != nil {
+		s.Fatalf("claim boot %d: %v", boot, err)
+	}
+}
+
+func (s *suite) register(u chat.UserID, boot, session uint64) presence.Route {
+	s.Helper()
+	r := presence.Route{Slot: s.slot, Boot: boot, Session: session, Device: "phone"}
+	s.apply(presence.Change{User: u, Route: r})
+	return r
+}
+
+func (s *suite) apply(changes ...presence.Change) []bool {
+	s.Helper()
+	fresh, err := s.Directory.Apply(s.Context(), changes)
+	if err != nil {
+		s.Fatalf("apply: %v", err)
+	}
+	return fresh
+}
+
+// want checks where one user is; routes may come in any order.
+func (s *suite) want(u chat.UserID, online bool, routes ...presence.Route) {
+	s.Helper()
+	places, err := s.Directory.Where(s.Context(), []chat.UserID{u})
+	if err != nil {
+		s.Fatalf("where: %v", err)
+	}
+	got := places[0]
+	bySession := func(a, b presence.Route) int { return int(a.Session) - int(b.Session) }
+	slices.SortFunc(got.Routes, bySession)
+	slices.SortFunc(routes, bySession)
+	if got.Online != online || !slices.Equal(got.Routes, routes) {
+		s.Fatalf("got %+v, want online=%v routes=%+v", got, online, routes)
+	}
+}
+
+func (s *suite) registered() {
+	u := newUser()
+	s.claim(1)
+	s.want(u, false)
+	s.want(u, true, s.register(u, 1, 7), s.register(u, 1, 1<<63+5))
+}
+
+func (s *suite) removed() {
+	u := newUser()
+	s.claim(1)
+	gone, stays := s.register(u, 1, 1), s.register(u, 1, 2)
+	s.apply(presence.Change{User: u, Route: gone, Remove: true})
+	s.want(u, true, stays)
+	s.apply(presence.Change{User: u, Route: stays, Remove: true})
+	s.want(u, false)
+}
+
+func (s *suite) ordered() {
+	u := newUser()
+	s.claim(1)
+	r := presence.Route{Slot: s.slot, Boot: 1, Session: 9, Device: ""}
+	add := presence.Change{User: u, Route: r}
+	remove := presence.Change{User: u, Route: r, Remove: true}
+	s.apply(add, remove, add)
+	s.want(u, true, r)
+	s.apply(remove, add, remove)
+	s.want(u, false)
+}
+
+func (s *suite) fresh() {
+	u := newUser()
+	s.claim(1)
+	r := presence.Route{Slot: s.slot, Boot: 1, Session: 3, Device: "d"}
+	add, remove := presence.Change{User: u, Route: r}, presence.Change{User: u, Route: r, Remove: true}
+	got := s.apply(add, add, remove, add)
+	if want := []bool{true, false, false, true}; !slices.Equal(got, want) {
+		s.Fatalf("fresh: got %v, want %v", got, want)
+	}
+}
+
+func (s *suite) manyUsers() {
+	s.claim(1)
+	users := make([]chat.UserID, 300)
+	for i := range users {
+		users[i] = newUser()
+		binary.BigEndian.PutUint16(users[i][:], uint16(i))
+		if i%2 == 0 {
+			s.register(users[i], 1, uint64(i))
+		}
+	}
+	users = append(users, users[0]) // asked twice, answered twice
+	places, err := s.Directory.Where(s.Context(), users)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for i, p := range places {
+		if want := i%2 == 0; p.Online != want {
+			s.Errorf("user %d: online %v, want %v", i, p.Online, want)
+		}
+	}
+}
+
+func (s *suite) lastBootWins() {
+	s.claim(1)
+	s.claim(2)
+	if _, err := s.Directory.Renew(s.Context(), s.slot, 1); !errors.Is(err, presence.ErrReplaced) {
+		s.Fatalf("older boot renewed: got %v, want ErrReplaced", err)
+	}
+	if err := s.Directory.Claim(s.Context(), s.slot, 1); !errors.Is(err, presence.ErrReplaced) {
+		s.Fatalf("older boot claimed: got %v, want ErrReplaced", err)
+	}
+	if lapsed, err := s.Directory.Renew(s.Context(), s.slot, 2); err != nil || lapsed {
+		s.Fatalf("younger boot: lapsed %v, err %v", lapsed, err)
+	}
+}
+
+func (s *suite) olderBoot() {
+	u := newUser()
+	s.claim(1)
+	s.register(u, 1, 1)
+	s.claim(2)
+	s.want(u, false)
+	young := s.register(u, 2, 1)
+	s.want(u, true, young)
+}
+
+func (s *suite) lapsedLease() {
+	u := newUser()
+	s.claim(1)
+	r := s.register(u, 1, 1)
+	s.Advance(presence.LeaseTTL + time.Second)
+	s.want(u, false, r)
+	if lapsed, err := s.Directory.Renew(s.Context(), s.slot, 1); err != nil || !lapsed {
+		s.Fatalf("renew after the end: lapsed %v, err %v", lapsed, err)
+	}
+	s.want(u, true, r)
+}
+
+func (s *suite) released() {
+	u := newUser()
+	s.claim(1)
+	r := s.register(u, 1, 1)
+	if err := s.Directory.Release(s.Context(), s.slot, 1); err != nil {
+		s.Fatal(err)
+	}
+	s.want(u, false, r)
+}
+
+func (s *suite) foreignRelease() {
+	u := newUser()
+	s.claim(1)
+	s.claim(2)
+	r := s.register(u, 2, 1)
+	if err := s.Directory.Release(s.Context(), s.slot, 1); err != nil {
+		s.Fatal(err)
+	}
+	s.want(u, true, r)
+}
+
+func (s *suite) renewed() {
+	u := newUser()
+	s.claim(1)
+	r := s.register(u, 1, 1)
+	for range 4 {
+		s.Advance(presence.RenewEvery)
+		if lapsed, err := s.Directory.Renew(s.Context(), s.slot, 1); err != nil || lapsed {
+			s.Fatalf("lapsed %v, err %v", lapsed, err)
+		}
+	}
+	s.want(u, true, r)
+}
+
+func (s *suite) cancelled() {
+	ctx, cancel := context.WithCancel(s.Context())
+	cancel()
+	if _, err := s.Directory.Where(ctx, []chat.UserID{newUser()}); err == nil {
+		s.Fatal("got an answer in an ended context")
+	}
+	if _, err := s.Directory.Apply(ctx, []presence.Change{{User: newUser()}}); err == nil {
+		s.Fatal("a change was taken in an ended context")
+	}
+}

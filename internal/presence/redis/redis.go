@@ -1,0 +1,254 @@
+// Package redis keeps the presence directory in Redis (or Valkey): one hash per
+// user, two small keys per gateway slot, and nothing that a heartbeat of a
+// client would touch.
+//
+//	r:{user}  hash   slot.boot.session → device     one field per session
+//	g:{slot}  string boot, TTL 15 s                 the lease: who is online
+//	b:{slot}  string boot, TTL 10 min               the last boot: where to route
+//
+// Boots and sessions are 16 hexadecimal digits, so that comparing text compares
+// numbers. The braces are Redis Cluster hash tags: both keys of a slot live on
+// one node, where a script changes them together.
+//
+// It is the home of go-redis. Package presencetest holds it to the contract of
+// presence.Directory.
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/presence"
+)
+
+// Config says where the directory is.
+type Config struct {
+	// Addrs is one server, or some nodes of a Redis Cluster.
+	Addrs              []string
+	Username, Password string
+	TLS                *tls.Config
+	// Timeout bounds each round trip; default 500 ms.
+	Timeout time.Duration
+}
+
+// Directory is a presence.Directory on Redis. It is safe for concurrent use.
+type Directory struct {
+	client goredis.UniversalClient
+}
+
+var _ presence.Directory = (*Directory)(nil)
+
+// Open returns a directory. It does not wait for the server: the first call
+// that needs it says so when it cannot be reached.
+func Open(cfg Config) (*Directory, error) {
+	if len(cfg.Addrs) == 0 {
+		return nil, errors.New("presence directory: no Redis address given")
+	}
+	timeout := cfg.Timeout
+	if timeout == 0 {
+		timeout = 500 * time.Millisecond
+	}
+	// The client's own retries would stack up to seconds and hide an outage
+	// that callers treat better: they repeat whole batches, in order.
+	options := &goredis.UniversalOptions{
+		Addrs: cfg.Addrs, Username: cfg.Username, Password: cfg.Password, TLSConfig: cfg.TLS,
+		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout,
+		MaxRetries: -1, DialerRetries: 1,
+		ContextTimeoutEnabled: true,
+		DisableIdentity:       true,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	}
+	return &Directory{client: goredis.NewUniversalClient(options)}, nil
+}
+
+// Close closes the connections.
+func (d *Directory) Close() error { return d.client.Close() }
+
+func userKey(u chat.UserID) string  { return "r:{" + u.String() + "}" }
+func leaseKey(slot string) string   { return "g:{" + slot + "}" }
+func bootKey(slot string) string    { return "b:{" + slot + "}" }
+func number(n uint64) string        { return fmt.Sprintf("%016x", n) }
+func slotKeys(slot string) []string { return []string{leaseKey(slot), bootKey(slot)} }
+
+// field returns the hash field of one session.
+func field(r presence.Route) string {
+	return r.Slot + "." + number(r.Boot) + "." + number(r.Session)
+}
+
+// parseField reads what field wrote; ok is false for anything else.
+func parseField(f, device string) (r presence.Route, ok bool) {
+	parts := strings.Split(f, ".")
+	if len(parts) != 3 {
+		return r, false
+	}
+	boot, err1 := strconv.ParseUint(parts[1], 16, 64)
+	session, err2 := strconv.ParseUint(parts[2], 16, 64)
+	if err1 != nil || err2 != nil || len(parts[1]) != 16 || len(parts[2]) != 16 {
+		return r, false
+	}
+	return presence.Route{Slot: parts[0], Boot: boot, Session: session, Device: device}, true
+}
+
+// hold takes or keeps a slot: it answers -1 when a younger boot is known, 1 when
+// the lease was held by this boot already, 0 when it had to be taken.
+var hold = goredis.NewScript(`
+local last = redis.call('GET', KEYS[2])
+if last and last > ARGV[1] then return -1 end
+local held = redis.call('GET', KEYS[1]) == ARGV[1]
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+return held and 1 or 0`)
+
+// release ends a lease that is still this boot's.
+var release = goredis.NewScript(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0`)
+
+// Claim takes the lease of a slot for a boot.
+func (d *Directory) Claim(ctx context.Context, slot string, boot uint64) error {
+	_, err := d.Renew(ctx, slot, boot)
+	return err
+}
+
+// Renew keeps the lease of a slot.
+func (d *Directory) Renew(ctx context.Context, slot string, boot uint64) (lapsed bool, err error) {
+	answer, err := hold.Run(ctx, d.client, slotKeys(slot), number(boot),
+		presence.LeaseTTL.Milliseconds(), presence.RouteTTL.Milliseconds()).Int()
+	if err != nil {
+		return false, fmt.Errorf("renew the lease of %s: %w", slot, err)
+	}
+	if answer < 0 {
+		return false, fmt.Errorf("renew the lease of %s: %w", slot, presence.ErrReplaced)
+	}
+	return answer == 0, nil
+}
+
+// Release ends the lease if boot still holds it.
+func (d *Directory) Release(ctx context.Context, slot string, boot uint64) error {
+	if err := release.Run(ctx, d.client, slotKeys(slot)[:1], number(boot)).Err(); err != nil {
+		return fmt.Errorf("release the lease of %s: %w", slot, err)
+	}
+	return nil
+}
+
+// Apply carries out the changes in one pipeline.
+func (d *Directory) Apply(ctx context.Context, changes []presence.Change) (fresh []bool, err error) {
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	pipe := d.client.Pipeline()
+	answers := make([]*goredis.IntCmd, len(changes))
+	for i, c := range changes {
+		if c.Remove {
+			answers[i] = pipe.HDel(ctx, userKey(c.User), field(c.Route))
+		} else {
+			answers[i] = pipe.HSet(ctx, userKey(c.User), field(c.Route), c.Route.Device)
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("write %d changes of presence: %w", len(changes), err)
+	}
+	fresh = make([]bool, len(changes))
+	for i, c := range changes {
+		fresh[i] = !c.Remove && answers[i].Val() == 1
+	}
+	return fresh, nil
+}
+
+// Where asks for the users' entries, then for the leases of the slots that
+// appear in them. Entries first: an entry that is there now had its slot's boot
+// written before it.
+func (d *Directory) Where(ctx context.Context, users []chat.UserID) ([]presence.Places, error) {
+	if len(users) == 0 {
+		return nil, nil
+	}
+	pipe := d.client.Pipeline()
+	entries := make([]*goredis.MapStringStringCmd, len(users))
+	for i, u := range users {
+		entries[i] = pipe.HGetAll(ctx, userKey(u))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("look up %d users: %w", len(users), err)
+	}
+	routes := make([][]presence.Route, len(users))
+	slots := make(map[string]slot)
+	for i, e := range entries {
+		for f, device := range e.Val() {
+			if r, ok := parseField(f, device); ok {
+				routes[i] = append(routes[i], r)
+				slots[r.Slot] = slot{}
+			}
+		}
+	}
+	if err := d.readSlots(ctx, slots); err != nil {
+		return nil, err
+	}
+	places := make([]presence.Places, len(users))
+	var dead []presence.Change
+	for i, u := range users {
+		places[i], dead = place(u, routes[i], slots, dead)
+	}
+	// A failure to tidy up is no failure to look up: the next reader tries.
+	_, _ = d.Apply(ctx, dead)
+	return places, nil
+}
+
+// slot is what the two keys of a slot say; 0 where a key has expired.
+type slot struct{ lease, last uint64 }
+
+func (d *Directory) readSlots(ctx context.Context, slots map[string]slot) error {
+	if len(slots) == 0 {
+		return nil
+	}
+	pipe := d.client.Pipeline()
+	answers := make(map[string]*goredis.SliceCmd, len(slots))
+	for name := range slots {
+		answers[name] = pipe.MGet(ctx, slotKeys(name)...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("look up %d leases: %w", len(slots), err)
+	}
+	for name, a := range answers {
+		values := a.Val()
+		slots[name] = slot{lease: boot(values[0]), last: boot(values[1])}
+	}
+	return nil
+}
+
+func boot(value any) uint64 {
+	text, _ := value.(string)
+	n, err := strconv.ParseUint(text, 16, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// place sorts a user's entries: those on the last boot of their slot are routes,
+// one with a valid lease makes the user online, and those of an older boot are
+// added to dead, for they can never come back.
+func place(u chat.UserID, routes []presence.Route, slots map[string]slot, dead []presence.Change) (presence.Places, []presence.Change) {
+	var p presence.Places
+	for _, r := range routes {
+		s := slots[r.Slot]
+		switch {
+		case r.Boot == s.last:
+			p.Routes = append(p.Routes, r)
+			p.Online = p.Online || r.Boot == s.lease
+		case r.Boot < s.last:
+			dead = append(dead, presence.Change{User: u, Route: r, Remove: true})
+		}
+	}
+	return p, dead
+}

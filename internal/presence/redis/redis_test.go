@@ -1,0 +1,136 @@
+package redis_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/presence"
+	"switchboard/internal/presence/embedded"
+	"switchboard/internal/presence/presencetest"
+	"switchboard/internal/presence/redis"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start returns an embedded server and a directory on it.
+func start(t testing.TB) (*embedded.Server, *redis.Directory) {
+	t.Helper()
+	server, err := embedded.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	return server, open(t, server.Addr())
+}
+
+func open(t testing.TB, addrs ...string) *redis.Directory {
+	t.Helper()
+	d, err := redis.Open(redis.Config{Addrs: addrs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return d
+}
+
+func TestDirectoryOnEmbeddedRedis(t *testing.T) {
+	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
+		server, d := start(t)
+		return presencetest.Backend{Directory: d, Advance: server.Advance}
+	})
+}
+
+func TestDirectoryOnRealRedis(t *testing.T) {
+	addrs := os.Getenv("SWITCHBOARD_TEST_REDIS")
+	if addrs == "" {
+		t.Skip("SWITCHBOARD_TEST_REDIS is not set: no real Redis to test against")
+	}
+	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
+		d := open(t, strings.Split(addrs, ",")...)
+		return presencetest.Backend{Directory: d, Advance: time.Sleep}
+	})
+}
+
+// A Redis that lost its memory knows no lease: the gateway learns it from the
+// next renewal, and each session's next registration says that it was lost.
+func TestFlushedRedisIsNoticed(t *testing.T) {
+	server, d := start(t)
+	ctx := t.Context()
+	change := presence.Change{
+		User:  chat.UserID{1},
+		Route: presence.Route{Slot: "gw-1", Boot: 5, Session: 6, Device: "tv"},
+	}
+	if err := d.Claim(ctx, "gw-1", 5); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Apply(ctx, []presence.Change{change}); err != nil {
+		t.Fatal(err)
+	}
+	server.Flush()
+	lapsed, err := d.Renew(ctx, "gw-1", 5)
+	if err != nil || !lapsed {
+		t.Fatalf("renew after the flush: lapsed %v, err %v", lapsed, err)
+	}
+	fresh, err := d.Apply(ctx, []presence.Change{change})
+	if err != nil || !fresh[0] {
+		t.Fatalf("register after the flush: fresh %v, err %v", fresh, err)
+	}
+}
+
+func TestRefusingRedisIsAnError(t *testing.T) {
+	server, d := start(t)
+	server.Refuse("LOADING Redis is loading the dataset in memory")
+	if _, err := d.Where(t.Context(), []chat.UserID{{1}}); err == nil {
+		t.Error("a refused look-up counted as an answer")
+	}
+	if _, err := d.Apply(t.Context(), []presence.Change{{User: chat.UserID{1}}}); err == nil {
+		t.Error("a refused registration counted as done")
+	}
+	if err := d.Claim(t.Context(), "gw-1", 1); err == nil {
+		t.Error("a refused lease counted as held")
+	}
+}
+
+// An entry that something else wrote is left alone and is nobody's place.
+func TestForeignFieldsAreNoRoutes(t *testing.T) {
+	server, d := start(t)
+	user := chat.UserID{9}
+	for _, f := range []string{"", "gw-1", "gw-1.1.2", "gw-1.000000000000000x.0000000000000001", "a.b.c.d"} {
+		server.SetField("r:{"+user.String()+"}", f, "x")
+	}
+	places, err := d.Where(t.Context(), []chat.UserID{user})
+	if err != nil || places[0].Online || len(places[0].Routes) != 0 {
+		t.Fatalf("got %+v, %v", places, err)
+	}
+}
+
+func BenchmarkWhere(b *testing.B) {
+	_, d := start(b)
+	ctx := b.Context()
+	if err := d.Claim(ctx, "gw-1", 1); err != nil {
+		b.Fatal(err)
+	}
+	users := make([]chat.UserID, 100)
+	for i := range users {
+		users[i] = chat.UserID{byte(i), 1}
+		change := presence.Change{User: users[i], Route: presence.Route{Slot: "gw-1", Boot: 1, Session: uint64(i)}}
+		if _, err := d.Apply(ctx, []presence.Change{change}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.Where(ctx, users); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
