@@ -8,7 +8,8 @@
 // The tables, the same in CQL and in SQLite, stand in docs/formats.md:
 //
 //	messages          ((conversation_id, bucket), seq)              what was said
-//	message_keys      ((conversation_id, sender_id, request_id))    for retries, 8 days
+//	message_keys      ((conversation_id, sender_id, request_id),
+//	                   generation, inbound_offset)                  for retries, 8 days
 //	conversations     ((conversation_id))                           type, name
 //	heads             ((conversation_id))                           newest seq, a lower bound
 //	members           ((conversation_id), user_id, joined_seq)      spans, never deleted
@@ -85,7 +86,11 @@ type Key struct {
 	Request      chat.RequestID
 }
 
-// Seen is what is known of a [Key].
+// Seen is what is known of a [Key]: one row for each inbound record that was
+// stored under it. There are two when a request id was used again after
+// [chat.KeyWindow]; the second must not hide the first from a predecessor's or a
+// zombie's record that stands between them, so Position is part of the row's
+// primary key.
 type Seen struct {
 	Key
 	Position chat.Position // of the inbound record that was stored
@@ -182,8 +187,8 @@ type Store interface {
 	Info(ctx context.Context, c chat.ConversationID) (Info, error)
 	// Spans returns all spans of a conversation, ordered by user and Joined.
 	Spans(ctx context.Context, c chat.ConversationID) ([]Span, error)
-	// SeenKeys returns what is known of the keys, in any order, unknown ones
-	// left out.
+	// SeenKeys returns all that is known of the keys, in any order, unknown ones
+	// left out: each position of a key is a row of its own.
 	SeenKeys(ctx context.Context, keys []Key) ([]Seen, error)
 
 	// Entries returns the events with from ≤ seq ≤ to, ascending, at most
