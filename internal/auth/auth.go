@@ -109,18 +109,17 @@ func (k *Keys) Verify(token string) (Identity, error) {
 	if _, err := k.parser.ParseWithClaims(token, &claims, set.find); err != nil {
 		return Identity{}, unauthorized("the token is malformed, or not signed with a key of this system")
 	}
+	if e := claims.ExpiresAt; e != nil && (e.Unix() < 0 || e.Unix() > lastSecond) {
+		return Identity{}, unauthorized("the token's exp is out of range")
+	}
 	if err := k.validator.Validate(&claims); err != nil {
 		return Identity{}, refusal(err)
-	}
-	expires := claims.ExpiresAt.Unix()
-	if expires < 0 || expires > lastSecond {
-		return Identity{}, unauthorized("the token's exp is out of range")
 	}
 	user, err := chat.ParseUserID(claims.Subject)
 	if err != nil || user.IsZero() {
 		return Identity{}, unauthorized("the token's sub is not a user's UUID")
 	}
-	return Identity{User: user, Expires: expires}, nil
+	return Identity{User: user, Expires: claims.ExpiresAt.Unix()}, nil
 }
 
 // refusal tells an expired token from one that was never good here. A token
