@@ -92,3 +92,6 @@ func FirstMessageID(c Clock) MessageID {
 	id[8], id[10] = 0x80, 0
 	return id
 }
+
+// PartitionOf returns the partition of the inbound log that made the id.
+func PartitionOf(id MessageID) uint32 { return binary.BigEndian.Uint32(id[12:]) }
