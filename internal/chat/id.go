@@ -40,6 +40,7 @@ type (
 var (
 	directNamespace = [16]byte{0x6b, 0x1f, 0x8e, 0x0a, 0x5d, 0x0c, 0x4c, 0x3e, 0x9a, 0x57, 0x21, 0xd4, 0xf0, 0x83, 0xb6, 0x01}
 	groupNamespace  = [16]byte{0x6b, 0x1f, 0x8e, 0x0a, 0x5d, 0x0c, 0x4c, 0x3e, 0x9a, 0x57, 0x21, 0xd4, 0xf0, 0x83, 0xb6, 0x02}
+	demoNamespace   = [16]byte{0x6b, 0x1f, 0x8e, 0x0a, 0x5d, 0x0c, 0x4c, 0x3e, 0x9a, 0x57, 0x21, 0xd4, 0xf0, 0x83, 0xb6, 0x03}
 )
 
 // DirectConversation returns the id of the one direct conversation of two
@@ -56,6 +57,10 @@ func DirectConversation(a, b UserID) ConversationID {
 func GroupConversation(creator UserID, r RequestID) ConversationID {
 	return ConversationID(version5(groupNamespace, creator[:], r[:]))
 }
+
+// DemoUser returns the id under which demonstrations know a person by name:
+// UUIDv5 over the name. Real users are whoever the operator's tokens say.
+func DemoUser(name string) UserID { return UserID(version5(demoNamespace, []byte(name))) }
 
 func version5(namespace [16]byte, parts ...[]byte) (id [16]byte) {
 	h := sha1.New()
