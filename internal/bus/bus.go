@@ -33,6 +33,9 @@ var (
 	// ErrOffsetOutOfRange says that the log does not hold the asked offset:
 	// it was deleted, or never written. Nothing is skipped silently.
 	ErrOffsetOutOfRange = errors.New("offset out of range")
+	// ErrUnknownTopic says that the log has no such topic: `migrate` was not
+	// run, or the name is wrong.
+	ErrUnknownTopic = errors.New("unknown topic")
 	// ErrLostClaim says that the group gave the partition to another member.
 	ErrLostClaim = errors.New("partition is claimed by another member")
 )
@@ -130,6 +133,10 @@ type Admin interface {
 	// Ensure creates what is missing, with the given replication, and returns
 	// the names that it created.
 	Ensure(ctx context.Context, topics []Topic, replication int) (created []string, err error)
+	// Partitions returns how many partitions a topic has: what all programs
+	// agree on, since the log itself says it. The error is
+	// [ErrUnknownTopic] when there is no such topic, or not yet.
+	Partitions(ctx context.Context, topic string) (int32, error)
 	// Check returns an error that names the first topic which is missing, has
 	// another number of partitions, or has settings under which acknowledged
 	// records can be lost. [ErrUnsafe] marks what no waiting will heal.
