@@ -12,6 +12,8 @@
 --     time order: 60 bits of time, 4 of version, 8 octets as they are.
 --     All other ids are their 16 octets.
 --   * Text that users wrote is a BLOB: U+0000 is one of its characters.
+--   * conversations_of is stored by conversation and indexed by user: a message
+--     moves the heads of all members, and here they lie on one page.
 --   * heads is not here: it is the lower bound from which a CQL reader probes
 --     on, and a B-tree finds the newest row of a conversation in one descent.
 
@@ -81,8 +83,11 @@ CREATE TABLE conversations_of (
     head_id         BLOB    NOT NULL,
     large           INTEGER NOT NULL,
     written         INTEGER NOT NULL,
-    PRIMARY KEY (user_id, conversation_id, joined_seq)
+    PRIMARY KEY (conversation_id, user_id, joined_seq)
 ) STRICT, WITHOUT ROWID;
+
+-- Its columns never change, so that a new head costs the index nothing.
+CREATE INDEX conversations_of_user ON conversations_of (user_id, conversation_id, joined_seq);
 
 CREATE TABLE watermarks (
     conversation_id BLOB    NOT NULL,

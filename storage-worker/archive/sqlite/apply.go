@@ -132,10 +132,10 @@ func (t *tables) addStay(s *archive.StayWrite) error {
 		large = 1
 	}
 	if s.Left == 0 {
-		return t.stay.add(s.User[:], s.Conversation[:], int64(s.Joined),
+		return t.stay.add(s.Conversation[:], s.User[:], int64(s.Joined),
 			int64(s.Head.Seq), timeOrdered(s.Head.ID), large, written)
 	}
-	return t.left.add(s.User[:], s.Conversation[:], int64(s.Joined),
+	return t.left.add(s.Conversation[:], s.User[:], int64(s.Joined),
 		int64(s.Head.Seq), timeOrdered(s.Head.ID), large, written, int64(s.Left), written)
 }
 

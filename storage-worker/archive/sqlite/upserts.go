@@ -63,7 +63,7 @@ var (
 	}
 	putStay = upsert{
 		table:   "conversations_of",
-		keys:    []string{"user_id", "conversation_id", "joined_seq"},
+		keys:    []string{"conversation_id", "user_id", "joined_seq"},
 		columns: []string{"head_seq", "head_id", "large", "written"},
 		where:   "excluded.written >= old.written",
 	}
@@ -71,7 +71,7 @@ var (
 	// either may win alone.
 	putLeft = upsert{
 		table:   "conversations_of",
-		keys:    []string{"user_id", "conversation_id", "joined_seq"},
+		keys:    []string{"conversation_id", "user_id", "joined_seq"},
 		columns: []string{"head_seq", "head_id", "large", "written", "left_seq", "left_written"},
 		set: `head_seq = iif(excluded.written >= old.written, excluded.head_seq, old.head_seq),
 			head_id = iif(excluded.written >= old.written, excluded.head_id, old.head_id),
