@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -20,7 +21,7 @@ import (
 type Group struct {
 	// Fixed after construction.
 	ctx    context.Context
-	failed chan struct{}   // closed at the first error
+	failed chan struct{} // closed at the first error
 
 	mu       sync.Mutex
 	parts    []part
@@ -82,9 +83,9 @@ func (g *Group) Wait() error {
 	g.stopping = true
 	parts := g.parts
 	g.mu.Unlock()
-	for i := len(parts) - 1; i >= 0; i-- {
-		parts[i].stop()
-		<-parts[i].done
+	for _, p := range slices.Backward(parts) {
+		p.stop()
+		<-p.done
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -149,10 +150,7 @@ func (o *Ops) unready() []string {
 // dead returns one line for each check that failed.
 func (o *Ops) dead() []string {
 	o.mu.Lock()
-	checks := make(map[string]func() error, len(o.checks))
-	for part, check := range o.checks {
-		checks[part] = check
-	}
+	checks := maps.Clone(o.checks)
 	o.mu.Unlock()
 	answers := make(map[string]error, len(checks))
 	for part, check := range checks {
@@ -208,7 +206,9 @@ func (o *Ops) shutdown(ctx context.Context, server *http.Server, failed <-chan e
 			o.log.Debug("cut the ops connections", "error", err)
 		}
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve ops: %w", err)
+	}
 	return ctx.Err()
 }
 

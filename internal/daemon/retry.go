@@ -29,7 +29,7 @@ func Retry(ctx context.Context, log *slog.Logger, what string, try func(context.
 		case hopeless(err):
 			return fmt.Errorf("%s: %w", what, err)
 		case ctx.Err() != nil:
-			return fmt.Errorf("%s: %w (last answer: %v)", what, context.Cause(ctx), err)
+			return fmt.Errorf("%s: %w (last answer: %w)", what, context.Cause(ctx), err)
 		}
 		// Many programs lose a server at the same moment; half of the pause is
 		// random so that they do not all come back at the same one.
@@ -38,7 +38,7 @@ func Retry(ctx context.Context, log *slog.Logger, what string, try func(context.
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w (last answer: %v)", what, context.Cause(ctx), err)
+			return fmt.Errorf("%s: %w (last answer: %w)", what, context.Cause(ctx), err)
 		}
 	}
 }
