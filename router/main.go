@@ -1,0 +1,104 @@
+// Command router takes outcomes from the accepted log to the servers where
+// somebody waits for them: see package fanout.
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+
+	"switchboard/internal/bus"
+	"switchboard/internal/bus/kafka"
+	"switchboard/internal/chat"
+	"switchboard/internal/daemon"
+	"switchboard/internal/metrics"
+	"switchboard/internal/presence/redis"
+	"switchboard/router/fanout"
+)
+
+const manual = `router reads outcomes from chat.accepted, asks presence where the people
+concerned are, and writes one record per server to chat.delivery.<server>; who
+is away gets a record on chat.push. Any number of routers share the partitions.
+
+It keeps nothing: kill it at any moment, and another one goes on. While Kafka or
+Redis is away it waits, /readyz is 503, and nothing is lost.
+
+Exit status: 0 after SIGTERM, 1 when something failed, 2 for a wrong flag or
+topics on which acknowledged records could be lost.`
+
+// groupName is the consumer group of all routers.
+const groupName = "switchboard-router"
+
+func main() { os.Exit(daemon.Main(run)) }
+
+// run wires one router:
+//
+//	accepted ─▶ group ─▶ fanout ─▶ producer ─▶ delivery, push
+//	                       │
+//	                    directory (Redis)
+func run(ctx context.Context, args []string, _ io.Writer) error {
+	flags := daemon.NewFlags("router", manual)
+	opsListen := flags.String("ops-listen", "127.0.0.1:9102", "`ADDRESS` of health, metrics and pprof")
+	brokers := flags.List("kafka", "`HOST:PORT,…` of Kafka brokers")
+	addresses := flags.List("redis", "`HOST:PORT,…` of Redis, or of some nodes of a Redis Cluster")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if len(*brokers) == 0 || len(*addresses) == 0 {
+		return daemon.Usagef("-kafka and -redis are needed")
+	}
+	log, set := flags.Logger(os.Stderr), metrics.New()
+	ops, err := daemon.NewOps(*opsListen, set, log)
+	if err != nil {
+		return err
+	}
+	ops.DrainAt(ctx)
+	ops.Expect("kafka", "redis")
+
+	client := kafka.Open(kafka.Config{Brokers: *brokers, ClientID: "router", Log: log, Metrics: set})
+	defer client.Close()
+	directory, err := redis.Open(redis.Config{Addrs: *addresses})
+	if err != nil {
+		return daemon.Usagef("%v", err)
+	}
+	defer directory.Close()
+	producer := client.Producer(kafka.ProducerConfig{})
+	group := daemon.NewGroup(ctx)
+	group.Go(ops.Run)
+	group.Go(producer.Run)
+	group.Go(func(ctx context.Context) error {
+		partitions, err := await(ctx, log, ops, client.Admin(), directory)
+		if err != nil {
+			return err
+		}
+		return fanout.New(fanout.Config{
+			Log:      client.Log(),
+			Accepted: client.Group(bus.AcceptedTopic(bus.FirstGeneration), groupName, kafka.GroupConfig{}),
+			Producer: producer, Directory: directory, Partitions: partitions, Logger: log, Metrics: set,
+		}).Run(ctx)
+	})
+	return group.Wait()
+}
+
+// await waits for Kafka and Redis, checks the topics and returns how many
+// partitions the log has.
+func await(ctx context.Context, log *slog.Logger, ops *daemon.Ops, admin bus.Admin, directory *redis.Directory) (partitions int32, err error) {
+	err = daemon.Retry(ctx, log, "check the topics on Kafka", func(ctx context.Context) error {
+		partitions, err = admin.Partitions(ctx, bus.AcceptedTopic(bus.FirstGeneration))
+		if err == nil {
+			err = admin.Check(ctx, bus.Topics(bus.FirstGeneration, partitions))
+		}
+		ops.SetReady("kafka", err)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	err = daemon.Retry(ctx, log, "ask Redis", func(ctx context.Context) error {
+		_, err := directory.Where(ctx, []chat.UserID{{}})
+		ops.SetReady("redis", err)
+		return err
+	})
+	return partitions, err
+}
