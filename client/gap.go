@@ -1,0 +1,151 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+)
+
+// hold keeps what came too early in one conversation.
+type hold struct {
+	since time.Time
+	early map[chat.Seq]wire.Message
+}
+
+// receive applies the gap rule to one live event: the next one is applied, an
+// old one dropped, one from further on held.
+func (c *Client) receive(m wire.Message) {
+	last, known := c.last[m.ConversationID]
+	if !known {
+		last = m.Seq - 1 // the first that this device may see
+	}
+	switch {
+	case m.Seq <= last:
+		return
+	case m.Seq > last+1:
+		h := c.held[m.ConversationID]
+		if h == nil {
+			h = &hold{since: time.Now(), early: make(map[chat.Seq]wire.Message)}
+			c.held[m.ConversationID] = h
+		}
+		h.early[m.Seq] = m
+		return
+	}
+	c.apply(m)
+	h := c.held[m.ConversationID]
+	if h == nil {
+		return
+	}
+	for next, ok := h.early[m.Seq+1]; ok; next, ok = h.early[next.Seq+1] {
+		c.apply(next)
+	}
+	c.release(m.ConversationID, h)
+}
+
+// release forgets what is no longer early, and the hold when it is empty.
+func (c *Client) release(id chat.ConversationID, h *hold) {
+	for seq := range h.early {
+		if seq <= c.last[id] {
+			delete(h.early, seq)
+		}
+	}
+	if len(h.early) == 0 {
+		delete(c.held, id)
+	}
+}
+
+// apply hands one event on and remembers it.
+func (c *Client) apply(m wire.Message) {
+	c.last[m.ConversationID] = m.Seq
+	c.mu.Lock()
+	c.seen[m.ConversationID] = m.Seq
+	c.mu.Unlock()
+	if c.cfg.Apply != nil {
+		c.cfg.Apply(m)
+	}
+}
+
+// pull fills the gaps that have been open for too long.
+func (c *Client) pull(ctx context.Context, now time.Time) error {
+	for id, h := range c.held {
+		if now.Sub(h.since) < HoldFor {
+			continue
+		}
+		if err := c.fill(ctx, id); err != nil {
+			return err
+		}
+		c.release(id, h)
+		h.since = now
+	}
+	return nil
+}
+
+// fill reads everything above the last applied event from history. What a page
+// leaves out below its first event is not for this user to see. A conversation
+// that was left answers "not a member": nothing more will come.
+func (c *Client) fill(ctx context.Context, id chat.ConversationID) error {
+	missing, err := c.cfg.REST.All(ctx, id, c.last[id])
+	var status *StatusError
+	if errors.As(err, &status) && status.Status == http.StatusNotFound {
+		delete(c.held, id)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("fill the gap of %s: %w", id, err)
+	}
+	for _, m := range missing {
+		if m.Seq > c.last[id] {
+			c.apply(m)
+		}
+	}
+	return nil
+}
+
+// sync asks for all that was missed, until there is no more. Frames gather
+// meanwhile, so nothing falls between the two.
+func (c *Client) sync(ctx context.Context) error {
+	for {
+		answer, err := c.cfg.REST.Sync(ctx, c.Have())
+		if err != nil {
+			return fmt.Errorf("sync: %w", err)
+		}
+		for _, e := range answer.Events {
+			m, err := syncedMessage(e)
+			if err != nil {
+				return err
+			}
+			// Inside a membership nothing is missing below it: what sync leaves
+			// out is not ours to see.
+			if m.Seq > c.last[m.ConversationID] {
+				c.apply(m)
+			}
+		}
+		for _, h := range answer.Heads {
+			if h.HeadSeq > c.last[h.ConversationID] {
+				if err := c.fill(ctx, h.ConversationID); err != nil {
+					return err
+				}
+			}
+		}
+		if !answer.HasMore {
+			return nil
+		}
+	}
+}
+
+func syncedMessage(e Event) (wire.Message, error) {
+	if e.Type == "conversation_updated" {
+		return asMessage(e.Data)
+	}
+	var m wire.Message
+	if err := json.Unmarshal(e.Data, &m); err != nil {
+		return m, fmt.Errorf("sync: %s: %w", e.Type, err)
+	}
+	return m, nil
+}

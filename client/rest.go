@@ -1,0 +1,174 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+)
+
+// StatusError is an HTTP answer that is not a success. Problem is set where the
+// server explained itself.
+type StatusError struct {
+	Status  int
+	Problem wire.Problem
+}
+
+// Error returns the status and what the server said of it.
+func (e *StatusError) Error() string {
+	if e.Problem.Code == "" {
+		return fmt.Sprintf("HTTP status %d", e.Status)
+	}
+	return fmt.Sprintf("HTTP status %d: %s: %s", e.Status, e.Problem.Code, e.Problem.Detail)
+}
+
+// Temporary reports whether the same request may succeed later.
+func (e *StatusError) Temporary() bool { return e.Status == 429 || e.Status >= 500 }
+
+// REST calls the HTTP interface for one user.
+type REST struct {
+	Base  string // such as http://127.0.0.1:8080
+	Token func(ctx context.Context) (string, error)
+	HTTP  *http.Client // nil = http.DefaultClient
+}
+
+// Do sends one request and decodes the answer into out unless it is nil. path
+// may carry a query. body nil means none. The error is a [*StatusError] for an
+// answer other than 2xx.
+func (r *REST) Do(ctx context.Context, method, path string, body, out any) error {
+	var content io.Reader
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		content = bytes.NewReader(encoded)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, r.Base+path, content)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	token, err := r.Token(ctx)
+	if err != nil {
+		return fmt.Errorf("%s %s: token: %w", method, path, err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	return r.exchange(request, out)
+}
+
+func (r *REST) exchange(request *http.Request, out any) error {
+	client := r.HTTP
+	if client == nil {
+		client = http.DefaultClient
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err // names method and URL already
+	}
+	defer response.Body.Close()
+	if response.StatusCode/100 != 2 {
+		e := &StatusError{Status: response.StatusCode}
+		_ = json.NewDecoder(response.Body).Decode(&e.Problem) // a body of another kind explains nothing
+		return e
+	}
+	if out == nil {
+		_, err = io.Copy(io.Discard, response.Body)
+		return err
+	}
+	if err := json.NewDecoder(response.Body).Decode(out); err != nil {
+		return fmt.Errorf("%s %s: answer: %w", request.Method, request.URL.Path, err)
+	}
+	return nil
+}
+
+// Gateway asks where to open the WebSocket.
+func (r *REST) Gateway(ctx context.Context) (url string, err error) {
+	var answer struct {
+		URL string `json:"url"`
+	}
+	err = r.Do(ctx, http.MethodGet, "/api/v1/gateway", nil, &answer)
+	return answer.URL, err
+}
+
+// Direct returns the direct conversation with another user, created if need be.
+func (r *REST) Direct(ctx context.Context, other chat.UserID) (chat.ConversationID, error) {
+	return r.create(ctx, map[string]any{"type": "direct", "member_ids": []chat.UserID{other}})
+}
+
+// Group creates a group. The same request id names the same group.
+func (r *REST) Group(ctx context.Context, id chat.RequestID, name string, members []chat.UserID) (chat.ConversationID, error) {
+	return r.create(ctx, map[string]any{
+		"type": "group", "name": name, "member_ids": members, "client_conversation_id": id,
+	})
+}
+
+func (r *REST) create(ctx context.Context, body any) (chat.ConversationID, error) {
+	var answer struct {
+		ID chat.ConversationID `json:"id"`
+	}
+	err := r.Do(ctx, http.MethodPost, "/api/v1/conversations", body, &answer)
+	return answer.ID, err
+}
+
+// Page is a page of history, ascending by seq.
+type Page struct {
+	Messages []wire.Message `json:"messages"`
+	FirstSeq chat.Seq       `json:"first_seq"`
+	LastSeq  chat.Seq       `json:"last_seq"`
+	HasMore  bool           `json:"has_more"`
+}
+
+// History asks for a page; query holds the cursor and the limit, as in
+// {"after_seq": {"17"}}.
+func (r *REST) History(ctx context.Context, c chat.ConversationID, query url.Values) (Page, error) {
+	var page Page
+	err := r.Do(ctx, http.MethodGet, "/api/v1/conversations/"+c.String()+"/messages?"+query.Encode(), nil, &page)
+	return page, err
+}
+
+// All reads the whole history above a seq, page by page.
+func (r *REST) All(ctx context.Context, c chat.ConversationID, after chat.Seq) ([]wire.Message, error) {
+	var all []wire.Message
+	for {
+		page, err := r.History(ctx, c, url.Values{
+			"after_seq": {strconv.FormatInt(int64(after), 10)}, "limit": {strconv.Itoa(chat.PageMax)},
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Messages...)
+		if !page.HasMore || len(page.Messages) == 0 {
+			return all, nil
+		}
+		after = page.LastSeq
+	}
+}
+
+// Synced is one answer of POST /sync.
+type Synced struct {
+	Events []Event `json:"events"`
+	Heads  []struct {
+		ConversationID chat.ConversationID `json:"conversation_id"`
+		HeadSeq        chat.Seq            `json:"head_seq"`
+		ReadSeq        chat.Seq            `json:"read_seq"`
+		Large          bool                `json:"large"`
+	} `json:"heads"`
+	HasMore bool `json:"has_more"`
+}
+
+// Sync tells the server what this client has and gets what lies above.
+func (r *REST) Sync(ctx context.Context, have map[chat.ConversationID]chat.Seq) (Synced, error) {
+	var answer Synced
+	err := r.Do(ctx, http.MethodPost, "/api/v1/sync", map[string]any{"have": have}, &answer)
+	return answer, err
+}
