@@ -7,7 +7,8 @@
 //
 //	chat.inbound[p] ──▶ read what the archive knew before the batch
 //	                    decide each record, in order, in memory
-//	                    archive.Write the batch, until it is acknowledged
+//	                    archive.Write the batch, until it is acknowledged,
+//	                    ends of memberships before all else
 //	                    append the outcomes to chat.accepted[p], in order
 //	                    note the progress, at most once a second
 //

@@ -12,6 +12,7 @@ type faults struct {
 	membershipBeforeKeys bool // a retry by someone who was removed since is refused
 	batchForgetsKeys     bool // a retry in the batch of its first send is not seen
 	appendBeforeWrite    bool // answer, then save
+	rowsBeforeEndings    bool // what followed a removal may be there before the removal
 	noteBeforeAppend     bool // progress is noted once the archive has the batch
 	startAtCommitted     bool // a partition goes on at the group's committed offset
 	unknownMeansDone     bool // a write that failed is taken for one that succeeded

@@ -273,22 +273,47 @@ func (p *partition) recall(ctx context.Context, c *conversation) error {
 	})
 }
 
-// save writes the batch until the archive has acknowledged all of it.
+// save writes the batch until the archive has acknowledged all of it. The ends of
+// memberships go first: a reader who finds a row that came after a removal must
+// find the removal as well, whatever else is not there yet.
 func (p *partition) save(ctx context.Context, b *archive.Batch) error {
 	p.decider.known.trim()
 	if len(b.Rows) == 0 {
 		return nil
 	}
 	begun := p.fold.host.now()
-	err := p.fold.repeat(ctx, "write a batch", func() error {
+	if ends, some := endings(b); some && !p.fold.faults.rowsBeforeEndings {
+		if err := p.write(ctx, ends); err != nil {
+			return err
+		}
+	}
+	err := p.write(ctx, b)
+	p.fold.counts.writes.Update(p.fold.host.now().Sub(begun).Seconds())
+	return err
+}
+
+func (p *partition) write(ctx context.Context, b *archive.Batch) error {
+	return p.fold.repeat(ctx, "write a batch", func() error {
 		err := p.fold.store.Write(ctx, b)
 		if p.fold.faults.unknownMeansDone {
 			return nil
 		}
 		return err
 	})
-	p.fold.counts.writes.Update(p.fold.host.now().Sub(begun).Seconds())
-	return err
+}
+
+// endings returns what of the batch ends memberships, if anything does.
+func endings(b *archive.Batch) (ends *archive.Batch, some bool) {
+	for i := range b.Stays {
+		if b.Stays[i].Left == 0 {
+			continue
+		}
+		if ends == nil {
+			ends = &archive.Batch{Opened: b.Opened, Closed: b.Closed}
+		}
+		ends.Stays = append(ends.Stays, b.Stays[i])
+	}
+	return ends, ends != nil
 }
 
 // answer appends the outcomes, in order, and waits until all are acknowledged.
