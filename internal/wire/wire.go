@@ -133,6 +133,7 @@ type ConversationUpdated struct {
 
 // Error is the data of an `error` frame.
 type Error struct {
+	ID              string          `json:"id,omitempty"` // the client's, as in the envelope
 	ClientMessageID *chat.RequestID `json:"client_message_id,omitempty"`
 	Code            chat.Code       `json:"code"`
 	Message         string          `json:"message"`
