@@ -66,8 +66,11 @@ type Message struct {
 type Producer interface {
 	// Produce enqueues m and returns at once. If it returns nil, done is called
 	// exactly once, from a goroutine of the producer: with the record's offset,
-	// or with [ErrClosed]. done must not block. Otherwise the error is
-	// [ErrOverloaded] or [ErrTooLarge], and done is never called.
+	// which is −1 when the log no longer tells, or with [ErrClosed], or with
+	// [ErrTooLarge] when the topic has a lower limit than most. done must not
+	// block. Otherwise the error is [ErrOverloaded], [ErrTooLarge], or
+	// [ErrClosed] once the producer has been told to end, and done is never
+	// called.
 	Produce(m Message, done func(offset int64, err error)) error
 }
 

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -67,20 +68,20 @@ func (c *Cluster) LoseAnswers(r Request, times int) {
 
 // Withhold keeps requests of a kind on the wire, unseen by the broker, until
 // release is called; the broker then works on them, whether or not the client
-// still waits.
+// still waits. release may be called again.
 func (c *Cluster) Withhold(r Request) (release func()) {
 	gate := make(chan struct{})
 	c.wire.mu.Lock()
 	c.wire.gates[r] = gate
 	c.wire.mu.Unlock()
-	return func() {
+	return sync.OnceFunc(func() {
 		c.wire.mu.Lock()
 		defer c.wire.mu.Unlock()
 		if c.wire.gates[r] == gate {
 			delete(c.wire.gates, r)
 		}
 		close(gate)
-	}
+	})
 }
 
 // DropConnections closes every connection of every client.

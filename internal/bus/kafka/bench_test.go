@@ -39,10 +39,10 @@ func benchProduce(b *testing.B, rate int) {
 			due = min(b.N, int(time.Since(start).Seconds()*float64(rate)))
 		}
 		for ; i < due; i++ {
-			sent := time.Now()
+			n, sent := i, time.Now()
 			for producer.Produce(bus.Message{Topic: "bench", Partition: int32(i % 8), Key: key, Value: value},
 				func(_ int64, _ error) {
-					took[i] = time.Since(sent)
+					took[n] = time.Since(sent)
 					if done.Add(1) == int64(b.N) {
 						close(finished)
 					}

@@ -34,8 +34,8 @@ import (
 
 const (
 	// dropInterval is how often the connections may be thrown away. Doing it at
-	// the first error is what makes a leader change cost 10 ms instead of 3 s;
-	// doing it at every error would keep all others from working.
+	// the first error is what makes the loss of a broker cost 10 ms instead of
+	// 3 s; doing it at every error would keep all others from working.
 	dropInterval = 250 * time.Millisecond
 	// metadataTTL bounds how old the transport's picture of the cluster may be
 	// when nothing fails.

@@ -118,11 +118,12 @@ func (c *Client) retry(ctx context.Context, what string, try func(context.Contex
 	}
 }
 
-// recover does what may help against an error: a partition that is not known
-// needs another look at the cluster, everything else fresh connections too.
+// recover does what may help against an error. Where a broker answered, or the
+// transport did not know whom to ask, another look at the cluster is enough;
+// everything else needs fresh connections too.
 func (c *Client) recover(ctx context.Context, err error) {
-	routing := (*fetch.Error)(nil)
-	if errors.As(err, &routing) || errors.Is(err, kafkago.UnknownTopicOrPartition) {
+	routing, answer := (*fetch.Error)(nil), kafkago.Error(0)
+	if errors.As(err, &routing) || errors.As(err, &answer) {
 		if err = c.refresh(ctx); err == nil {
 			return
 		}

@@ -357,6 +357,7 @@ func (p *Producer) refresh(ctx context.Context) {
 	p.running.Go(func() {
 		defer p.refreshing.Store(false)
 		if err := p.client.refresh(ctx); err != nil {
+			p.client.drop()
 			p.log.Debug("refresh of the cluster's layout failed", "err", err)
 		}
 	})

@@ -307,10 +307,7 @@ func (s *sender) settle(ctx context.Context, l *lane, answer *produce.ResponsePa
 		s.reset(l, err)
 	case kafkago.MessageSizeTooLarge, kafkago.RecordListTooLarge:
 		s.split(l)
-	case kafkago.NotLeaderForPartition, kafkago.LeaderNotAvailable, kafkago.BrokerNotAvailable:
-		s.producer.client.drop()
-		s.retry(l, err)
-	case kafkago.UnknownTopicOrPartition:
+	case kafkago.NotLeaderForPartition, kafkago.LeaderNotAvailable, kafkago.BrokerNotAvailable, kafkago.UnknownTopicOrPartition:
 		s.producer.refresh(ctx)
 		s.retry(l, err)
 	default:
