@@ -1,0 +1,26 @@
+// Package rest is the public HTTP interface: history, conversations and members
+// to read, and the same commands as on a socket for those who have none.
+//
+//	client ──GET──▶ authorize ──▶ archive ──▶ page
+//	client ──POST, PUT, PATCH, DELETE──▶ authorize ──▶ chat.inbound ─ ─▶ (fold, router)
+//	                    answer ◀── chat.delivery.<server>, read by Run ◀─ ─┘
+//
+// What changes a conversation is decided by the fold and by nobody else: a call
+// puts a record on the inbound log, names this server and itself as the one to
+// answer, and waits. What the answer is made of is read from the archive then,
+// since everything is stored before it is answered. A call that waited too long
+// has an unknown outcome and says so: `timeout`.
+//
+// # Authorization
+//
+// Each call that names a conversation asks the archive for the caller's stays
+// in it, once, past any cache. A conversation that the caller has left, never
+// was in, or that does not exist gives one and the same answer, after the same
+// one read. Whoever is in sees what lies inside the stays, earlier ones
+// included, and nothing else.
+//
+// # What it does not do
+//
+// It keeps nothing: no session, no cursor, no cache. It terminates no TLS. It
+// does not know Kafka or SQLite; package main hands it both behind interfaces.
+package rest

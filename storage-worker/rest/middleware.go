@@ -1,0 +1,171 @@
+package rest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"switchboard/internal/chat"
+)
+
+// requestIDHeader carries the request's name, ours or a proxy's, into logs and
+// problems.
+const requestIDHeader = "X-Request-Id"
+
+// requestIDBytes bounds an id that a proxy gave.
+const requestIDBytes = 64
+
+// requestID names the request and marks every answer as private.
+func (s *Server) requestID(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get(requestIDHeader)
+		if !validRequestID(id) {
+			var random [12]byte
+			rand.Read(random[:]) // never fails: crypto/rand crashes the program instead
+			id = hex.EncodeToString(random[:])
+		}
+		h := w.Header()
+		h.Set(requestIDHeader, id)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func validRequestID(id string) bool {
+	if id == "" || len(id) > requestIDBytes {
+		return false
+	}
+	return strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == ""
+}
+
+// recovered turns a panic into an internal error: one bad request must not end
+// the others.
+func (s *Server) recovered(next http.Handler) http.Handler {
+	panics := s.Metrics.Counter("switchboard_rest_panics_total")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler: //nolint:errorlint // net/http compares a panic's value, too
+				panic(p)
+			default:
+				panics.Inc()
+				s.problem(w, r, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// cors lets exactly the configured origins call from a browser. Tokens travel
+// in a header of their own and never in a cookie, so other origins need not be
+// refused: their browsers keep the answer from them.
+func (s *Server) cors(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Add("Vary", "Origin")
+		origin := r.Header.Get("Origin")
+		if s.origins[origin] {
+			h.Set("Access-Control-Allow-Origin", origin)
+			h.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
+		}
+		if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if s.origins[origin] {
+			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, X-Request-Id")
+			h.Set("Access-Control-Max-Age", "600")
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+}
+
+// bounded refuses requests beyond [RequestsInFlight] and bounds the time of the
+// others.
+func (s *Server) bounded(next http.Handler) http.Handler {
+	refused := s.Metrics.Counter(`switchboard_rest_refused_total{reason="in_flight"}`)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer s.inFlight.Add(-1)
+		if s.inFlight.Add(1) > RequestsInFlight {
+			refused.Inc()
+			s.problem(w, r, unavailable("too many requests are being worked on"))
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// dispatch chooses the handler by method, authenticates and writes what comes
+// back. The path is that of the route, for metrics.
+func (s *Server) dispatch(path string, m methods) http.Handler {
+	allow := slices.Sorted(maps.Keys(m))
+	if m[http.MethodGet] != nil {
+		allow = append(allow, http.MethodHead)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		h, ok := m[method]
+		if !ok {
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			s.methodNotAllowed(w, r)
+			return
+		}
+		began := time.Now()
+		status := s.answer(w, r, h)
+		s.Metrics.Histogram(`switchboard_rest_request_duration_seconds{method="` + method + `",route="` + path + `"}`).UpdateDuration(began)
+		s.Metrics.Counter(`switchboard_rest_requests_total{method="` + method + `",route="` + path + `",status="` + strconv.Itoa(status) + `"}`).Inc()
+	})
+}
+
+// answer returns the status that it wrote.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, h handler) int {
+	who, err := s.authenticate(r)
+	if err != nil {
+		challenge := `Bearer realm="switchboard"`
+		if r.Header.Get("Authorization") != "" {
+			challenge += `, error="invalid_token"` // RFC 6750 §3.1
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
+		return s.problem(w, r, err)
+	}
+	out, err := h(r, who)
+	if err != nil {
+		return s.problem(w, r, err)
+	}
+	if err := writeJSON(w, out.status, "application/json", out.body); err != nil {
+		s.Logger.Debug("answer not written", "err", err, "request_id", w.Header().Get(requestIDHeader))
+	}
+	return out.status
+}
+
+// authenticate returns whose token the request bears.
+func (s *Server) authenticate(r *http.Request) (chat.UserID, error) {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return chat.UserID{}, chat.Errorf(chat.Unauthorized, "the request has no header Authorization: Bearer")
+	}
+	who, err := s.Keys.Verify(strings.TrimSpace(token))
+	return who.User, err
+}
+
+// canceled reports whether the request ended because its client went away.
+func canceled(r *http.Request, err error) bool {
+	return errors.Is(err, context.Canceled) && r.Context().Err() != nil
+}

@@ -1,0 +1,189 @@
+package rest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"switchboard/internal/auth"
+	"switchboard/internal/bus"
+	"switchboard/internal/chat"
+	"switchboard/internal/metrics"
+	"switchboard/internal/wire"
+	"switchboard/storage-worker/archive"
+)
+
+// The limits of the HTTP server. Each has a definite end: an answer with a code,
+// or a closed connection.
+const (
+	// SmallBodyBytes bounds the body of a message or a command.
+	SmallBodyBytes = 64 << 10
+	// LargeBodyBytes bounds the bodies that name many things: the members of a
+	// new group, what a client has.
+	LargeBodyBytes = 1 << 20
+	// RequestsInFlight is how many requests are worked on at once; one more is
+	// `unavailable`.
+	RequestsInFlight = 1024
+	// ReadsAtOnce is how many reads of the archive one request has under way.
+	ReadsAtOnce = 8
+	// RequestTimeout bounds the work for one request.
+	RequestTimeout = 30 * time.Second
+	// HeaderTimeout, BodyTimeout, AnswerTimeout and IdleTimeout bound what a
+	// slow client may cost.
+	HeaderTimeout, BodyTimeout, AnswerTimeout, IdleTimeout = 10 * time.Second, 30 * time.Second, 90 * time.Second, 2 * time.Minute
+	// HeaderBytes bounds a request's header.
+	HeaderBytes = 32 << 10
+	// DrainTimeout is how long requests may go on after the server was told to
+	// end.
+	DrainTimeout = 15 * time.Second
+)
+
+// Config is what a [Server] stands on. Fields without a remark are required.
+type Config struct {
+	Store    archive.Store
+	Producer bus.Producer
+	Log      bus.Log
+	Admin    bus.Admin // creates the reply topic
+	Keys     *auth.Keys
+
+	// Server is the slot whose delivery topic brings the answers, such as
+	// "rest-1". No two running servers share one.
+	Server      string
+	Generation  uint32
+	Partitions  int32
+	Replication int // of the reply topic
+
+	GatewayURL    string        // where clients open the WebSocket
+	Heartbeat     time.Duration // of the gateways; 0 = 30 s
+	Origins       []string      // exactly these may call from a browser
+	Members       int           // member limit of a group; 0 = chat.MembersDefault
+	Conversations int           // conversation limit of a user; 0 = chat.ConversationsPerUser
+	CallTimeout   time.Duration // how long a command waits for its answer; 0 = 10 s
+
+	Logger  *slog.Logger
+	Metrics *metrics.Set
+}
+
+// Server answers the REST calls.
+type Server struct {
+	// Fixed after New.
+	Config
+	boot    uint64 // this life of the server; answers to another are not ours
+	calls   *calls
+	handler http.Handler
+	origins map[string]bool
+
+	inFlight atomic.Int64
+}
+
+// New returns a server that is ready to read; commands are `unavailable` until
+// Run has found its place in the reply topic.
+func New(config Config) *Server {
+	var boot [8]byte
+	rand.Read(boot[:]) // never fails: crypto/rand crashes the program instead
+	s := &Server{Config: config, boot: binary.BigEndian.Uint64(boot[:]) | 1, origins: map[string]bool{}}
+	s.Heartbeat = or(s.Heartbeat, 30*time.Second)
+	s.Members = or(s.Members, chat.MembersDefault)
+	s.Conversations = or(s.Conversations, chat.ConversationsPerUser)
+	s.CallTimeout = or(s.CallTimeout, 10*time.Second)
+	for _, o := range config.Origins {
+		s.origins[o] = true
+	}
+	s.calls = newCalls(s)
+	s.handler = s.requestID(s.recovered(s.cors(s.bounded(s.routes()))))
+	s.Metrics.Gauge(`switchboard_rest_requests_in_flight`, func() float64 { return float64(s.inFlight.Load()) })
+	return s
+}
+
+// or returns v, or instead when v is zero.
+func or[T comparable](v, instead T) T {
+	var zero T
+	if v == zero {
+		return instead
+	}
+	return v
+}
+
+// Handler returns the routes with everything around them.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Prepare creates the reply topic if it is missing and finds its end, from
+// which Run reads. It may be repeated until it succeeds.
+func (s *Server) Prepare(ctx context.Context) error { return s.calls.prepare(ctx) }
+
+// Run reads the reply topic until ctx ends; it prepares first if that was not
+// done. Without it no command is answered.
+func (s *Server) Run(ctx context.Context) error { return s.calls.run(ctx) }
+
+// Serve answers on the listener until ctx ends; then requests that are under
+// way may finish within [DrainTimeout]. Run must go on until Serve has ended.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: HeaderTimeout, ReadTimeout: BodyTimeout,
+		WriteTimeout: AnswerTimeout, IdleTimeout: IdleTimeout,
+		MaxHeaderBytes: HeaderBytes,
+		ErrorLog:       slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve REST: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), DrainTimeout)
+	defer cancel()
+	err := server.Shutdown(grace)
+	if err != nil {
+		err = fmt.Errorf("drain REST: %w", errors.Join(err, server.Close()))
+	}
+	<-ended
+	return err
+}
+
+// reply is a successful answer.
+type reply struct {
+	status int
+	body   any // nil = none
+}
+
+// handler answers one authenticated request. Its error becomes a problem.
+type handler func(r *http.Request, who chat.UserID) (reply, error)
+
+// methods are the handlers of one path. HEAD is answered wherever GET is.
+type methods map[string]handler
+
+// routes is the whole interface.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	for path, m := range map[string]methods{
+		"/api/v1/gateway":                                     {"GET": s.gateway},
+		"/api/v1/sync":                                        {"POST": s.sync},
+		"/api/v1/conversations":                               {"GET": s.listConversations, "POST": s.createConversation},
+		"/api/v1/conversations/{conversation}":                {"GET": s.inside(s.getConversation), "PATCH": s.inside(s.patchConversation)},
+		"/api/v1/conversations/{conversation}/members":        {"GET": s.inside(s.listMembers)},
+		"/api/v1/conversations/{conversation}/members/{user}": {"PUT": s.inside(s.putMember), "DELETE": s.inside(s.deleteMember)},
+		"/api/v1/conversations/{conversation}/messages":       {"GET": s.inside(s.listMessages), "POST": s.inside(s.postMessage)},
+	} {
+		mux.Handle(path, s.dispatch(path, m))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.problem(w, r, chat.Errorf(chat.NotFound, "there is no such route"))
+	})
+	return mux
+}
+
+// gateway says where to open the WebSocket.
+func (s *Server) gateway(*http.Request, chat.UserID) (reply, error) {
+	return reply{http.StatusOK, gatewayBody{
+		URL: s.GatewayURL, Protocols: []string{wire.Subprotocol}, HeartbeatMS: s.Heartbeat.Milliseconds(),
+	}}, nil
+}

@@ -1,0 +1,162 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+	"switchboard/storage-worker/archive"
+)
+
+// The limits of POST /sync.
+const (
+	// SyncDefault and SyncMax bound the events of one answer.
+	SyncDefault, SyncMax = 200, 500
+	// SyncGap is how many events one conversation may be behind before it is
+	// paged instead of synced, and how many of a left one are told.
+	SyncGap = 500
+)
+
+// sync answers with what the caller does not have. There is no cursor: the
+// client says what it has, which it must know anyway, and nothing expires.
+func (s *Server) sync(r *http.Request, who chat.UserID) (reply, error) {
+	body, err := readBody(r, LargeBodyBytes, false)
+	if err != nil {
+		return reply{}, err
+	}
+	var asked struct {
+		Have  map[chat.ConversationID]chat.Seq `json:"have"`
+		Limit *int                             `json:"limit"`
+	}
+	if err := decode(body, &asked); err != nil {
+		return reply{}, err
+	}
+	limit := SyncDefault
+	if asked.Limit != nil {
+		if limit = *asked.Limit; limit < 1 || limit > SyncMax {
+			return reply{}, badRequest("limit must be 1 to %d", SyncMax)
+		}
+	}
+	for _, seq := range asked.Have {
+		if seq < 0 {
+			return reply{}, badRequest("have names a seq below 0")
+		}
+	}
+	stays, err := s.Store.Stays(r.Context(), who)
+	if err != nil {
+		return reply{}, fmt.Errorf("read the user index: %w", err)
+	}
+	behind, err := s.behind(r.Context(), stays, asked.Have)
+	if err != nil {
+		return reply{}, err
+	}
+	answer, err := s.caughtUp(r.Context(), who, behind, limit)
+	return reply{http.StatusOK, answer}, err
+}
+
+// lag is one conversation in which the caller lacks something.
+type lag struct {
+	history
+	from, to chat.Seq // the events to tell; none if to is 0: then there is a head
+	head     headBody
+}
+
+// behind returns the lags of a user, in the index's order.
+func (s *Server) behind(ctx context.Context, stays []archive.Stay, have map[chat.ConversationID]chat.Seq) ([]lag, error) {
+	var lags []lag
+	for len(stays) > 0 {
+		n := 1
+		for n < len(stays) && stays[n].Conversation == stays[0].Conversation {
+			n++
+		}
+		lags = append(lags, lag{history: history{store: s.Store, conversation: stays[0].Conversation, stays: stays[:n]}})
+		stays = stays[n:]
+	}
+	lacking := make([]bool, len(lags))
+	err := together(ctx, len(lags), func(ctx context.Context, i int) (err error) {
+		seq, named := have[lags[i].conversation]
+		lacking[i], err = s.lacks(ctx, &lags[i], seq, named)
+		return err
+	})
+	kept := lags[:0]
+	for i := range lags {
+		if lacking[i] {
+			kept = append(kept, lags[i])
+		}
+	}
+	return kept, err
+}
+
+// lacks decides what to tell of one conversation: nothing, its events above
+// have, or that the client must page it.
+func (s *Server) lacks(ctx context.Context, l *lag, have chat.Seq, named bool) (bool, error) {
+	last := l.stays[len(l.stays)-1]
+	if last.Left != 0 {
+		if !named || have >= last.Left {
+			return false, nil
+		}
+		l.from, l.to = have+1, last.Left
+		return true, l.shorten(ctx)
+	}
+	tip, err := s.head(ctx, last)
+	if err != nil || named && have >= tip.Seq {
+		return false, err
+	}
+	if named && !last.Large && size(l.stays, have+1, tip.Seq) <= SyncGap {
+		l.from, l.to = have+1, tip.Seq
+		return true, nil
+	}
+	mark, err := s.Store.Watermark(ctx, l.conversation, last.User, last.Joined)
+	if err != nil {
+		return false, fmt.Errorf("read the watermark: %w", err)
+	}
+	l.head = headBody{ConversationID: l.conversation, HeadSeq: tip.Seq, ReadSeq: mark.Read, Large: last.Large}
+	return true, nil
+}
+
+// shorten leaves the last [SyncGap] events of a conversation that was left.
+func (l *lag) shorten(ctx context.Context) error {
+	if size(l.stays, l.from, l.to) <= SyncGap {
+		return nil
+	}
+	rows, err := l.older(ctx, l.from, l.to, SyncGap)
+	if err == nil && len(rows) > 0 {
+		l.from = rows[0].Seq
+	}
+	return err
+}
+
+// caughtUp reads the events of the lags, up to limit, and encodes them as they
+// were pushed.
+func (s *Server) caughtUp(ctx context.Context, who chat.UserID, lags []lag, limit int) (syncBody, error) {
+	body := syncBody{Events: []json.RawMessage{}, Heads: []headBody{}}
+	takes := make([]int, len(lags))
+	for i := range lags {
+		l := &lags[i]
+		if l.to == 0 {
+			body.Heads = append(body.Heads, l.head)
+			continue
+		}
+		n := size(l.stays, l.from, l.to)
+		takes[i] = int(min(n, int64(limit)))
+		limit -= takes[i]
+		body.HasMore = body.HasMore || int64(takes[i]) < n
+	}
+	events := make([][]archive.Row, len(lags))
+	err := together(ctx, len(lags), func(ctx context.Context, i int) (err error) {
+		if takes[i] > 0 {
+			events[i], err = lags[i].newer(ctx, lags[i].from, lags[i].to, takes[i])
+		}
+		return err
+	})
+	for _, rows := range events {
+		for i := range rows {
+			e := &rows[i].Entry
+			body.Events = append(body.Events, wire.AppendEntry(nil, e, e.Sender == who))
+		}
+	}
+	return body, err
+}
