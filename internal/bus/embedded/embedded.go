@@ -145,4 +145,3 @@ func (c *Cluster) unlock() {
 		_ = c.lock.Close() // Closing is what unlocks; nothing was written.
 	}
 }
-

@@ -82,8 +82,8 @@ type Client struct {
 	mu         sync.Mutex
 	lastDrop   time.Time
 	refreshing chan struct{} // closed when the look that is under way is done
-	closed   bool
-	pollers  map[pollerKey]*poller
+	closed     bool
+	pollers    map[pollerKey]*poller
 }
 
 // Open returns a client. It does not connect: that happens with the first use,

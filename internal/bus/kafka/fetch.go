@@ -176,4 +176,3 @@ func take(b protocol.Bytes, chunk []byte, wanted bool, err error) (copied, rest 
 	_, err = io.ReadFull(b, copied)
 	return copied, chunk[:len(chunk)+n], err
 }
-

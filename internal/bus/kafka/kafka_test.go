@@ -126,14 +126,4 @@ func equal(t testing.TB, got, want []string) {
 	}
 }
 
-func TestSmoke(t *testing.T) {
-	_, client := start(t, 1)
-	ensure(t, client, "t", 2)
-	producer := run(t, client, kafka.ProducerConfig{})
-	produce(t, producer, "t", 0, numbers(1000)...)
-	equal(t, read(t, client, "t", 0, 1000), numbers(1000))
-	fmt.Println(client.Log().Bounds(t.Context(), "t", 0))
-	fmt.Println(client.Log().Last(t.Context(), "t", 0))
-	fmt.Println(client.Log().Last(t.Context(), "t", 1))
-	fmt.Println(client.Admin().Check(t.Context(), []bus.Topic{{Name: "t", Partitions: 2, Durable: true}}))
-}
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
 
 	"switchboard/internal/bus"
 	"switchboard/internal/metrics"
@@ -119,21 +120,21 @@ func (c *Client) Producer(config ProducerConfig) *Producer {
 		config.Flush = flushDefault
 	}
 	p := &Producer{
-		client:       c,
-		config:       config,
-		log:          c.log,
-		topic:        config.PendingBytes / topicShare,
-		requests:     c.metrics.Counter(`switchboard_bus_produce_requests_total`),
-		retries:      c.metrics.Counter(`switchboard_bus_produce_retries_total`),
+		client:        c,
+		config:        config,
+		log:           c.log,
+		topic:         config.PendingBytes / topicShare,
+		requests:      c.metrics.Counter(`switchboard_bus_produce_requests_total`),
+		retries:       c.metrics.Counter(`switchboard_bus_produce_retries_total`),
 		overloadAll:   c.metrics.Counter(`switchboard_bus_produce_overloads_total{limit="producer"}`),
 		overloadTopic: c.metrics.Counter(`switchboard_bus_produce_overloads_total{limit="topic"}`),
-		resets:       c.metrics.Counter(`switchboard_bus_producer_resets_total`),
-		latency:      c.metrics.Histogram(`switchboard_bus_produce_seconds`),
-		wakeResolver: make(chan struct{}, 1),
-		lanes:        make(map[laneKey]*lane),
-		topics:       make(map[string]*int),
-		senders:      make(map[int32]*sender),
-		who:          identity{id: -1},
+		resets:        c.metrics.Counter(`switchboard_bus_producer_resets_total`),
+		latency:       c.metrics.Histogram(`switchboard_bus_produce_seconds`),
+		wakeResolver:  make(chan struct{}, 1),
+		lanes:         make(map[laneKey]*lane),
+		topics:        make(map[string]*int),
+		senders:       make(map[int32]*sender),
+		who:           identity{id: -1},
 	}
 	c.metrics.Gauge(`switchboard_bus_produce_pending_bytes`, func() float64 {
 		p.mu.Lock()
@@ -413,7 +414,7 @@ func (p *Producer) identify(ctx context.Context, due []*lane) (identity, error) 
 func (p *Producer) sender(ctx context.Context, broker int32) *sender {
 	s := p.senders[broker]
 	if s == nil {
-		s = &sender{producer: p, broker: broker, wake: make(chan struct{}, 1)}
+		s = &sender{producer: p, broker: broker, wake: make(chan struct{}, 1), request: new(rawproduce.Request)}
 		p.senders[broker] = s
 		p.running.Go(func() { s.run(ctx) })
 	}

@@ -140,7 +140,7 @@ type sender struct {
 	// Owned by run.
 	flying  []*lane
 	readers []bytes.Reader
-	request rawproduce.Request
+	request *rawproduce.Request
 }
 
 func (s *sender) run(ctx context.Context) {
@@ -188,7 +188,7 @@ func (s *sender) send(ctx context.Context) {
 	defer cancel()
 	start := time.Now()
 	p.requests.Inc()
-	message, err := p.client.transport.RoundTrip(limited, p.client.addr, &s.request)
+	message, err := p.client.transport.RoundTrip(limited, p.client.addr, s.request)
 	p.latency.Update(time.Since(start).Seconds())
 	if err != nil {
 		s.failed(ctx, err)
@@ -220,7 +220,7 @@ func (p *Producer) distribute(response *produce.Response) {
 // compose fills the request. Partitions of a topic that follow one another
 // share an entry; a topic may have several.
 func (s *sender) compose() {
-	r := &s.request
+	r := s.request
 	r.Acks = acksAll
 	r.Timeout = int32(s.producer.config.Timeout / time.Millisecond * 5 / 6)
 	r.Topics = r.Topics[:0]
@@ -270,7 +270,7 @@ func (s *sender) failed(ctx context.Context, err error) {
 	}
 	p.log.Debug("produce request failed", "broker", s.broker, "lanes", len(s.flying), "err", err)
 	// A connection that was given up may still read these.
-	s.request = rawproduce.Request{}
+	s.request = new(rawproduce.Request)
 	s.readers = nil
 	for _, l := range s.flying {
 		l.flight.held = true
@@ -394,4 +394,3 @@ func (s *sender) finish(l *lane, base int64, err error) {
 		p.idle = nil
 	}
 }
-
