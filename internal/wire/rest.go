@@ -29,7 +29,7 @@ type Conversation struct {
 	HeadSeq      chat.Seq            `json:"head_seq"`
 	ReadSeq      chat.Seq            `json:"read_seq"` // the caller's
 	Unread       int64               `json:"unread"`   // messages of others above ReadSeq
-	LastMessage  *Message            `json:"last_message"`
+	LastMessage  *Message            `json:"last_message,omitempty"` // none before the first
 	UpdatedAt    int64               `json:"updated_at"` // Unix seconds
 }
 
