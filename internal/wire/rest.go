@@ -27,10 +27,10 @@ type Conversation struct {
 	MembersCount int                 `json:"members_count"`
 	Role         string              `json:"role"` // the caller's
 	HeadSeq      chat.Seq            `json:"head_seq"`
-	ReadSeq      chat.Seq            `json:"read_seq"` // the caller's
-	Unread       int64               `json:"unread"`   // messages of others above ReadSeq
+	ReadSeq      chat.Seq            `json:"read_seq"`               // the caller's
+	Unread       int64               `json:"unread"`                 // messages of others above ReadSeq
 	LastMessage  *Message            `json:"last_message,omitempty"` // none before the first
-	UpdatedAt    int64               `json:"updated_at"` // Unix seconds
+	UpdatedAt    int64               `json:"updated_at"`             // Unix seconds
 }
 
 // ConversationList answers GET /api/v1/conversations.
