@@ -20,8 +20,7 @@ type Store struct {
 	mu            sync.RWMutex
 	conversations map[chat.ConversationID]*conversation
 	seen          map[archive.Key]archive.Seen
-	stays         map[stayKey]*stay
-	marks         map[markKey]archive.Watermark
+	stays         map[chat.UserID]map[stayKey]*stay
 	progress      map[progressKey]archive.Progress
 }
 
@@ -35,6 +34,7 @@ type conversation struct {
 	created chat.Clock // of info without its name; 0 = not yet
 	named   chat.Clock // of its name
 	spans   map[spanKey]*span
+	marks   map[spanKey]archive.Watermark // by user and the seq of joining
 }
 
 type spanKey struct {
@@ -49,7 +49,6 @@ type span struct {
 }
 
 type stayKey struct {
-	user         chat.UserID
 	conversation chat.ConversationID
 	joined       chat.Seq
 }
@@ -57,12 +56,6 @@ type stayKey struct {
 type stay struct {
 	archive.Stay
 	written, ended chat.Clock
-}
-
-type markKey struct {
-	conversation chat.ConversationID
-	user         chat.UserID
-	joined       chat.Seq
 }
 
 type progressKey struct {
@@ -75,8 +68,7 @@ func New() *Store {
 	return &Store{
 		conversations: map[chat.ConversationID]*conversation{},
 		seen:          map[archive.Key]archive.Seen{},
-		stays:         map[stayKey]*stay{},
-		marks:         map[markKey]archive.Watermark{},
+		stays:         map[chat.UserID]map[stayKey]*stay{},
 		progress:      map[progressKey]archive.Progress{},
 	}
 }
@@ -113,10 +105,7 @@ func (s *Store) Write(ctx context.Context, b *archive.Batch) error {
 		s.putStay(w)
 	}
 	for _, m := range b.Marks {
-		key := markKey{m.Conversation, m.User, m.Joined}
-		old := s.marks[key]
-		m.Read, m.Delivered = max(m.Read, old.Read), max(m.Delivered, old.Delivered)
-		s.marks[key] = m
+		s.conversation(m.Conversation).mark(m)
 	}
 	return nil
 }
@@ -125,18 +114,23 @@ func (s *Store) Write(ctx context.Context, b *archive.Batch) error {
 func (s *Store) conversation(id chat.ConversationID) *conversation {
 	c := s.conversations[id]
 	if c == nil {
-		c = &conversation{spans: map[spanKey]*span{}}
+		c = &conversation{spans: map[spanKey]*span{}, marks: map[spanKey]archive.Watermark{}}
 		s.conversations[id] = c
 	}
 	return c
 }
 
 func (s *Store) putStay(w archive.StayWrite) {
-	key, clock := stayKey{w.User, w.Conversation, w.Joined}, chat.ClockOf(w.By)
-	old := s.stays[key]
+	key, clock := stayKey{w.Conversation, w.Joined}, chat.ClockOf(w.By)
+	index := s.stays[w.User]
+	if index == nil {
+		index = map[stayKey]*stay{}
+		s.stays[w.User] = index
+	}
+	old := index[key]
 	if old == nil {
 		old = &stay{Stay: archive.Stay{User: w.User, Conversation: w.Conversation, Joined: w.Joined}}
-		s.stays[key] = old
+		index[key] = old
 	}
 	if clock >= old.written {
 		old.Head, old.Large, old.written = w.Head, w.Large, clock
@@ -187,6 +181,13 @@ func (c *conversation) end(user chat.UserID, joined, left chat.Seq, clock chat.C
 	if span := c.span(user, joined); clock >= span.ended {
 		span.Left, span.ended = left, clock
 	}
+}
+
+func (c *conversation) mark(m archive.Watermark) {
+	key := spanKey{m.User, m.Joined}
+	old := c.marks[key]
+	m.Read, m.Delivered = max(m.Read, old.Read), max(m.Delivered, old.Delivered)
+	c.marks[key] = m
 }
 
 // read takes the lock for reading, and returns a conversation that may be
@@ -295,22 +296,22 @@ func (s *Store) Entries(ctx context.Context, id chat.ConversationID, from, to ch
 
 // Stays implements [archive.Store].
 func (s *Store) Stays(ctx context.Context, u chat.UserID) ([]archive.Stay, error) {
-	return s.staysOf(ctx, func(key stayKey) bool { return key.user == u })
+	return s.staysOf(ctx, u, func(stayKey) bool { return true })
 }
 
 // StaysIn implements [archive.Store].
 func (s *Store) StaysIn(ctx context.Context, u chat.UserID, c chat.ConversationID) ([]archive.Stay, error) {
-	return s.staysOf(ctx, func(key stayKey) bool { return key.user == u && key.conversation == c })
+	return s.staysOf(ctx, u, func(key stayKey) bool { return key.conversation == c })
 }
 
-func (s *Store) staysOf(ctx context.Context, wanted func(stayKey) bool) ([]archive.Stay, error) {
+func (s *Store) staysOf(ctx context.Context, u chat.UserID, wanted func(stayKey) bool) ([]archive.Stay, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var stays []archive.Stay
-	for key, stay := range s.stays {
+	for key, stay := range s.stays[u] {
 		if wanted(key) {
 			stays = append(stays, stay.Stay)
 		}
@@ -322,35 +323,28 @@ func (s *Store) staysOf(ctx context.Context, wanted func(stayKey) bool) ([]archi
 }
 
 // Watermarks implements [archive.Store].
-func (s *Store) Watermarks(ctx context.Context, c chat.ConversationID) ([]archive.Watermark, error) {
-	if err := ctx.Err(); err != nil {
+func (s *Store) Watermarks(ctx context.Context, id chat.ConversationID) ([]archive.Watermark, error) {
+	c, err := s.read(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var marks []archive.Watermark
-	for m := range maps.Values(s.marks) {
-		if m.Conversation == c {
-			marks = append(marks, m)
-		}
-	}
-	slices.SortFunc(marks, func(a, b archive.Watermark) int {
+	return slices.SortedFunc(maps.Values(c.marks), func(a, b archive.Watermark) int {
 		return cmp.Or(bytes.Compare(a.User[:], b.User[:]), cmp.Compare(a.Joined, b.Joined))
-	})
-	return marks, nil
+	}), nil
 }
 
 // Watermark implements [archive.Store].
-func (s *Store) Watermark(ctx context.Context, c chat.ConversationID, u chat.UserID, joined chat.Seq) (archive.Watermark, error) {
-	if err := ctx.Err(); err != nil {
+func (s *Store) Watermark(ctx context.Context, id chat.ConversationID, u chat.UserID, joined chat.Seq) (archive.Watermark, error) {
+	c, err := s.read(ctx, id)
+	if err != nil {
 		return archive.Watermark{}, err
 	}
-	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if m, ok := s.marks[markKey{c, u, joined}]; ok {
+	if m, ok := c.marks[spanKey{u, joined}]; ok {
 		return m, nil
 	}
-	return archive.Watermark{Conversation: c, User: u, Joined: joined, Read: joined, Delivered: joined}, nil
+	return archive.Watermark{Conversation: id, User: u, Joined: joined, Read: joined, Delivered: joined}, nil
 }
 
 // Progress implements [archive.Store].

@@ -23,9 +23,16 @@ func prepareTables(ctx context.Context, conn driver.Conn) (*tables, error) {
 		in **inserter
 		upsert
 	}{
-		{&t.message, putMessage}, {&t.key, putKey}, {&t.conversation, putConversation}, {&t.name, putName},
-		{&t.opened, putOpened}, {&t.closed, putClosed}, {&t.stay, putStay}, {&t.left, putLeft},
-		{&t.mark, putMark}, {&t.progress, putProgress},
+		{&t.message, putMessage},
+		{&t.key, putKey},
+		{&t.conversation, putConversation},
+		{&t.name, putName},
+		{&t.opened, putOpened},
+		{&t.closed, putClosed},
+		{&t.stay, putStay},
+		{&t.left, putLeft},
+		{&t.mark, putMark},
+		{&t.progress, putProgress},
 	} {
 		in, err := newInserter(ctx, conn, p.upsert)
 		if err != nil {

@@ -154,8 +154,10 @@ func (s *Store) remove(ctx context.Context, expired []expiredKey) error {
 		return s.writer.within(ctx, func() error {
 			for _, k := range expired {
 				args := []driver.NamedValue{
-					{Ordinal: 1, Value: k.conversation}, {Ordinal: 2, Value: k.sender},
-					{Ordinal: 3, Value: k.request}, {Ordinal: 4, Value: k.id},
+					{Ordinal: 1, Value: k.conversation},
+					{Ordinal: 2, Value: k.sender},
+					{Ordinal: 3, Value: k.request},
+					{Ordinal: 4, Value: k.id},
 				}
 				if _, err := s.writer.removeKey.(driver.StmtExecContext).ExecContext(ctx, args); err != nil {
 					return fmt.Errorf("remove an expired key: %w", err)

@@ -14,9 +14,13 @@ import (
 const entryColumns = `seq, message_id, sender_id, request_id, content, message_type, media_url,
 	reply_to, change, user_id, role, name, members_version, generation, inbound_offset`
 
+// selectClocks reads the newest clock of each partition.
+const selectClocks = `SELECT partition, max(clock) FROM progress GROUP BY partition`
+
 // reader holds the connections that read and their prepared statements.
 type reader struct {
-	db *sql.DB
+	db    *sql.DB
+	texts []string // of the statements
 
 	newest, newestUpTo, info, spans, seen, lowest, highest,
 	stays, staysIn, marks, mark, progress, clocks, keys *sql.Stmt
@@ -48,7 +52,7 @@ func newReader(ctx context.Context, db *sql.DB, connections int) (*reader, error
 		{&r.marks, `SELECT user_id, joined_seq, read_seq, delivered_seq FROM watermarks WHERE conversation_id = ? ORDER BY user_id, joined_seq`},
 		{&r.mark, `SELECT read_seq, delivered_seq FROM watermarks WHERE conversation_id = ? AND user_id = ? AND joined_seq = ?`},
 		{&r.progress, `SELECT inbound_offset, clock FROM progress WHERE generation = ? AND partition = ?`},
-		{&r.clocks, `SELECT partition, max(clock) FROM progress GROUP BY partition`},
+		{&r.clocks, selectClocks},
 		{&r.keys, `SELECT conversation_id, sender_id, request_id, message_id FROM message_keys
 			WHERE (conversation_id, sender_id, request_id) > (?, ?, ?) ORDER BY conversation_id, sender_id, request_id LIMIT ?`},
 	} {
@@ -57,6 +61,7 @@ func newReader(ctx context.Context, db *sql.DB, connections int) (*reader, error
 			return nil, errors.Join(fmt.Errorf("prepare %q: %w", p.text, err), r.close())
 		}
 		*p.stmt = stmt
+		r.texts = append(r.texts, p.text)
 	}
 	return r, nil
 }

@@ -122,20 +122,28 @@ var _ archive.Store = (*Store)(nil)
 // Open opens the file at path, creating it and its tables where there is none.
 // It fails with [ErrInUse] or [ErrNewer] where that is the reason.
 func Open(ctx context.Context, path string, config Config) (*Store, error) {
-	s := &Store{config: config.withDefaults()}
-	var err error
-	if s.lock, err = lockFile(path + "-lock"); err != nil {
-		return nil, fmt.Errorf("open archive %s: %w", path, err)
-	}
-	if err := s.open(ctx, path); err != nil {
-		_ = s.closeFiles()
+	s, err := start(ctx, path, config)
+	if err != nil {
 		return nil, fmt.Errorf("open archive %s: %w", path, err)
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.duties.Go(s.writer.run)
 	s.duties.Go(func() { s.checkpoints(background) })
 	s.duties.Go(func() { s.sweeps(background) })
+	return s, nil
+}
+
+// start opens the file and starts the writer, but not the duties.
+func start(ctx context.Context, path string, config Config) (*Store, error) {
+	s := &Store{config: config.withDefaults(), stop: func() {}}
+	var err error
+	if s.lock, err = lockFile(path + "-lock"); err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx, path); err != nil {
+		return nil, errors.Join(err, s.closeFiles())
+	}
+	s.duties.Go(s.writer.run)
 	return s, nil
 }
 
