@@ -58,6 +58,7 @@ type Fold struct {
 	counts     counts
 	host       host
 	largeAbove int // chat.LargeAbove; lower in the model test
+	cached     int // cacheWeight; lower in the model test
 	faults     faults
 
 	reads chan struct{} // a place for each cold read under way
@@ -76,6 +77,7 @@ func New(c Config) *Fold {
 		counts:     newCounts(c.Metrics),
 		host:       realHost(),
 		largeAbove: chat.LargeAbove,
+		cached:     cacheWeight,
 		reads:      make(chan struct{}, coldReads),
 	}
 }

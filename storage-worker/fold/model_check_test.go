@@ -20,6 +20,7 @@ type shown struct {
 // say the same, and what is told is saved.
 func (w *world) checkAppend(p int32, r acceptedRecord) {
 	at := r.out.Position.Offset
+	w.tell("offset %d of partition %d: %s in %x", at, p, brief(r.out), r.out.Conversation[:2])
 	if known, ok := w.told[outcomeKey{p, at}]; ok && !bytes.Equal(known, r.value) {
 		w.fail("two outcomes for offset %d of partition %d", at, p)
 	}

@@ -39,7 +39,7 @@ type acked struct {
 func (w *world) startDevice(u chat.UserID) {
 	d := &device{
 		w: w, user: u, last: map[chat.ConversationID]chat.Seq{}, applied: map[modelRowKey]chat.MessageID{},
-		sends: w.rng.IntN(4), leaves: w.rng.IntN(3),
+		sends: w.rng.IntN(6), leaves: w.rng.IntN(5),
 	}
 	w.devices = append(w.devices, d)
 	d.a = w.start("device", func(*actor) { d.run() })
@@ -89,12 +89,12 @@ func (d *device) connect() {
 	s := &session{g: g, id: w.sessions, user: d.user, pushed: map[chat.ConversationID]chat.Seq{}}
 	g.sessions = append(g.sessions, s)
 	d.s = s
-	s.covered = w.presence.epoch
 	register := func(a *actor) {
 		a.step()
 		if !s.closed {
-			s.covered = w.presence.epoch
+			s.covered = g.epoch // If its lease is forgotten as well, a sweep will say `behind`.
 			w.presence.register(s.user, route{g.slot, g.boot, s.id})
+			w.tell("session %d of user %d is registered on server %d boot %d", s.id, s.user[15], g.slot, g.boot)
 		}
 	}
 	if w.faults.delivery.connectedFirst {
@@ -110,6 +110,7 @@ func (d *device) connect() {
 func (d *device) disconnect() {
 	s := d.s
 	s.closed = true
+	d.w.tell("session %d of user %d disconnects", s.id, d.user[15])
 	s.g.sessions = slices.DeleteFunc(s.g.sessions, func(o *session) bool { return o == s })
 	d.a.step()
 	r := route{s.g.slot, s.g.boot, s.id}
@@ -129,6 +130,7 @@ func (d *device) send() {
 
 // receive applies one frame.
 func (d *device) receive(f frame) {
+	d.w.tell("session %d of user %d gets %s %x %d", d.s.id, d.user[15], f.kind, f.entry.Conversation[:2], f.entry.Seq)
 	switch f.kind {
 	case "behind":
 		d.sync()
@@ -188,6 +190,7 @@ func (d *device) apply(f frame) {
 }
 
 func (d *device) took(e chat.Entry) {
+	d.w.tell("session %d of user %d has %x %d", d.s.id, d.user[15], e.Conversation[:2], e.Seq)
 	d.last[e.Conversation] = max(d.last[e.Conversation], e.Seq)
 	d.applied[modelRowKey{e.Conversation, e.Seq}] = e.ID
 }

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"fmt"
 	"slices"
 
 	"switchboard/internal/bus"
@@ -54,6 +55,7 @@ func (p *presenceModel) register(u chat.UserID, r route) {
 // losePresence makes the directory forget a user, or everything.
 func (w *world) losePresence() {
 	w.presence.epoch++
+	w.tell("presence is lost, epoch %d", w.presence.epoch)
 	if w.chance(2) {
 		delete(w.presence.routes, user(1+w.rng.IntN(modelUsers)))
 		return
@@ -72,6 +74,18 @@ type delivery struct {
 	answer    *frame
 	boot      uint64
 	session   uint64
+}
+
+// String says what a delivery is, for the trace.
+func (d *delivery) String() string {
+	s := ""
+	for _, f := range d.frames {
+		s += fmt.Sprintf("%s %x %d to ", f.kind, f.entry.Conversation[:2], f.entry.Seq)
+		for _, u := range f.to {
+			s += fmt.Sprint(u[15], " ")
+		}
+	}
+	return s
 }
 
 // deliveredFrame is one frame and whom it is for.
@@ -149,6 +163,7 @@ func (w *world) fanOut(a *actor, p int32, from, to int, seen *bus.Deduper, known
 	}
 	for _, s := range sends {
 		a.step()
+		w.tell("router: offset %d to server %d: %s", s.d.offset, s.slot, &s.d)
 		topic := &w.topics[s.slot]
 		*topic = append(*topic, s.d)
 		if n := len(*topic); w.faults.delivery.unordered && n-1 > w.gateways[s.slot].at && w.chance(2) {
@@ -261,6 +276,7 @@ func (w *world) startGateway(slot int) {
 		g.epoch = w.presence.epoch
 		w.presence.boots[slot] = max(w.presence.boots[slot], g.boot)
 		g.open = true
+		w.tell("server %d serves, boot %d", slot, g.boot)
 		if w.faults.delivery.positionAfterClaim {
 			a.step()
 			a.step()
@@ -291,8 +307,10 @@ func (w *world) push(g *gateway, d *delivery) {
 			place = d.accepted
 		}
 		if last, ok := g.last[d.partition]; ok && place <= last {
+			w.tell("server %d drops offset %d", g.slot, d.offset)
 			return
 		}
+		w.tell("server %d pushes offset %d", g.slot, d.offset)
 		g.last[d.partition] = place
 	}
 	for _, f := range d.frames {
@@ -315,6 +333,7 @@ func (w *world) push(g *gateway, d *delivery) {
 // that has worked.
 func (w *world) sweep(a *actor, g *gateway) {
 	epoch := w.presence.epoch
+	w.tell("server %d sweeps for epoch %d", g.slot, epoch)
 	a.step()
 	behind := func() {
 		for _, s := range g.sessions {
@@ -330,6 +349,7 @@ func (w *world) sweep(a *actor, g *gateway) {
 	for _, s := range g.sessions {
 		w.presence.register(s.user, route{g.slot, g.boot, s.id})
 	}
+	w.tell("server %d registered everybody, boot %d", g.slot, g.boot)
 	a.step()
 	g.epoch = epoch
 	if !w.faults.delivery.behindFirst {

@@ -70,7 +70,7 @@ func (w *world) crashOwner(p int) {
 func (o *owner) run() {
 	f := &Fold{
 		store: o, log: o, producer: o, generation: 1, partitions: int32(len(o.w.inbound)),
-		logger: slog.New(slog.DiscardHandler), counts: o.w.counts, largeAbove: modelLargeAbove,
+		logger: slog.New(slog.DiscardHandler), counts: o.w.counts, largeAbove: modelLargeAbove, cached: o.w.cached,
 		faults: o.w.faults.fold,
 		host: host{
 			now:   func() time.Time { return time.Unix(0, 0).Add(time.Duration(o.w.steps) * 20 * time.Millisecond) },

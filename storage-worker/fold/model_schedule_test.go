@@ -114,9 +114,6 @@ func (w *world) run() {
 }
 
 func (w *world) resume(a *actor) {
-	if w.trace != nil {
-		w.trace("%5d %s", w.steps, a.name)
-	}
 	if _, more := a.resume(); !more {
 		a.ended = true
 		w.actors = slices.DeleteFunc(w.actors, func(b *actor) bool { return a == b })
@@ -132,6 +129,13 @@ func (w *world) end() {
 
 // chance is true once in n times.
 func (w *world) chance(n int) bool { return w.rng.IntN(n) == 0 }
+
+// tell says what happens, when somebody listens.
+func (w *world) tell(format string, args ...any) {
+	if w.trace != nil {
+		w.trace("%5d "+format, append([]any{w.steps}, args...)...)
+	}
+}
 
 // fail notes the first violation.
 func (w *world) fail(format string, args ...any) {
@@ -174,7 +178,9 @@ func (w *world) freeze(a *actor) {
 func (w *world) disturb() {
 	p := w.rng.IntN(len(w.owners))
 	g := w.gateways[w.rng.IntN(len(w.gateways))]
-	switch w.rng.IntN(12) {
+	what := w.rng.IntN(12)
+	w.tell("disturbance %d, partition %d, server %d", what, p, g.slot)
+	switch what {
 	case 0, 1: // The owner crashes; the group gives the partition to another.
 		w.crashOwner(p)
 	case 2, 3: // The owner stops; another takes over; the zombie wakes up.

@@ -46,6 +46,7 @@ type world struct {
 	rng    *rand.Rand
 	faults modelFaults
 	counts counts
+	cached int // what an owner's cache may weigh
 	trace  func(format string, args ...any)
 
 	// The scheduler.
@@ -90,14 +91,25 @@ type world struct {
 
 // play plays one schedule and returns the first violation.
 func play(seed uint64, f modelFaults, c counts, trace func(string, ...any)) error {
+	w := build(seed, f, c, trace)
+	defer w.end()
+	w.run()
+	if w.err == nil {
+		w.check()
+	}
+	return w.err
+}
+
+// build makes the system of one schedule, before its first step.
+func build(seed uint64, f modelFaults, c counts, trace func(string, ...any)) *world {
 	w := &world{
 		rng: newRand(seed), faults: f, counts: c, trace: trace,
 		archive: newModelArchive(), millis: startTime,
 		presence: presenceModel{routes: map[chat.UserID][]route{}, boots: map[int]uint64{}},
 		told:     map[outcomeKey][]byte{}, large: map[chat.MessageID]bool{},
 	}
-	defer w.end()
 	w.troubles = w.rng.IntN(9)
+	w.cached = 1 + w.rng.IntN(12)
 	partitions := 1 + w.rng.IntN(2)
 	w.inbound = make([][]bus.Record, partitions)
 	w.accepted = make([][]acceptedRecord, partitions)
@@ -119,11 +131,7 @@ func play(seed uint64, f modelFaults, c counts, trace func(string, ...any)) erro
 		w.startDevice(user(u))
 	}
 	w.start("admins", w.administer)
-	w.run()
-	if w.err == nil {
-		w.check()
-	}
-	return w.err
+	return w
 }
 
 // furnish begins the conversations of the schedule.
@@ -144,8 +152,8 @@ func (w *world) furnish() {
 // administer gives commands over REST, by those who may and those who may not,
 // and repeats what others have sent.
 func (w *world) administer(a *actor) {
-	for range 4 + w.rng.IntN(8) {
-		for range w.rng.IntN(40) {
+	for range 8 + w.rng.IntN(16) {
+		for range w.rng.IntN(30) {
 			a.step()
 		}
 		a.step()
@@ -156,12 +164,14 @@ func (w *world) administer(a *actor) {
 func (w *world) command() {
 	w.requests++
 	in := bus.Inbound{Conversation: theGroup, Sender: user(1 + w.rng.IntN(modelUsers)), Request: ask(w.requests)}
-	if w.chance(2) {
-		in.Sender = anna
+	for _, s := range w.archive.spansOf(theGroup) {
+		if s.Left == 0 && s.Role == chat.Admin && !w.chance(4) {
+			in.Sender = s.User // Mostly someone who may.
+		}
 	}
 	target := user(1 + w.rng.IntN(modelUsers))
-	switch w.rng.IntN(13) {
-	case 0, 1, 2:
+	switch w.rng.IntN(15) {
+	case 0, 1, 2, 13, 14:
 		in.Set = &bus.SetMember{User: target, Limit: modelLimit}
 	case 3:
 		in.Set = &bus.SetMember{User: target, Role: chat.Role(1 + w.rng.IntN(2)), Limit: modelLimit}

@@ -50,7 +50,7 @@ func newPartition(f *Fold, claim bus.Claim) *partition {
 			partitions: f.partitions,
 			largeAbove: f.largeAbove,
 			faults:     f.faults,
-			known:      newCache(cacheWeight),
+			known:      newCache(f.cached),
 			seen:       make(map[archive.Key]archive.Seen),
 		},
 	}
