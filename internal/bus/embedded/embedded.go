@@ -60,7 +60,6 @@ type Config struct {
 type Cluster struct {
 	kfake *kfake.Cluster
 	addrs []string
-	lock  *os.File // nil in memory
 	wire  *wire
 	close sync.Once
 }
@@ -93,7 +92,7 @@ func Start(config Config) (*Cluster, error) {
 		if err != nil {
 			return nil, fmt.Errorf("start embedded broker: %w", err)
 		}
-		c.lock = lock
+		c.wire.lock = lock
 		options = append(options, kfake.DataDir(filepath.Join(config.Dir, "log")))
 	}
 	var err error
@@ -141,7 +140,7 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 func (c *Cluster) unlock() {
-	if c.lock != nil {
-		_ = c.lock.Close() // Closing is what unlocks; nothing was written.
+	if c.wire.lock != nil {
+		_ = c.wire.lock.Close() // Closing is what unlocks; nothing was written.
 	}
 }

@@ -3,6 +3,7 @@ package embedded
 import (
 	"encoding/binary"
 	"net"
+	"os"
 	"sync"
 )
 
@@ -22,6 +23,11 @@ const (
 // A client of kafka-go has one request at a time on a connection, so a
 // connection knows which request the next answer belongs to.
 type wire struct {
+	// lock is the directory's, or nil in memory. It is kept here since the
+	// broker refers to its listeners for as long as it runs: a lock that only
+	// the Cluster knew would be let go when a caller forgets the Cluster.
+	lock *os.File
+
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
 	losing map[Request]int           // answers still to be lost
