@@ -1,0 +1,27 @@
+# Each target is one command; CI runs `make test`. Nothing needs an installed
+# server, and nothing is written outside bin/ and Go's caches.
+.PHONY: test check build lint fmt race model conformance
+
+test: # everything, with the seconds of each stage
+	go run -C tools ./stages all
+
+check: # the fast half: formatting, build, vet, lint, short tests
+	go run -C tools ./stages fast
+
+build: # the programs, into bin/
+	go build -o bin/ ./...
+
+lint:
+	go tool -modfile=tools/go.mod golangci-lint run
+
+fmt:
+	go tool -modfile=tools/go.mod golangci-lint fmt
+
+race:
+	go test -race ./...
+
+model: # the road under a scheduler that breaks it, 100,000 schedules
+	go test -count=1 -v -run '^TestModel$$' ./storage-worker/fold -model.schedules 100000
+
+conformance: # an echo server for RFC 6455 suites, on 127.0.0.1:9001
+	go run ./gateway conformance
