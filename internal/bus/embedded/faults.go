@@ -117,3 +117,10 @@ func (c *Cluster) DeleteRecords(topic string, partition int32, offset int64) err
 	}
 	return nil
 }
+
+// Connections returns how many connections clients have open.
+func (c *Cluster) Connections() int {
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	return len(c.wire.conns)
+}

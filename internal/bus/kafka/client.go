@@ -73,6 +73,7 @@ type Client struct {
 	log       *slog.Logger
 	metrics   *metrics.Set
 	dropped   *metrics.Counter
+	fetches   *metrics.Counter
 	ctx       context.Context // ends with Close; pollers live in it
 	cancel    context.CancelFunc
 	polling   sync.WaitGroup
@@ -107,6 +108,7 @@ func Open(config Config) *Client {
 		log:       config.Log,
 		metrics:   set,
 		dropped:   set.Counter(`switchboard_bus_connection_drops_total`),
+		fetches:   set.Counter(`switchboard_bus_fetch_requests_total`),
 		pollers:   make(map[pollerKey]*poller),
 		asking:    make(chan struct{}, questions),
 	}

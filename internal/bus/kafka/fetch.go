@@ -46,6 +46,7 @@ type got struct {
 func (c *Client) fetch(ctx context.Context, wants []want, maxWait time.Duration) ([]got, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxWait+answerGrace)
 	defer cancel()
+	c.fetches.Inc()
 	message, err := c.transport.RoundTrip(ctx, c.addr, fetchRequest(wants, maxWait))
 	if err != nil {
 		return nil, err
