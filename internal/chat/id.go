@@ -140,20 +140,20 @@ func parseUUID[T string | []byte](s T) (id [16]byte, err error) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return id, fmt.Errorf("not a UUID: want 8-4-4-4-12 hexadecimal digits, have %d bytes", len(s))
 	}
-	at := 0
-	for i := range id {
-		if s[at] == '-' {
-			at++
-		}
+	for i, at := range digits {
 		high, low := nibble(s[at]), nibble(s[at+1])
 		if high > 15 || low > 15 {
 			return [16]byte{}, fmt.Errorf("not a UUID: no hexadecimal digits at byte %d", at)
 		}
 		id[i] = high<<4 | low
-		at += 2
 	}
 	return id, nil
 }
+
+// digits says where the two digits of each octet stand in the text. They are
+// looked for nowhere else, so that a hyphen too many is no digit and not a step
+// beyond the end.
+var digits = [16]int{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
 
 // nibble returns the value of a hexadecimal digit, 255 for anything else.
 func nibble(c byte) byte {
