@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -90,8 +91,8 @@ func (h *history) older(ctx context.Context, from, to chat.Seq, limit int) ([]ar
 		return parts[0], nil
 	}
 	rows := make([]archive.Row, 0, limit-left)
-	for i := len(parts) - 1; i >= 0; i-- {
-		rows = append(rows, parts[i]...)
+	for _, part := range slices.Backward(parts) {
+		rows = append(rows, part...)
 	}
 	return rows, nil
 }

@@ -59,10 +59,10 @@ func loneSurrogate(body []byte) bool {
 			continue
 		}
 		i++ // Now at the escaped character; an escaped backslash ends here.
-		switch u := escaped(body[i:]); {
-		case u>>10 == 0xdc00>>10:
+		switch escaped(body[i:]) >> 10 {
+		case 0xdc00 >> 10:
 			return true
-		case u>>10 == 0xd800>>10:
+		case 0xd800 >> 10:
 			if i += 5; i+1 >= len(body) || body[i] != '\\' || escaped(body[i+1:])>>10 != 0xdc00>>10 {
 				return true
 			}

@@ -56,7 +56,7 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 		defer func() {
 			switch p := recover(); p {
 			case nil:
-			case http.ErrAbortHandler: //nolint:errorlint // net/http compares a panic's value, too
+			case http.ErrAbortHandler:
 				panic(p)
 			default:
 				panics.Inc()

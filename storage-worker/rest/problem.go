@@ -27,7 +27,7 @@ func unavailable(why string) error {
 
 // notMember is the one answer for a conversation that the caller has left, was
 // never in, or that does not exist.
-func notMember() error {
+func notMember() *chat.Error {
 	return chat.Errorf(chat.NotMember, "there is no such conversation for you")
 }
 
@@ -39,15 +39,14 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) int 
 	} else if errors.Is(err, context.DeadlineExceeded) {
 		err = &chat.Error{Code: chat.Timeout, Message: "the archive did not answer in time; try again", RetryAfter: retryAfter}
 	}
-	var known *chat.Error
-	if !errors.As(err, &known) {
+	known, ok := errors.AsType[*chat.Error](err)
+	if !ok {
 		s.Logger.Error("request failed", "err", err, "method", r.Method, "path", r.URL.Path, "request_id", w.Header().Get(requestIDHeader))
 		known = chat.AsError(err)
 		known.RetryAfter = retryAfter
 	}
 	if known.Code == chat.NotMember {
-		// Also when the fold says it: the answers must not differ.
-		errors.As(notMember(), &known)
+		known = notMember() // Also when the fold says it: the answers must not differ.
 	}
 	return writeProblem(w, known.Code.Status(), known)
 }

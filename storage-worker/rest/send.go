@@ -63,8 +63,7 @@ func decodeSend(body []byte, c chat.ConversationID) (*bus.Send, chat.RequestID, 
 	frame = append(append(frame, data...), '}')
 	var ev wire.ClientEvent
 	if err := wire.DecodeClient(frame, &ev); err != nil {
-		var refused *chat.Error
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*chat.Error](err); ok {
 			refused.Message = strings.TrimPrefix(refused.Message, "data.")
 		}
 		return nil, chat.RequestID{}, err

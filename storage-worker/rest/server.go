@@ -35,9 +35,14 @@ const (
 	ReadsAtOnce = 8
 	// RequestTimeout bounds the work for one request.
 	RequestTimeout = 30 * time.Second
-	// HeaderTimeout, BodyTimeout, AnswerTimeout and IdleTimeout bound what a
-	// slow client may cost.
-	HeaderTimeout, BodyTimeout, AnswerTimeout, IdleTimeout = 10 * time.Second, 30 * time.Second, 90 * time.Second, 2 * time.Minute
+	// HeaderTimeout bounds how long a client may take to send a header.
+	HeaderTimeout = 10 * time.Second
+	// BodyTimeout bounds how long it may take to send a whole request.
+	BodyTimeout = 30 * time.Second
+	// AnswerTimeout bounds how long it may take to read the answer.
+	AnswerTimeout = 90 * time.Second
+	// IdleTimeout bounds how long a connection may wait for its next request.
+	IdleTimeout = 2 * time.Minute
 	// HeaderBytes bounds a request's header.
 	HeaderBytes = 32 << 10
 	// DrainTimeout is how long requests may go on after the server was told to
@@ -125,12 +130,18 @@ func (s *Server) Run(ctx context.Context) error { return s.calls.run(ctx) }
 // Serve answers on the listener until ctx ends; then requests that are under
 // way may finish within [DrainTimeout]. Run must go on until Serve has ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return Serve(ctx, l, s.handler, s.Logger)
+}
+
+// Serve does the same for any handler, such as one that has a [Server] among
+// other things, with the limits of this package.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	server := &http.Server{
-		Handler:           s.handler,
+		Handler:           h,
 		ReadHeaderTimeout: HeaderTimeout, ReadTimeout: BodyTimeout,
 		WriteTimeout: AnswerTimeout, IdleTimeout: IdleTimeout,
 		MaxHeaderBytes: HeaderBytes,
-		ErrorLog:       slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
@@ -145,7 +156,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		err = fmt.Errorf("drain REST: %w", errors.Join(err, server.Close()))
 	}
-	<-ended
+	if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
 	return err
 }
 

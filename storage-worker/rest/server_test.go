@@ -76,9 +76,9 @@ type rig struct {
 	store *counted
 }
 
-func newRig(t testing.TB, change ...func(*Config)) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := idleRig(t, change...)
+	r := idleRig(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := r.Prepare(ctx); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func (r *rig) token(u chat.UserID) string {
 	return token
 }
 
-// request makes a request of u; header is name, value, name, value …
+// request makes a request of u; header holds names and values in turn.
 func (r *rig) request(u chat.UserID, method, path, body string, header ...string) *http.Request {
 	r.t.Helper()
 	req := httptest.NewRequestWithContext(r.t.Context(), method, path, strings.NewReader(body))

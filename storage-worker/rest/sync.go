@@ -13,8 +13,10 @@ import (
 
 // The limits of POST /sync.
 const (
-	// SyncDefault and SyncMax bound the events of one answer.
-	SyncDefault, SyncMax = 200, 500
+	// SyncDefault is how many events an answer has unless a limit is asked.
+	SyncDefault = 200
+	// SyncMax is the highest limit.
+	SyncMax = 500
 	// SyncGap is how many events one conversation may be behind before it is
 	// paged instead of synced, and how many of a left one are told.
 	SyncGap = 500
