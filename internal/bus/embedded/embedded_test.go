@@ -58,7 +58,7 @@ func writeForEver(dir string) error {
 		}
 	}()
 	for offset := range acked {
-		if _, err := fmt.Println(offset); err != nil {
+		if _, err := fmt.Fprintln(os.Stdout, offset); err != nil {
 			return err
 		}
 	}

@@ -67,7 +67,9 @@ func newGroup(c *Client, topic, name string, config GroupConfig) *group {
 }
 
 // Run implements [bus.Group]. It returns ctx's error, or that of the first
-// handle that failed.
+// handle that failed. A handle that returns nil before its claim is over gets
+// no other until the group shares anew; an error that it returns when its claim
+// is over means nothing.
 func (g *group) Run(ctx context.Context, handle func(context.Context, bus.Claim) error) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)

@@ -33,7 +33,7 @@ func start(t testing.TB, brokers int) (*embedded.Cluster, *kafka.Client) {
 
 func open(t testing.TB, addr string) *kafka.Client {
 	t.Helper()
-	var w io.Writer = io.Discard
+	w := io.Writer(io.Discard)
 	if testing.Verbose() {
 		w = t.Output()
 	}

@@ -99,9 +99,7 @@ func (c *Client) bounds(ctx context.Context, topic string, partition int32) (sta
 func (c *Client) retry(ctx context.Context, what string, try func(context.Context) error) error {
 	var last error
 	for n := 0; ; n++ {
-		c.asking <- struct{}{}
-		err := try(ctx)
-		<-c.asking
+		err := c.ask(ctx, try)
 		if err == nil {
 			return nil
 		}
@@ -116,6 +114,17 @@ func (c *Client) retry(ctx context.Context, what string, try func(context.Contex
 			return fmt.Errorf("%s: %w (last error: %w)", what, ctx.Err(), last)
 		}
 	}
+}
+
+// ask tries once, when it is this question's turn.
+func (c *Client) ask(ctx context.Context, try func(context.Context) error) error {
+	select {
+	case c.asking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.asking }()
+	return try(ctx)
 }
 
 // recover does what may help against an error. Where a broker answered, or the

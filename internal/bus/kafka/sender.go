@@ -67,6 +67,7 @@ type lane struct {
 	who      identity // id −1 before the first
 	sequence int32    // of the first record in flight
 	attempts int      // fruitless ones in a row
+	limit    int      // bytes of a batch, once the topic showed that it takes less than most
 	answer   *produce.ResponsePartition
 }
 
@@ -84,10 +85,14 @@ func (l *lane) adopt(who identity) {
 // load moves records from the queue into flight, as many as one batch holds.
 // The caller holds mu.
 func (l *lane) load() (size int) {
+	limit := batchBytes
+	if l.limit > 0 {
+		limit = l.limit
+	}
 	size, n := batchHeader, 0
 	for n < len(l.queue) {
 		next := len(l.queue[n].key) + len(l.queue[n].value) + recordOverhead
-		if size+next > batchBytes {
+		if n > 0 && size+next > limit {
 			break
 		}
 		size += next
@@ -340,8 +345,8 @@ func (s *sender) reset(l *lane, err error) {
 	s.giveUp(l)
 }
 
-// split halves a batch that the topic's own limit refuses. It was not appended,
-// so its sequence is free. A single record that is too large can never be
+// split halves a batch that the topic's own limit refuses, and those that
+// follow. It was not appended, so its sequence is free. A single record that is too large can never be
 // written; the caller is told, since waiting for ever would block its partition.
 func (s *sender) split(l *lane) {
 	if len(l.flight.records) == 1 {
@@ -356,6 +361,7 @@ func (s *sender) split(l *lane) {
 	p.mu.Unlock()
 	clear(l.flight.records[half:])
 	l.flight.records = l.flight.records[:half]
+	l.limit = len(l.flight.bytes) / 2
 	l.unencode()
 	s.giveUp(l)
 }
