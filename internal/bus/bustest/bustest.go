@@ -88,7 +88,27 @@ func Run(t *testing.T, open func(t *testing.T) *Bus) {
 		{"check names what is wrong", testCheck},
 	}
 	for _, test := range tests {
-		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) { test.run(t, open(t)) })
+		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
+			b := open(t)
+			b.ready(t)
+			test.run(t, b)
+		})
+	}
+}
+
+// ready waits for a log that has just been started to answer.
+func (b *Bus) ready(t *testing.T) {
+	t.Helper()
+	limit := time.Now().Add(patience)
+	for {
+		_, err := b.Admin.Partitions(t.Context(), newName())
+		if errors.Is(err, bus.ErrUnknownTopic) {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("log does not answer: %v", err)
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 

@@ -32,8 +32,12 @@ const (
 type admin struct{ client *Client }
 
 // Ensure implements [bus.Admin]. When it returns, every topic that it created
-// has leaders that take records. It does not change topics that exist.
+// has leaders that take records. It does not change topics that exist. It asks
+// once.
 func (a *admin) Ensure(ctx context.Context, topics []bus.Topic, replication int) (created []string, err error) {
+	if _, err := a.look(ctx); err != nil {
+		return nil, fmt.Errorf("create topics: %w", err)
+	}
 	configs := make([]kafkago.TopicConfig, len(topics))
 	for i, t := range topics {
 		configs[i] = topicConfig(t, replication)
@@ -193,17 +197,20 @@ func (a *admin) Partitions(ctx context.Context, topic string) (int32, error) {
 	return int32(len(known.Partitions)), nil
 }
 
-// look returns the cluster as it is now.
+// look returns the cluster as it is now. The first question is for the sake of
+// its error, which says why nobody can be reached.
 func (a *admin) look(ctx context.Context) (layout, error) {
-	err := a.client.refresh(ctx)
+	seen, err := a.client.layout(ctx)
 	if err == nil {
-		var seen layout
-		if seen, err = a.client.layout(ctx); err == nil {
-			return seen, nil
-		}
+		err = a.client.refresh(ctx)
 	}
-	a.client.drop()
-	return layout{}, err
+	if err == nil {
+		seen, err = a.client.layout(ctx)
+	}
+	if err != nil {
+		a.client.drop()
+	}
+	return seen, err
 }
 
 // Check implements [bus.Admin]. It asks once; [bus.ErrUnsafe] is in the error

@@ -84,3 +84,19 @@ func TestSharedTopics(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestUnreachable is what a program says that starts before its broker.
+func TestUnreachable(t *testing.T) {
+	cluster, _ := start(t, 1)
+	addr := cluster.Addr()
+	cluster.Close()
+	admin := open(t, addr).Admin()
+	_, ensureErr := admin.Ensure(t.Context(), []bus.Topic{{Name: "t", Partitions: 1}}, 1)
+	_, partitionsErr := admin.Partitions(t.Context(), "t")
+	checkErr := admin.Check(t.Context(), []bus.Topic{{Name: "t", Partitions: 1}})
+	for _, err := range []error{ensureErr, partitionsErr, checkErr} {
+		if err == nil || !strings.Contains(err.Error(), "connection refused") || !strings.Contains(err.Error(), addr) {
+			t.Errorf("got %v, want which address and why", err)
+		}
+	}
+}

@@ -41,7 +41,7 @@ const (
 	// when nothing fails.
 	metadataTTL = 6 * time.Second
 	// refreshTimeout bounds one question for metadata.
-	refreshTimeout = 5 * time.Second
+	refreshTimeout = 2 * time.Second
 	// questions bounds how many are asked at once of offsets and last records:
 	// each takes a connection, and a worker asks for all its partitions.
 	questions = 16
