@@ -22,6 +22,8 @@ type modelArchive struct {
 	stays    map[modelSpanKey]modelStay
 	marks    map[modelSpanKey]archive.Watermark
 	progress map[int32]archive.Progress
+
+	replacesKeys bool // planted: a key has one row, and the newest use of it wins
 }
 
 type (
@@ -71,7 +73,7 @@ func (m *modelArchive) clone() *modelArchive {
 	return &modelArchive{
 		rows: maps.Clone(m.rows), seen: maps.Clone(m.seen), infos: maps.Clone(m.infos), heads: maps.Clone(m.heads),
 		spans: maps.Clone(m.spans), stays: maps.Clone(m.stays), marks: maps.Clone(m.marks),
-		progress: map[int32]archive.Progress{},
+		progress: map[int32]archive.Progress{}, replacesKeys: m.replacesKeys,
 	}
 }
 
@@ -113,7 +115,7 @@ func (m *modelArchive) ops(b *archive.Batch, conflict func(archive.Row)) (ops []
 		})
 	}
 	for _, s := range b.Seen {
-		ops = append(ops, func() { m.seen[modelSeenKey{s.Key, s.Position}] = s })
+		ops = append(ops, func() { m.writeSeen(s) })
 	}
 	for _, i := range b.Infos {
 		ops = append(ops, func() { m.writeInfo(i) })
@@ -153,6 +155,21 @@ func (m *modelArchive) ops(b *archive.Batch, conflict func(archive.Row)) (ops []
 		})
 	}
 	return ops
+}
+
+func (m *modelArchive) writeSeen(s archive.Seen) {
+	k := modelSeenKey{s.Key, s.Position}
+	if m.replacesKeys {
+		k.at = chat.Position{}
+	}
+	if newer(s.ID, m.seen[k].ID) {
+		m.seen[k] = s
+	}
+}
+
+// saw reports whether the key row of a record is there.
+func (m *modelArchive) saw(k archive.Key, at chat.Position, id chat.MessageID) bool {
+	return m.replacesKeys || m.seen[modelSeenKey{k, at}].ID == id
 }
 
 func (m *modelArchive) writeInfo(i archive.InfoWrite) {

@@ -37,7 +37,7 @@ func (w *world) checkAppend(p int32, r acceptedRecord) {
 	}
 	if len(r.out.Events) > 0 && (r.out.Events[0].Kind != chat.KindEvent || r.out.Events[0].Change == chat.Created) {
 		key := archive.Key{Conversation: r.out.Conversation, Sender: r.out.Sender, Request: r.out.Request}
-		if w.archive.seen[modelSeenKey{key, r.out.Position}].ID != r.out.Events[0].ID {
+		if !w.archive.saw(key, r.out.Position, r.out.Events[0].ID) {
 			w.fail("seq %d is answered before its key is saved", r.out.Events[0].Seq)
 		}
 	}

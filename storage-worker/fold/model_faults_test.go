@@ -41,12 +41,14 @@ func plantedFaults() []plantedFault {
 		inDelivery("position in the topic taken after the lease", deliveryFaults{positionAfterClaim: true}),
 		inDelivery("hand-over shown to the one who left", deliveryFaults{leaverGetsHandOver: true}),
 		inDelivery("sync reads beyond a missing row", deliveryFaults{syncSkipsHoles: true}),
+
+		{"archive: one row for a key", modelFaults{replacesKeys: true}},
 	}
 }
 
 func TestEveryFaultIsPlanted(t *testing.T) {
 	planted := plantedFaults()
-	fields := reflect.TypeFor[faults]().NumField() + reflect.TypeFor[deliveryFaults]().NumField()
+	fields := reflect.TypeFor[faults]().NumField() + reflect.TypeFor[deliveryFaults]().NumField() + 1
 	if len(planted) != fields {
 		t.Errorf("%d faults are planted, of %d that there are", len(planted), fields)
 	}

@@ -328,6 +328,7 @@ func (w *world) replay(p int32, from int, m *modelArchive, outcomes []acceptedRe
 // refold returns the archive that the inbound logs alone give.
 func (w *world) refold() (*modelArchive, [][]acceptedRecord) {
 	m := newModelArchive()
+	m.replacesKeys = w.archive.replacesKeys
 	var all [][]acceptedRecord
 	for p := range w.inbound {
 		all = append(all, w.replay(int32(p), 0, m, nil))

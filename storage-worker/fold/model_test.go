@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -35,10 +36,12 @@ const (
 	modelLimit      = 5
 )
 
-// modelFaults is what is planted in one run: in the fold or in the delivery.
+// modelFaults is what is planted in one run: in the fold, in the delivery or in
+// the archive.
 type modelFaults struct {
-	fold     faults
-	delivery deliveryFaults
+	fold         faults
+	delivery     deliveryFaults
+	replacesKeys bool // the archive keeps one row for a key, whatever its position
 }
 
 // world is the whole system in one schedule.
@@ -108,6 +111,7 @@ func build(seed uint64, f modelFaults, c counts, trace func(string, ...any)) *wo
 		presence: presenceModel{routes: map[chat.UserID][]route{}, boots: map[int]uint64{}},
 		told:     map[outcomeKey][]byte{}, large: map[chat.MessageID]bool{},
 	}
+	w.archive.replacesKeys = f.replacesKeys
 	w.troubles = w.rng.IntN(9)
 	w.cached = 1 + w.rng.IntN(12)
 	partitions := 1 + w.rng.IntN(2)
@@ -276,5 +280,20 @@ func TestModel(t *testing.T) {
 			}
 			t.Logf("found by schedule %d after %d, in %v: %v", seed, played, time.Since(begun).Round(time.Millisecond), err)
 		})
+	}
+}
+
+func TestOneSeedIsOneSchedule(t *testing.T) {
+	for seed := range uint64(50) {
+		var told [2]*world
+		for i := range told {
+			told[i] = build(seed, modelFaults{}, newModelCounts(), nil)
+			told[i].run()
+			told[i].end()
+		}
+		a, b := told[0], told[1]
+		if a.steps != b.steps || !reflect.DeepEqual(a.accepted, b.accepted) || a.archive.differs(b.archive) != "" {
+			t.Fatalf("seed %d: two runs differ, of %d and %d steps", seed, a.steps, b.steps)
+		}
 	}
 }
