@@ -9,7 +9,6 @@ import (
 )
 
 const (
-	aliceText = "0190a6f0-0000-7000-8000-00000000000a"
 	talkText  = "11a8ae09-3fdc-5d9b-8d59-1b7f37a4c5ee"
 	keyText   = "0190a6f0-1111-7000-8000-000000000001"
 	entryText = "6ba4c000-a7f5-11ef-8001-010000000003"
@@ -97,40 +96,62 @@ func TestClientFramesAreRead(t *testing.T) {
 	}
 }
 
-func TestClientFramesAreRefused(t *testing.T) {
+// refused is a client frame that must be refused, with the code and with what
+// the message must name.
+type refused struct {
+	frame string
+	code  chat.Code
+	field string
+}
+
+func checkRefused(t *testing.T, cases map[string]refused) {
+	t.Helper()
+	for name, c := range cases {
+		var ev ClientEvent
+		err := DecodeClient([]byte(c.frame), &ev)
+		var refusal *chat.Error
+		if !errors.As(err, &refusal) || refusal.Code != c.code || !strings.HasPrefix(refusal.Message, c.field+" ") {
+			t.Errorf("%s: %.200s\n got %v\nwant %s about %q", name, c.frame, err, c.code, c.field)
+		}
+	}
+}
+
+func TestFramesThatAreNoEnvelopeAreRefused(t *testing.T) {
 	text := `"type":"text","content":"hi"`
-	for name, c := range map[string]struct {
-		frame string
-		code  chat.Code
-		field string // what the message must name
-	}{
-		"nothing":              {"", chat.BadRequest, "the frame"},
-		"no JSON":              {"hello", chat.BadRequest, "the frame"},
-		"null":                 {"null", chat.BadRequest, "the frame"},
-		"a list":               {"[]", chat.BadRequest, "the frame"},
-		"two objects":          {say(text) + "{}", chat.BadRequest, "the frame"},
-		"trailing comma":       {say(text + ","), chat.BadRequest, "the frame"},
-		"cut short":            {say(text)[:len(say(text))-1], chat.BadRequest, "the frame"},
-		"raw control":          {say("\"type\":\"text\",\"content\":\"a\nb\""), chat.BadRequest, "the frame"},
-		"unknown escape":       {say(`"type":"text","content":"\x"`), chat.BadRequest, "the frame"},
-		"short escape":         {say(`"type":"text","content":"\u12"`), chat.BadRequest, "the frame"},
-		"number with plus":     {say(text + `,"x":+1`), chat.BadRequest, "the frame"},
-		"number with zero":     {say(text + `,"x":01`), chat.BadRequest, "the frame"},
-		"number cut short":     {say(text + `,"x":1.`), chat.BadRequest, "the frame"},
-		"exponent cut short":   {say(text + `,"x":1e`), chat.BadRequest, "the frame"},
-		"not a number":         {say(text + `,"x":NaN`), chat.BadRequest, "the frame"},
-		"nested too deeply":    {say(text + `,"x":` + strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1)), chat.BadRequest, "the frame"},
-		"brackets crossed":     {say(text + `,"x":[{]}`), chat.BadRequest, "the frame"},
-		"no type":              {`{"id":"c17"}`, chat.BadRequest, "type"},
-		"type is no string":    {`{"type":5}`, chat.BadRequest, "type"},
-		"half a pair in type":  {`{"type":"\ud800"}`, chat.BadRequest, "type"},
-		"unknown type":         {`{"type":"dance"}`, chat.UnknownType, "type"},
-		"type in capitals":     {`{"type":"HEARTBEAT"}`, chat.UnknownType, "type"},
-		"type of a later day":  {`{"type":"edit_message","data":{}}`, chat.UnknownType, "type"},
-		"id is no string":      {`{"type":"heartbeat","id":17}`, chat.BadRequest, "id"},
-		"id too long":          {`{"type":"heartbeat","id":"` + strings.Repeat("x", 37) + `"}`, chat.BadRequest, "id"},
-		"half a pair in id":    {`{"type":"heartbeat","id":"\udc00\ud800"}`, chat.BadRequest, "id"},
-		"data is no object":    {`{"type":"heartbeat","data":[]}`, chat.BadRequest, "data"},
+	checkRefused(t, map[string]refused{
+		"nothing":             {"", chat.BadRequest, "the frame"},
+		"no JSON":             {"hello", chat.BadRequest, "the frame"},
+		"null":                {"null", chat.BadRequest, "the frame"},
+		"a list":              {"[]", chat.BadRequest, "the frame"},
+		"two objects":         {say(text) + "{}", chat.BadRequest, "the frame"},
+		"trailing comma":      {say(text + ","), chat.BadRequest, "the frame"},
+		"cut short":           {say(text)[:len(say(text))-1], chat.BadRequest, "the frame"},
+		"raw control":         {say("\"type\":\"text\",\"content\":\"a\nb\""), chat.BadRequest, "the frame"},
+		"unknown escape":      {say(`"type":"text","content":"\x"`), chat.BadRequest, "the frame"},
+		"short escape":        {say(`"type":"text","content":"\u12"`), chat.BadRequest, "the frame"},
+		"number with plus":    {say(text + `,"x":+1`), chat.BadRequest, "the frame"},
+		"number with zero":    {say(text + `,"x":01`), chat.BadRequest, "the frame"},
+		"number cut short":    {say(text + `,"x":1.`), chat.BadRequest, "the frame"},
+		"exponent cut short":  {say(text + `,"x":1e`), chat.BadRequest, "the frame"},
+		"not a number":        {say(text + `,"x":NaN`), chat.BadRequest, "the frame"},
+		"nested too deeply":   {say(text + `,"x":` + strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1)), chat.BadRequest, "the frame"},
+		"brackets crossed":    {say(text + `,"x":[{]}`), chat.BadRequest, "the frame"},
+		"no type":             {`{"id":"c17"}`, chat.BadRequest, "type"},
+		"type is no string":   {`{"type":5}`, chat.BadRequest, "type"},
+		"half a pair in type": {`{"type":"\ud800"}`, chat.BadRequest, "type"},
+		"unknown type":        {`{"type":"dance"}`, chat.UnknownType, "type"},
+		"type in capitals":    {`{"type":"HEARTBEAT"}`, chat.UnknownType, "type"},
+		"type of a later day": {`{"type":"edit_message","data":{}}`, chat.UnknownType, "type"},
+		"id is no string":     {`{"type":"heartbeat","id":17}`, chat.BadRequest, "id"},
+		"id too long":         {`{"type":"heartbeat","id":"` + strings.Repeat("x", 37) + `"}`, chat.BadRequest, "id"},
+		"half a pair in id":   {`{"type":"heartbeat","id":"\udc00\ud800"}`, chat.BadRequest, "id"},
+		"data is no object":   {`{"type":"heartbeat","data":[]}`, chat.BadRequest, "data"},
+	})
+}
+
+func TestFramesWithWrongDataAreRefused(t *testing.T) {
+	text := `"type":"text","content":"hi"`
+	checkRefused(t, map[string]refused{
 		"no data":              {`{"type":"send_message"}`, chat.BadRequest, "data.type"},
 		"no conversation":      {`{"type":"typing","data":{"is_typing":true}}`, chat.BadRequest, "data.conversation_id"},
 		"conversation no UUID": {strings.Replace(say(text), talkText, "conv_123", 1), chat.BadRequest, "data.conversation_id"},
@@ -164,14 +185,7 @@ func TestClientFramesAreRefused(t *testing.T) {
 		"seq beyond 63 bits":   {`{"type":"mark_read","data":{"conversation_id":"` + talkText + `","seq":9223372036854775808}}`, chat.BadRequest, "data.seq"},
 		"is_typing missing":    {`{"type":"typing","data":{"conversation_id":"` + talkText + `"}}`, chat.BadRequest, "data.is_typing"},
 		"is_typing a number":   {`{"type":"typing","data":{"conversation_id":"` + talkText + `","is_typing":1}}`, chat.BadRequest, "data.is_typing"},
-	} {
-		var ev ClientEvent
-		err := DecodeClient([]byte(c.frame), &ev)
-		var refusal *chat.Error
-		if !errors.As(err, &refusal) || refusal.Code != c.code || !strings.HasPrefix(refusal.Message, c.field+" ") {
-			t.Errorf("%s: %.200s\n got %v\nwant %s about %q", name, c.frame, err, c.code, c.field)
-		}
-	}
+	})
 }
 
 func TestARefusalKnowsWhatItAnswers(t *testing.T) {
