@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) archive.Store) {
 		{"the tip is found across a bucket's end", (*suite).tipAcrossBuckets},
 		{"a conversation is created and renamed in any order", (*suite).infos},
 		{"spans open and close in any order", (*suite).spans},
+		{"the younger of two creations wins", (*suite).olderOpening},
 		{"spans are ordered by user and seq", (*suite).spansOrdered},
 		{"keys are found, unknown ones left out", (*suite).keys},
 		{"a key of an older record does not replace a younger", (*suite).olderKey},

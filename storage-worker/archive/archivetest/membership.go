@@ -93,6 +93,23 @@ func (s *suite) spans() {
 	same(s, "spans that only ended", must(s, got, err), nil)
 }
 
+// olderOpening has a conversation and a span written by two records each.
+func (s *suite) olderOpening() {
+	batch := func(record int, role chat.Role, creator chat.UserID) *archive.Batch {
+		return &archive.Batch{
+			Infos: []archive.InfoWrite{{Conversation: s.conversation, By: idAt(record), Info: archive.Info{
+				Type: chat.Group, Creator: creator, Created: idAt(record),
+			}}},
+			Opened: []archive.SpanOpened{{Conversation: s.conversation, Span: archive.Span{Joined: 1, Role: role, At: idAt(record)}}},
+		}
+	}
+	s.write(batch(2, chat.Member, chat.UserID{2}), batch(3, chat.Admin, chat.UserID{3}), batch(1, chat.Member, chat.UserID{1}))
+	info, err := s.store.Info(s.Context(), s.conversation)
+	same(s, "info", must(s, info, err), archive.Info{Type: chat.Group, Creator: chat.UserID{3}, Created: idAt(3)})
+	spans, err := s.store.Spans(s.Context(), s.conversation)
+	same(s, "spans", must(s, spans, err), []archive.Span{{Joined: 1, Role: chat.Admin, At: idAt(3)}})
+}
+
 func (s *suite) spansOrdered() {
 	var want []archive.Span
 	b := &archive.Batch{}
@@ -233,7 +250,7 @@ func (s *suite) progress() {
 	at := func(generation uint32, offset int64) archive.Progress {
 		return archive.Progress{Position: chat.Position{Generation: generation, Offset: offset}, Clock: chat.Clock(offset) * 1000}
 	}
-	for _, p := range []archive.Progress{at(generation, 5), at(generation, 9), at(generation, 7), at(generation+1, 2), at(generation, 9)} {
+	for _, p := range []archive.Progress{at(generation, 5), at(generation, 9), at(generation, 9), at(generation+1, 2), at(generation, 7)} {
 		if err := s.store.SetProgress(s.Context(), partition, p); err != nil {
 			s.Fatalf("set progress: %v", err)
 		}

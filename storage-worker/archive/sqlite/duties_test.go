@@ -231,6 +231,47 @@ func TestABatchThatCannotBeWrittenHarmsNoOther(t *testing.T) {
 	}
 }
 
+func TestAFailedBatchLeavesNothingForTheNext(t *testing.T) {
+	s, _ := openHere(t)
+	bad := &archive.Batch{Rows: []archive.Row{row(1), row(0)}, Seen: []archive.Seen{seen(1, 1, 1)}}
+	if err := s.Write(t.Context(), bad); err == nil {
+		t.Fatal("an event 0 was written")
+	}
+	write(t, s, &archive.Batch{Rows: []archive.Row{row(2)}})
+	rows, err := s.Entries(t.Context(), chat.ConversationID{1}, 1, 9, 9, false)
+	if err != nil || len(rows) != 1 || rows[0].Seq != 2 {
+		t.Errorf("got %v, %v; want only the event 2", rows, err)
+	}
+}
+
+// That an acknowledgement waits for the disk can only be seen by cutting the
+// power; that SQLite was told to wait can be asked.
+func TestConnectionsAreSetUp(t *testing.T) {
+	for sync, level := range map[Sync]int64{Full: 2, Normal: 1} {
+		s, err := start(t.Context(), filepath.Join(t.TempDir(), "archive.db"), Config{Sync: sync})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for pragma, want := range map[string]int64{
+			"synchronous": level, "wal_autocheckpoint": 0, "busy_timeout": 5000, "user_version": schemaVersion, "page_size": 4096,
+		} {
+			if got, err := queryInts(t.Context(), s.writer.conn, "PRAGMA "+pragma, 1); err != nil || got[0] != want {
+				t.Errorf("%s: %s is %d, want %d, %v", sync, pragma, got, want, err)
+			}
+		}
+		if _, err := s.reader.db.ExecContext(t.Context(), "DELETE FROM messages"); err == nil {
+			t.Error("a reading connection can write")
+		}
+		var mode string
+		if err := s.reader.db.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
+			t.Errorf("journal mode %q, %v", mode, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestCloseAnswersWhatWaits(t *testing.T) {
 	s, _ := openHere(t)
 	release := busy(t, s)

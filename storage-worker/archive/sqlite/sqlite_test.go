@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(victimPath); path != "" {
-		fmt.Println("error", victim(path))
+		fmt.Fprintln(os.Stdout, "error", victim(path))
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
