@@ -142,20 +142,20 @@ func (r *Inbound) parseWhat(what protowire.Number, s scanner) error {
 	return s.err
 }
 
-func (m *Send) parse(s scanner) error {
-	for s.next() {
-		switch s.num {
+func (s *Send) parse(in scanner) error {
+	for in.next() {
+		switch in.num {
 		case 1:
-			m.Kind = kind(&s)
+			s.Kind = kind(&in)
 		case 2:
-			m.Content = s.text()
+			s.Content = in.text()
 		case 3:
-			m.MediaURL = s.text()
+			s.MediaURL = in.text()
 		case 4:
-			m.ReplyTo = s.id()
+			s.ReplyTo = in.id()
 		}
 	}
-	return s.err
+	return in.err
 }
 
 func (c *Create) parse(s scanner) error {

@@ -107,11 +107,11 @@ func murmur2(key []byte) uint32 {
 		k *= m
 		h = h*m ^ k
 	}
-	for i := len(key) - 1; i >= 0; i-- {
-		h ^= uint32(key[i]) << (8 * i)
-		if i == 0 {
-			h *= m
-		}
+	for i, b := range key {
+		h ^= uint32(b) << (8 * i)
+	}
+	if len(key) > 0 {
+		h *= m
 	}
 	h ^= h >> 13
 	h *= m

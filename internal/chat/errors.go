@@ -52,8 +52,9 @@ func (c Code) Temporary() bool {
 	switch c {
 	case RateLimited, Internal, Unavailable, Timeout:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Error is a refusal that a client is told about.
@@ -75,8 +76,7 @@ func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 // AsError returns what a client may be told of err: the [Error] inside it, or
 // `internal` without a detail, since an unknown error may say too much.
 func AsError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Code: Internal, Message: "the server failed; try again"}

@@ -28,11 +28,15 @@ const (
 	MembersDefault = 500
 	// MembersMax is the highest member limit that may be configured.
 	MembersMax = 10_000
-	// PageDefault and PageMax bound a page of history.
-	PageDefault, PageMax = 50, 200
-	// SendsPerSecond and SendBurst are the token bucket of one connection's
-	// send_message events.
-	SendsPerSecond, SendBurst = 20, 40
+	// PageDefault is the length of a page of history unless asked otherwise.
+	PageDefault = 50
+	// PageMax is the longest page that may be asked for.
+	PageMax = 200
+	// SendsPerSecond fills the token bucket of one connection's send_message
+	// events.
+	SendsPerSecond = 20
+	// SendBurst is how much that bucket holds.
+	SendBurst = 40
 	// ErrorsInARow closes a connection with [CloseTooManyErrors].
 	ErrorsInARow = 10
 	// TypingInterval is how often a connection may say `typing`.
