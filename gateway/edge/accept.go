@@ -1,0 +1,211 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a server keeps of the descriptor limit for everything that is no
+// connection: logs, the bus, presence, pprof.
+const reservedFDs = 256
+
+// refusals is how many connections over the limit are answered politely at a
+// time; they have descriptors of their own beyond it. Others get a bare 503.
+const refusals = 128
+
+// maxFDs bounds the table of descriptors where the limit is "unlimited".
+const maxFDs = 1 << 24
+
+// The pauses of the listener when the kernel has no room for a connection.
+const (
+	shortestPause = 100 * time.Millisecond
+	longestPause  = time.Second
+)
+
+// The kernel's buffer for output and its patience with a silent peer. A socket
+// inherits them from the listener, which saves three calls each.
+const (
+	sendBufferBytes = 16 << 10
+	userTimeout     = time.Minute
+)
+
+// descriptors returns how many this process may have.
+func descriptors() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("read RLIMIT_NOFILE: %w", err)
+	}
+	return int(min(limit.Cur, maxFDs)), nil
+}
+
+// capacity returns how many connections there may be, and what says so.
+func capacity(configured, descriptors int) (connections int, boundBy string) {
+	allowed := max(descriptors-reservedFDs-refusals, descriptors/2)
+	if configured > 0 && configured <= allowed {
+		return configured, "max connections"
+	}
+	return allowed, "RLIMIT_NOFILE"
+}
+
+// acceptor takes connections from the listener and gives them to the loops.
+type acceptor struct {
+	server *Server
+	file   *os.File // the listener, where the runtime lets us call accept4 ourselves
+	raw    syscall.RawConn
+	each   bool // sockets do not inherit options from this listener
+	next   int  // loop that is asked first
+}
+
+// Listen opens a listener for a Server. Go's own are Multipath TCP by default,
+// whose sockets cost more and inherit less.
+func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for WebSockets: %w", err)
+	}
+	return listener.(*net.TCPListener), nil
+}
+
+// newAcceptor takes over the listener.
+func newAcceptor(s *Server, listener *net.TCPListener) (*acceptor, error) {
+	control, err := listener.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("reach the listening socket: %w", err)
+	}
+	var optionErr error
+	err = control.Control(func(fd uintptr) { optionErr = setOptions(int(fd)) })
+	if err != nil {
+		return nil, fmt.Errorf("reach the listening socket: %w", err)
+	}
+	file, err := listener.File()
+	if err != nil {
+		return nil, fmt.Errorf("duplicate the listening socket: %w", err)
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("reach the listening socket: %w", err)
+	}
+	_ = listener.Close() // its duplicate listens on
+	return &acceptor{server: s, file: file, raw: raw, each: optionErr != nil}, nil
+}
+
+func setOptions(fd int) error {
+	return errors.Join(
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBufferBytes),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond)))
+}
+
+// run accepts until the listener is closed. No error of accept4 ends it: what
+// the kernel lacks, it may have again in a moment.
+func (a *acceptor) run(ctx context.Context) {
+	pause := time.Duration(0)
+	for {
+		fd, err := a.accept()
+		switch {
+		case err == nil:
+			pause = 0
+			a.hand(fd)
+			continue
+		case errors.Is(err, os.ErrClosed):
+			return
+		}
+		a.server.meter.acceptError(errnoName(err))
+		if !starved(err) {
+			continue
+		}
+		if pause == 0 {
+			a.server.log.Warn("the listener pauses", "error", err)
+		}
+		pause = min(max(2*pause, shortestPause), longestPause)
+		if !a.sleep(ctx, pause) {
+			return
+		}
+	}
+}
+
+func (a *acceptor) accept() (fd int, err error) {
+	waitErr := a.raw.Read(func(listener uintptr) bool {
+		fd, _, err = unix.Accept4(int(listener), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		return err != unix.EAGAIN
+	})
+	if waitErr != nil {
+		return -1, fmt.Errorf("wait for a connection: %w", waitErr)
+	}
+	return fd, err
+}
+
+// starved reports whether trying again at once would fail again. The errors that
+// would not are those of the one connection that was gone before it was taken.
+func starved(err error) bool {
+	switch {
+	case errors.Is(err, unix.ECONNABORTED), errors.Is(err, unix.EINTR), errors.Is(err, unix.EPERM),
+		errors.Is(err, unix.EPROTO), errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.ENETUNREACH),
+		errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EHOSTDOWN), errors.Is(err, unix.ETIMEDOUT):
+		return false
+	}
+	return true
+}
+
+func errnoName(err error) string {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return unix.ErrnoName(errno)
+	}
+	return "other"
+}
+
+// sleep waits out a pause; false says that the server ends.
+func (a *acceptor) sleep(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-a.server.stopped:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// hand gives a socket to the loop with the fewest.
+func (a *acceptor) hand(fd int) {
+	s := a.server
+	live := int(s.live.Add(1))
+	if live > s.maxConnections+refusals || !s.fds.reserve(fd) {
+		s.live.Add(-1)
+		s.meter.failed("503")
+		_, _ = unix.Write(fd, appendRefusal(nil, full, retryFull))
+		_ = unix.Close(fd)
+		return
+	}
+	if a.each {
+		if err := setOptions(fd); err != nil {
+			s.log.Debug("a socket took no options", "error", err) // the peer may have reset it
+		}
+	}
+	l := s.loops[a.next%len(s.loops)]
+	for i := range s.loops {
+		if other := s.loops[(a.next+i)%len(s.loops)]; other.live.Load() < l.live.Load() {
+			l = other
+		}
+	}
+	a.next++
+	l.live.Add(1)
+	taken := accepted{fd: int32(fd), refuse: live > s.maxConnections}
+	if !l.deliver(func(m *mail) { m.accepted = append(m.accepted, taken) }) {
+		_ = unix.Close(fd)
+		l.release1()
+	}
+}

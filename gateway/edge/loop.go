@@ -1,0 +1,310 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	errorx "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"github.com/panjf2000/gnet/v2/pkg/queue"
+	"golang.org/x/sys/unix"
+
+	"switchboard/internal/chat"
+)
+
+// readBytes is the size of a loop's read buffer, the only one for input that
+// arrives whole. A connection whose output waits gets blockedReadBytes at a
+// time, since its input may have to wait too.
+const (
+	readBytes        = 64 << 10
+	blockedReadBytes = 4 << 10
+)
+
+// loop serves the connections of one goroutine.
+//
+// # Descriptors and stale events
+//
+// epoll names a descriptor, and a descriptor that is closed can be another
+// connection's a moment later. Two rules keep an event from the wrong one. New
+// connections are registered by the doorbell only, which the poller runs after
+// the events of a batch: what is still in a batch when its descriptor is closed
+// finds no slot. And an event is a hint: only what read and write answer counts,
+// so one too many does nothing.
+type loop struct {
+	// Fixed after construction.
+	number  uint16
+	server  *Server
+	handler Handler
+	poller  *netpoll.Poller
+	ring    queue.Func // the doorbell as a func value, made once
+
+	// Owned by the loop's goroutine.
+	slots      slab
+	extras     extras
+	requests   line // who has not sent its request
+	partials   line // who is inside a message
+	closes     line // who is closing or leaving
+	now        uint32
+	swept      uint64 // slots owed to the hand of Visit, times ticks
+	hand       uint32
+	buf        []byte
+	scratch    inbound
+	cork       cork
+	small      [2 + maxControl]byte
+	vec        [][]byte
+	attachment netpoll.PollAttachment
+	doomed     []ending
+	spare      mail
+	counts     counts
+	over       bool // the doorbell ends the loop
+
+	live atomic.Int64 // connections, read by the acceptor
+
+	mu     sync.Mutex
+	mail   mail
+	rung   bool // the doorbell is on its way
+	closed bool // nobody reads mail any more
+}
+
+// mail is what others have for a loop.
+type mail struct {
+	accepted []accepted
+	tasks    []task
+	tick     bool
+}
+
+// accepted is a socket on its way from the acceptor to its loop.
+type accepted struct {
+	fd     int32
+	refuse bool
+}
+
+type task struct {
+	run func(any)
+	arg any
+}
+
+// ending is a connection that ends when the handler's call that is running
+// returns: what broke inside a Write must not call back into its caller.
+type ending struct {
+	slot  uint32
+	gen   uint32
+	code  chat.CloseCode
+	local bool
+}
+
+func newLoop(server *Server, number int) (*loop, error) {
+	poller, err := netpoll.OpenPoller()
+	if err != nil {
+		return nil, fmt.Errorf("open poller %d: %w", number, err)
+	}
+	l := &loop{
+		number: uint16(number), server: server, handler: server.handler, poller: poller,
+		buf: make([]byte, readBytes), vec: make([][]byte, 16),
+	}
+	l.cork.b = make([]byte, 0, corkBytes)
+	l.extras.pool = &server.extras
+	l.requests.wait = server.ticks(server.cfg.HandshakeTimeout)
+	l.partials.wait = server.ticks(server.cfg.PartialTimeout)
+	l.closes.wait = server.ticks(closeTimeout)
+	l.ring = func(any) error { return l.answerDoor() }
+	return l, nil
+}
+
+// run is the loop. It ends when end was posted.
+func (l *loop) run() error {
+	err := l.poller.Polling(func(fd int, event netpoll.IOEvent, _ netpoll.IOFlags) error {
+		l.event(fd, event)
+		return nil
+	})
+	l.mu.Lock()
+	l.closed = true
+	left := l.mail
+	l.mail = mail{}
+	l.mu.Unlock()
+	for _, a := range left.accepted {
+		_ = unix.Close(int(a.fd))
+		l.release1()
+	}
+	l.endAll()
+	if closeErr := l.poller.Close(); err == nil || errors.Is(err, errorx.ErrEngineShutdown) {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("event loop %d: %w", l.number, err)
+	}
+	return nil
+}
+
+// deliver changes the mail under the lock and rings, unless somebody has rung.
+func (l *loop) deliver(change func(*mail)) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	change(&l.mail)
+	l.wake()
+	return true
+}
+
+// post is deliver for a task, without a closure.
+func (l *loop) post(run func(any), arg any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.mail.tasks = append(l.mail.tasks, task{run, arg})
+		l.wake()
+	}
+}
+
+func (l *loop) wake() {
+	if l.rung {
+		return
+	}
+	l.rung = true
+	if err := l.poller.Trigger(queue.HighPriority, l.ring, nil); err != nil {
+		l.rung = false // the next one tries again
+		l.server.log.Error("an event loop could not be woken", "loop", l.number, "error", err)
+	}
+}
+
+// keptMail is how many tasks an emptied mailbox keeps room for.
+const keptMail = 4096
+
+// answerDoor takes the mail. The poller calls it after a batch of events.
+func (l *loop) answerDoor() error {
+	l.mu.Lock()
+	m := l.mail
+	l.mail, l.spare = l.spare, mail{}
+	l.rung = false
+	l.mu.Unlock()
+	for _, a := range m.accepted {
+		l.adopt(a)
+	}
+	if m.tick {
+		l.tick()
+	}
+	for _, t := range m.tasks {
+		t.run(t.arg)
+	}
+	l.settle()
+	if cap(m.tasks) <= keptMail && cap(m.accepted) <= keptMail {
+		clear(m.tasks)
+		l.spare = mail{accepted: m.accepted[:0], tasks: m.tasks[:0]}
+	}
+	if l.over {
+		return errorx.ErrEngineShutdown
+	}
+	return nil
+}
+
+// lookup returns the slot that c names, or nil if its connection is gone.
+func (l *loop) lookup(c Conn) *slot {
+	if c.Slot >= l.slots.used {
+		return nil
+	}
+	if s := l.slots.at(c.Slot); s.gen == c.Gen && s.state != free && s.flags&broken == 0 {
+		return s
+	}
+	return nil
+}
+
+func (l *loop) conn(i uint32, s *slot) Conn { return Conn{Loop: l.number, Slot: i, Gen: s.gen} }
+
+// event handles what epoll said of a descriptor.
+func (l *loop) event(fd int, event netpoll.IOEvent) {
+	number := l.server.fds.get(fd)
+	if number == 0 || number > l.slots.used {
+		return
+	}
+	i := number - 1
+	s := l.slots.at(i)
+	if s.fd != int32(fd) || s.state == free {
+		return
+	}
+	gen := s.gen
+	failed := netpoll.IsErrorEvent(event, 0)
+	if failed || netpoll.IsWriteEvent(event) {
+		if e := l.extras.of(s); e != nil && e.out.bytes > 0 {
+			l.flush(i, s, e)
+		}
+	}
+	if s.gen == gen && s.flags&broken == 0 && s.flags&reads != 0 && (failed || netpoll.IsReadEvent(event)) {
+		l.read(i, s)
+	}
+	l.settle()
+}
+
+// read takes what has arrived, once: the poller is level-triggered and will say
+// if there is more.
+func (l *loop) read(i uint32, s *slot) {
+	buf := l.buf
+	if e := l.extras.of(s); e != nil && e.out.bytes > 0 {
+		buf = buf[:blockedReadBytes]
+	}
+	n, err := unix.Read(int(s.fd), buf)
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+	case err != nil:
+		l.doom(i, s, closeAbnormal, false)
+	case n == 0:
+		l.eof(i, s)
+	default:
+		s.seen = l.now
+		l.counts.bytesIn += n
+		l.input(i, s, buf[:n])
+	}
+}
+
+func (l *loop) input(i uint32, s *slot, data []byte) {
+	switch s.state {
+	case asking:
+		l.request(i, s, data)
+	case waiting:
+		l.early(i, s, data)
+	case open, closing:
+		l.feed(i, s, data)
+	case leaving, free:
+	}
+}
+
+// tick moves the loop's clock, ends what is overdue and visits the next slots.
+func (l *loop) tick() {
+	now := l.server.clock()
+	passed := now - l.now
+	l.now = now
+	for e := l.requests.expired(now); e != nil; e = l.requests.expired(now) {
+		l.requestTimeout(e.slot, l.slots.at(e.slot))
+	}
+	for e := l.partials.expired(now); e != nil; e = l.partials.expired(now) {
+		l.partialTimeout(e)
+	}
+	for e := l.closes.expired(now); e != nil; e = l.closes.expired(now) {
+		l.closeTimeout(e)
+	}
+	l.visit(passed)
+	l.settle()
+	l.report()
+}
+
+// visit moves the hand on by as many slots as the time that passed is of
+// VisitEvery.
+func (l *loop) visit(passed uint32) {
+	every := uint64(l.server.visitTicks)
+	l.swept = min(l.swept+uint64(passed)*uint64(l.slots.used), uint64(l.slots.used)*every)
+	for ; l.swept >= every; l.swept -= every {
+		if l.hand >= l.slots.used {
+			l.hand = 0
+		}
+		i := l.hand
+		l.hand++
+		if s := l.slots.at(i); s.state == open && s.flags&broken == 0 {
+			idle := time.Duration(l.now-s.seen) * l.server.tick
+			l.handler.Visit(l.conn(i, s), idle)
+		}
+	}
+}
