@@ -81,7 +81,7 @@ func benchRoad(b *testing.B, rate int) {
 	sent, took := make([]time.Time, b.N), make([]time.Duration, b.N)
 	var count atomic.Int64
 	finished := make(chan struct{})
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	for p := range int32(partitions) {
 		go func() {
@@ -124,7 +124,7 @@ func benchRoad(b *testing.B, rate int) {
 func BenchmarkIdle(b *testing.B) {
 	const topics, partitions = 6, 16
 	_, client := start(b, 1)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	for i := range topics {
 		topic := fmt.Sprint("idle-", i)
@@ -142,7 +142,7 @@ func BenchmarkIdle(b *testing.B) {
 	for b.Loop() {
 		time.Sleep(5 * time.Second)
 	}
-	b.ReportMetric(float64((cpuTime(b) - cpu).Microseconds())/1000/time.Since(begin).Seconds(), "cpu-ms/s")
+	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/1000/time.Since(begin).Seconds(), "cpu-ms/s")
 }
 
 // cpuTime is what this process has used.

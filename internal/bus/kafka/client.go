@@ -40,6 +40,8 @@ const (
 	// metadataTTL bounds how old the transport's picture of the cluster may be
 	// when nothing fails.
 	metadataTTL = 6 * time.Second
+	// dialTimeout bounds the TCP handshake.
+	dialTimeout = 3 * time.Second
 	// refreshTimeout bounds one question for metadata.
 	refreshTimeout = 2 * time.Second
 	// questions bounds how many are asked at once of offsets and last records:
@@ -69,6 +71,7 @@ type Client struct {
 	config    Config
 	addr      net.Addr
 	transport *kafkago.Transport
+	conns     *conns
 	kafka     *kafkago.Client
 	log       *slog.Logger
 	metrics   *metrics.Set
@@ -94,7 +97,9 @@ func Open(config Config) *Client {
 	if set == nil {
 		set = metrics.New()
 	}
+	conns := &conns{dialer: net.Dialer{Timeout: dialTimeout}, open: make(map[*conn]struct{})}
 	transport := &kafkago.Transport{
+		Dial:        conns.dial,
 		ClientID:    config.ClientID,
 		MetadataTTL: metadataTTL,
 		TLS:         config.TLS,
@@ -104,6 +109,7 @@ func Open(config Config) *Client {
 		config:    config,
 		addr:      addr,
 		transport: transport,
+		conns:     conns,
 		kafka:     &kafkago.Client{Addr: addr, Transport: transport},
 		log:       config.Log,
 		metrics:   set,
@@ -132,6 +138,7 @@ func (c *Client) Close() {
 	}
 	c.polling.Wait()
 	c.transport.CloseIdleConnections()
+	c.conns.closeAll()
 }
 
 // Log returns the reading side.

@@ -33,17 +33,21 @@ func start(t testing.TB, brokers int) (*embedded.Cluster, *kafka.Client) {
 
 func open(t testing.TB, addr string) *kafka.Client {
 	t.Helper()
-	w := io.Writer(io.Discard)
-	if testing.Verbose() {
-		w = t.Output()
-	}
 	client := kafka.Open(kafka.Config{
 		Brokers:  strings.Split(addr, ","),
 		ClientID: t.Name(),
-		Log:      slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:      slog.New(slog.NewTextHandler(output(t), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	t.Cleanup(client.Close)
 	return client
+}
+
+// output shows the client's log where a test is looked at closely.
+func output(t testing.TB) io.Writer {
+	if testing.Verbose() {
+		return t.Output()
+	}
+	return io.Discard
 }
 
 // run runs a producer until the test ends.
