@@ -25,16 +25,23 @@ import (
 )
 
 // formats returns the rows of the n-th table below a heading of the page of
-// formats, without its head and without the marks of code.
+// formats.
 func formats(t *testing.T, heading string, n int) [][]string {
 	t.Helper()
-	page, err := os.ReadFile("docs/formats.md")
+	return rowsOf(t, "docs/formats.md", heading, n)
+}
+
+// rowsOf returns the rows of a table, without its head and without the marks of
+// code.
+func rowsOf(t *testing.T, file, heading string, n int) [][]string {
+	t.Helper()
+	page, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, section, found := strings.Cut(string(page), "\n## "+heading+"\n")
 	if !found {
-		t.Fatalf("docs/formats.md has no section %q", heading)
+		t.Fatalf("%s has no section %q", file, heading)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	var tables [][][]string
@@ -64,7 +71,7 @@ func formats(t *testing.T, heading string, n int) [][]string {
 func same(t *testing.T, what string, page, code any) {
 	t.Helper()
 	if fmt.Sprint(page) != fmt.Sprint(code) {
-		t.Errorf("%s: docs/formats.md says %v, the code %v", what, page, code)
+		t.Errorf("%s: the page says %v, the code %v", what, page, code)
 	}
 }
 
