@@ -65,7 +65,7 @@ type Config struct {
 	Partitions  int32
 	Replication int // of the reply topic
 
-	GatewayURL    string        // where clients open the WebSocket
+	GatewayURL    string        // where clients open the WebSocket; empty: the same host, by one balancer
 	Heartbeat     time.Duration // of the gateways; 0 = 30 s
 	Origins       []string      // exactly these may call from a browser
 	Members       int           // member limit of a group; 0 = chat.MembersDefault
@@ -194,9 +194,18 @@ func (s *Server) routes() http.Handler {
 	return mux
 }
 
-// gateway says where to open the WebSocket.
-func (s *Server) gateway(*http.Request, chat.UserID) (reply, error) {
+// gateway says where to open the WebSocket: where the configuration says, or on
+// the host that the client has reached already.
+func (s *Server) gateway(r *http.Request, _ chat.UserID) (reply, error) {
+	url := s.GatewayURL
+	if url == "" {
+		scheme := "ws"
+		if r.Header.Get("X-Forwarded-Proto") == "https" {
+			scheme = "wss" // TLS ends in front of this server.
+		}
+		url = scheme + "://" + r.Host + "/api/v1/ws"
+	}
 	return reply{http.StatusOK, gatewayBody{
-		URL: s.GatewayURL, Protocols: []string{wire.Subprotocol}, HeartbeatMS: s.Heartbeat.Milliseconds(),
+		URL: url, Protocols: []string{wire.Subprotocol}, HeartbeatMS: s.Heartbeat.Milliseconds(),
 	}}, nil
 }

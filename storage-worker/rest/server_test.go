@@ -232,6 +232,17 @@ func TestGateway(t *testing.T) {
 	}
 }
 
+func TestTheGatewayIsOnTheSameHostUnlessSaidOtherwise(t *testing.T) {
+	r := idleRig(t, func(c *Config) { c.GatewayURL = "" })
+	for proto, want := range map[string]string{"": "ws://chat.example/api/v1/ws", "http": "ws://chat.example/api/v1/ws", "https": "wss://chat.example/api/v1/ws"} {
+		var got gatewayBody
+		r.do(alice, 200, &got, "GET", "http://chat.example/api/v1/gateway", "", "X-Forwarded-Proto", proto)
+		if got.URL != want {
+			t.Errorf("by %q: got %s, want %s", proto, got.URL, want)
+		}
+	}
+}
+
 func TestAuthentication(t *testing.T) {
 	r := newRig(t)
 	old, err := r.Keys.Mint(alice, -time.Hour)

@@ -1,0 +1,303 @@
+// Storage-worker decides what becomes of every record of the inbound log, keeps
+// the history and serves it over REST.
+//
+//	chat.inbound ──▶ fold ──▶ archive (SQLite) ◀── REST ◀── clients
+//	                  └──▶ chat.accepted             └──▶ chat.inbound
+//
+// `storage-worker migrate` makes the topics that all programs share.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"switchboard/internal/auth"
+	"switchboard/internal/bus"
+	"switchboard/internal/bus/kafka"
+	"switchboard/internal/chat"
+	"switchboard/internal/daemon"
+	"switchboard/internal/metrics"
+	"switchboard/storage-worker/archive/sqlite"
+	"switchboard/storage-worker/fold"
+	"switchboard/storage-worker/rest"
+)
+
+const manual = `storage-worker: order, history and REST
+
+  storage-worker [flags]            work on the inbound log, serve REST
+  storage-worker migrate [flags]    make the topics; see its -help
+
+The worker reads chat.inbound, decides each record's outcome, keeps what is
+durable in the archive and only then writes the outcome to chat.accepted. REST
+reads the same archive; what a REST call changes takes the way over chat.inbound,
+and its answer comes back on the topic chat.delivery.<-server>.
+
+The archive of this version is one SQLite file, -archive, which one process at a
+time may use: run fold and rest together. Cassandra, Scylla and PostgreSQL are not
+built yet; -cql and -postgres are refused rather than ignored.
+
+While Kafka is away at start, or the topics are missing, it waits and says so on
+/readyz. SIGTERM drains: REST first, then the fold, then what is on its way to the
+log; the exit status is 0. SIGHUP reads -auth-keys again. A wrong flag or topics on
+which acknowledged records could be lost end it with status 2.
+
+There is no TLS on -listen: end it in front.`
+
+// The parts that -serve names, those of this version first.
+const (
+	partFold = "fold"
+	partREST = "rest"
+)
+
+var (
+	built   = []string{partFold, partREST}
+	planned = []string{"receipts", "projection", "search"}
+)
+
+// groupName is the consumer group of all workers that fold.
+const groupName = "switchboard-fold"
+
+// options are the flags.
+type options struct {
+	serve, kafka, origins              *[]string
+	server, listen, opsListen, archive string
+	cql, postgres                      string
+	authKeys, authIssuer, authAudience string
+	gatewayURL                         string
+	heartbeat                          time.Duration
+	members, partitions, replication   int
+	generation                         uint
+}
+
+func main() { os.Exit(daemon.Main(run)) }
+
+// run is the program. Its parts stop in the reverse of this order:
+//
+//	ops ◀─ readiness ── everything
+//	SIGHUP ──▶ keys
+//	producers ◀── fold ──▶ archive ◀── REST's replies ◀── REST's listener
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	if len(args) > 0 && args[0] == "migrate" {
+		return runMigrate(ctx, args[1:], stdout)
+	}
+	opts, log, err := parse(args)
+	if err != nil {
+		return err
+	}
+	set := metrics.New()
+	ops, err := daemon.NewOps(opts.opsListen, set, log)
+	if err != nil {
+		return err
+	}
+	ops.Expect(append([]string{"kafka"}, *opts.serve...)...)
+	ops.DrainAt(ctx)
+	w := &worker{options: opts, log: log, set: set, ops: ops}
+	if err := w.open(ctx); err != nil {
+		return err
+	}
+	defer w.close()
+
+	group := daemon.NewGroup(ctx)
+	group.Go(ops.Run)
+	if w.keys != nil {
+		group.Go(daemon.OnHangup(log, w.keys.Reload))
+	}
+	for _, p := range w.producers {
+		group.Go(p.Run)
+	}
+	group.Go(w.run)
+	return group.Wait()
+}
+
+// parse reads the flags and refuses what cannot work.
+func parse(args []string) (*options, *slog.Logger, error) {
+	flags := daemon.NewFlags("storage-worker", manual)
+	o := new(options)
+	o.serve = flags.List("serve", "`PART,…` of fold, rest; empty: both (receipts, projection and search are not built yet)")
+	flags.StringVar(&o.server, "server", "rest-1", "`SLOT` whose delivery topic brings the answers to REST calls: stable over restarts, never used by two at once")
+	flags.StringVar(&o.listen, "listen", ":8080", "`ADDRESS` of REST")
+	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9103", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
+	o.kafka = flags.List("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
+	flags.StringVar(&o.archive, "archive", "", "`FILE` of the SQLite archive; made if missing")
+	flags.StringVar(&o.cql, "cql", "", "`HOST:PORT,…` of Cassandra or Scylla: not built yet, refused")
+	flags.StringVar(&o.postgres, "postgres", "", "`URL` of PostgreSQL: not built yet, refused")
+	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
+	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
+	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
+	o.origins = flags.List("origins", "`ORIGIN,…` of web pages that may call, exactly as browsers send them")
+	flags.StringVar(&o.gatewayURL, "gateway-url", "", "`URL` where clients open the WebSocket, such as wss://chat.example.org/api/v1/ws;\nempty: on the host that they called")
+	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` that the gateways' -heartbeat has, for clients to know before they connect")
+	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have")
+	flags.IntVar(&o.partitions, "partitions", 0, "`NUMBER` of partitions that the log was made with; refused when it has another; 0: what it has")
+	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas for REST's delivery topic, if it has to be made")
+	flags.UintVar(&o.generation, "generation", bus.FirstGeneration, "`NUMBER` of the inbound log's generation")
+	if err := flags.Parse(args); err != nil {
+		return nil, nil, err
+	}
+	if len(*o.serve) == 0 {
+		*o.serve = slices.Clone(built)
+	}
+	return o, flags.Logger(os.Stderr), o.check()
+}
+
+func (o *options) check() error {
+	for _, part := range *o.serve {
+		switch {
+		case slices.Contains(planned, part):
+			return daemon.Usagef("-serve %s: not built yet; this version has %s", part, strings.Join(built, ", "))
+		case !slices.Contains(built, part):
+			return daemon.Usagef("-serve %q: this version has %s", part, strings.Join(built, ", "))
+		}
+	}
+	switch {
+	case o.cql != "" || o.postgres != "":
+		return daemon.Usagef("-cql and -postgres: this version keeps everything in SQLite; give -archive FILE instead")
+	case o.archive == "":
+		return daemon.Usagef("-archive: no file given")
+	case len(*o.kafka) == 0:
+		return daemon.Usagef("-kafka: no broker given")
+	case o.generation < 1 || o.replication < 1 || o.partitions < 0:
+		return daemon.Usagef("-generation and -replication are at least 1, -partitions is not negative")
+	case !o.serves(partREST):
+		return nil
+	case !bus.ValidServer(o.server):
+		return daemon.Usagef("-server %q: want a slot name of 1 to 64 of a-z, 0-9 and '-'", o.server)
+	case o.authKeys == "":
+		return daemon.Usagef("-auth-keys: no file given")
+	case o.members < 2 || o.members > chat.MembersMax:
+		return daemon.Usagef("-members: want 2 to %d", chat.MembersMax)
+	case o.heartbeat < time.Second:
+		return daemon.Usagef("-heartbeat is at least 1s")
+	}
+	return nil
+}
+
+func (o *options) serves(part string) bool { return slices.Contains(*o.serve, part) }
+
+// worker is what the program has opened.
+type worker struct {
+	*options
+	log *slog.Logger
+	set *metrics.Set
+	ops *daemon.Ops
+
+	store    *sqlite.Store
+	client   *kafka.Client
+	keys     *auth.Keys   // nil without REST
+	listener net.Listener // nil without REST
+	// One producer for each part, so that a backlog of the fold does not hold
+	// up REST.
+	producers map[string]*kafka.Producer
+}
+
+// open opens what can fail for reasons that an operator must hear of at once:
+// keys that are none, a port or an archive in use.
+func (w *worker) open(ctx context.Context) (err error) {
+	if w.serves(partREST) {
+		if w.keys, err = auth.Open(w.authKeys, w.authIssuer, w.authAudience); err != nil {
+			return daemon.Usagef("-auth-keys: %v", err)
+		}
+		var listening net.ListenConfig
+		if w.listener, err = listening.Listen(ctx, "tcp", w.listen); err != nil {
+			return fmt.Errorf("listen for REST: %w", err)
+		}
+	}
+	if w.store, err = sqlite.Open(ctx, w.archive, sqlite.Config{Metrics: w.set}); err != nil {
+		w.close()
+		return fmt.Errorf("open the archive %s: %w", w.archive, err)
+	}
+	w.client = kafka.Open(kafka.Config{Brokers: *w.kafka, ClientID: "storage-worker", Log: w.log, Metrics: w.set})
+	w.producers = make(map[string]*kafka.Producer)
+	for _, part := range *w.serve {
+		w.producers[part] = w.client.Producer(kafka.ProducerConfig{})
+	}
+	return nil
+}
+
+// close is the last thing that happens; what is durable was made so before.
+func (w *worker) close() {
+	if w.client != nil {
+		w.client.Close()
+	}
+	if w.store != nil {
+		if err := w.store.Close(); err != nil {
+			w.log.Warn("close the archive", "error", err)
+		}
+	}
+	if w.listener != nil {
+		_ = w.listener.Close() // Serve has closed it already, if it ran.
+	}
+}
+
+// run waits for the log and then runs the parts.
+func (w *worker) run(ctx context.Context) error {
+	partitions, err := w.await(ctx)
+	if err != nil {
+		return err
+	}
+	group := daemon.NewGroup(ctx)
+	if w.serves(partFold) {
+		group.Go(w.newFold(partitions).Run)
+		w.ops.SetReady(partFold, nil)
+	}
+	if w.serves(partREST) {
+		server := w.newREST(partitions)
+		if err := daemon.Retry(ctx, w.log, "prepare REST's delivery topic", func(ctx context.Context) error {
+			err := server.Prepare(ctx)
+			w.ops.SetReady(partREST, err)
+			return err
+		}); err != nil {
+			return err
+		}
+		group.Go(server.Run)
+		group.Go(func(ctx context.Context) error {
+			return server.Serve(ctx, w.listener)
+		})
+		w.log.Info("REST accepts", "address", w.listener.Addr().String(), "server", w.server)
+	}
+	return group.Wait()
+}
+
+// await waits until the topics are there and safe, and returns how many
+// partitions the log has.
+func (w *worker) await(ctx context.Context) (partitions int32, err error) {
+	admin, generation := w.client.Admin(), uint32(w.generation)
+	err = daemon.Retry(ctx, w.log, "check the topics on Kafka", func(ctx context.Context) error {
+		err := func() (err error) {
+			if partitions = int32(w.partitions); partitions == 0 {
+				if partitions, err = admin.Partitions(ctx, bus.InboundTopic(generation)); err != nil {
+					return err
+				}
+			}
+			return admin.Check(ctx, bus.Topics(generation, partitions))
+		}()
+		w.ops.SetReady("kafka", err)
+		return err
+	})
+	return partitions, err
+}
+
+func (w *worker) newFold(partitions int32) *fold.Fold {
+	generation := uint32(w.generation)
+	return fold.New(fold.Config{
+		Store: w.store, Log: w.client.Log(), Producer: w.producers[partFold],
+		Group:      w.client.Group(bus.InboundTopic(generation), groupName, kafka.GroupConfig{}),
+		Generation: generation, Partitions: partitions, Logger: w.log, Metrics: w.set,
+	})
+}
+
+func (w *worker) newREST(partitions int32) *rest.Server {
+	return rest.New(rest.Config{
+		Store: w.store, Producer: w.producers[partREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
+		Server: w.server, Generation: uint32(w.generation), Partitions: partitions, Replication: w.replication,
+		GatewayURL: w.gatewayURL, Heartbeat: w.heartbeat, Origins: *w.origins, Members: w.members,
+		Logger: w.log, Metrics: w.set,
+	})
+}

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"switchboard/internal/auth"
+	"switchboard/internal/bus"
+	"switchboard/internal/bus/embedded"
+	"switchboard/internal/bus/kafka"
+	"switchboard/internal/chat"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestFlagsThatCannotWork(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	if err := auth.Generate(keys); err != nil {
+		t.Fatal(err)
+	}
+	good := []string{"-kafka", "127.0.0.1:1", "-archive", filepath.Join(t.TempDir(), "archive.db"), "-auth-keys", keys}
+	with := func(more ...string) []string { return append(append([]string{}, good...), more...) }
+	for want, args := range map[string][]string{
+		`-serve receipts: not built yet; this version has fold, rest`: with("-serve", "fold,receipts"),
+		`-serve "everything": this version has fold, rest`:            with("-serve", "everything"),
+		`-archive: no file given`:                                     good[:2],
+		`-kafka: no broker given`:                                     good[2:],
+		`-auth-keys: no file given`:                                   good[:4],
+		`give -archive FILE instead`:                                  with("-cql", "127.0.0.1:9042"),
+		`-cql and -postgres`:                                          with("-postgres", "postgres://x"),
+		`-server "REST 1"`:                                            with("-server", "REST 1"),
+		`-members: want 2 to 10000`:                                   with("-members", "10001"),
+		`-generation and -replication`:                                with("-generation", "0"),
+		`-heartbeat is at least 1s`:                                   with("-heartbeat", "1ms"),
+		`no such file`:                                                with("-auth-keys", keys+".none"),
+		`flag provided but not defined`:                               with("-color", "blue"),
+		`-partitions and -replication are at least 1`:                 {"migrate", "-kafka", "127.0.0.1:1", "-partitions", "0"},
+	} {
+		if args[0] != "migrate" {
+			args = append([]string{"-ops-listen", "127.0.0.1:0", "-listen", "127.0.0.1:0"}, args...)
+		}
+		err := run(t.Context(), args, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: got %v, want %s", args, err, want)
+		}
+		if kind := fmt.Sprintf("%T", err); kind != "*daemon.usageError" {
+			t.Errorf("%v: a %s, want a usage error, which ends with status 2", args, kind)
+		}
+	}
+}
+
+func startKafka(t *testing.T) string {
+	t.Helper()
+	cluster, err := embedded.Start(embedded.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	return cluster.Addr()
+}
+
+func TestMigrateSaysWhatItDid(t *testing.T) {
+	args := []string{"migrate", "-kafka", startKafka(t), "-partitions", "2", "-replication", "1", "-log-level", "error"}
+	for _, want := range []string{"chat.inbound: created with 2 partitions, 1 replicas\n", "chat.inbound: was there\n"} {
+		var out bytes.Buffer
+		if err := run(t.Context(), args, &out); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), want) || strings.Count(out.String(), "\n") != len(bus.Topics(1, 2)) {
+			t.Errorf("got %s, want %s", out.String(), want)
+		}
+	}
+	args[4] = "4"
+	if err := run(t.Context(), args, io.Discard); err == nil || !strings.Contains(err.Error(), "2 partitions instead of 4") {
+		t.Errorf("another number of partitions: got %v", err)
+	}
+}
+
+// program is a running worker.
+type program struct {
+	t         *testing.T
+	rest, ops string
+	keys      *auth.Keys
+	stop      context.CancelFunc
+	ended     chan error
+}
+
+// freePort returns an address that nobody listened on a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func startWorker(t *testing.T, brokers, dir string) *program {
+	t.Helper()
+	file := filepath.Join(dir, "keys.json")
+	if err := auth.Generate(file); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.Open(file, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &program{t: t, rest: freePort(t), ops: freePort(t), keys: keys, stop: cancel, ended: make(chan error, 1)}
+	go func() {
+		p.ended <- run(ctx, []string{
+			"-kafka", brokers, "-archive", filepath.Join(dir, "archive.db"), "-auth-keys", file, "-replication", "1",
+			"-listen", p.rest, "-ops-listen", p.ops, "-log-level", "error",
+		}, os.Stdout)
+	}()
+	return p
+}
+
+// end stops the worker and waits for it.
+func (p *program) end() {
+	p.t.Helper()
+	p.stop()
+	if err := <-p.ended; err != nil {
+		p.t.Errorf("ended with %v", err)
+	}
+}
+
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 15 * time.Second}
+
+// call returns the status and the body of an answer.
+func (p *program) call(method, url, body string) (int, string) {
+	p.t.Helper()
+	req, err := http.NewRequestWithContext(p.t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	token, err := p.keys.Mint(chat.DemoUser("alice"), time.Hour)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// await polls /readyz until it has the status and says what it should.
+func (p *program) await(status int, says string) {
+	p.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		got, text := p.call("GET", "http://"+p.ops+"/readyz", "")
+		if got == status && strings.Contains(text, says) {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("/readyz: %d %s, want %d %s", got, text, status, says)
+		}
+		select {
+		case err := <-p.ended:
+			p.t.Fatalf("ended with %v", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// route does for the answers what the router does: it takes them from the
+// accepted log to the server that waits for them.
+func route(t *testing.T, brokers string, partitions int32) {
+	t.Helper()
+	log := kafka.Open(kafka.Config{Brokers: []string{brokers}, ClientID: "test", Log: slog.New(slog.DiscardHandler)})
+	producer := log.Producer(kafka.ProducerConfig{})
+	ctx, stop := context.WithCancel(context.Background())
+	var parts sync.WaitGroup
+	parts.Go(func() {
+		if err := producer.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	for p := range partitions {
+		reader := log.Log().Open(bus.AcceptedTopic(1), p, 0)
+		parts.Go(func() {
+			defer reader.Close()
+			for {
+				records, err := reader.Next(ctx)
+				if err != nil {
+					return
+				}
+				for _, r := range records {
+					answer(t, producer, r)
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		stop()
+		parts.Wait()
+		log.Close()
+	})
+}
+
+func answer(t *testing.T, producer bus.Producer, r bus.Record) {
+	var a bus.Accepted
+	if err := bus.ParseAccepted(r.Value, &a); err != nil {
+		t.Error(err)
+		return
+	}
+	out := bus.Answer{
+		Boot: a.ReplyTo.Boot, Session: a.ReplyTo.Session, Outcome: a.Outcome, Seq: a.Seq, ID: a.ID, Code: a.Code, Message: a.Message,
+	}
+	if a.Outcome == bus.Stored {
+		out.Seq, out.ID = a.Events[0].Seq, a.Events[0].ID
+	}
+	d := bus.Delivery{Class: bus.Durable, Position: a.Position, Partition: r.Partition, Answer: &out}
+	m := bus.Message{Topic: bus.DeliveryTopic(a.ReplyTo.Server), Value: d.Append(nil)}
+	if err := producer.Produce(m, func(int64, error) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// The program waits for its topics, folds, serves, and finds everything again
+// after a restart.
+func TestAWorkerFoldsAndServes(t *testing.T) {
+	brokers, dir := startKafka(t), t.TempDir()
+	p := startWorker(t, brokers, dir)
+	p.await(503, "chat.inbound: unknown topic")
+	if err := run(t.Context(), []string{"migrate", "-kafka", brokers, "-partitions", "2", "-replication", "1"}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	p.await(200, "ok")
+	route(t, brokers, 2)
+
+	const conversations = "/api/v1/conversations"
+	direct := fmt.Sprintf(`{"type":"direct","member_ids":[%q]}`, chat.DemoUser("bob"))
+	if status, text := p.call("POST", "http://"+p.rest+conversations, direct); status != 201 {
+		t.Fatalf("create: got %d %s", status, text)
+	}
+	path := conversations + "/" + chat.DirectConversation(chat.DemoUser("alice"), chat.DemoUser("bob")).String()
+	message := fmt.Sprintf(`{"type":"text","content":"hello","client_message_id":%q}`, chat.NewRequestID())
+	status, sent := p.call("POST", "http://"+p.rest+path+"/messages", message)
+	if status != 201 || !strings.Contains(sent, `"seq":2,`) || !strings.Contains(sent, `"duplicate":false`) {
+		t.Errorf("send: got %d %s", status, sent)
+	}
+	_, before := p.call("GET", "http://"+p.rest+path+"/messages", "")
+	if !strings.Contains(before, `"content":"hello"`) {
+		t.Errorf("history: %s", before)
+	}
+	p.end()
+
+	p = startWorker(t, brokers, dir)
+	defer p.end()
+	p.await(200, "ok")
+	if _, after := p.call("GET", "http://"+p.rest+path+"/messages", ""); after != before {
+		t.Errorf("history after a restart: got %s, want %s", after, before)
+	}
+	status, again := p.call("POST", "http://"+p.rest+path+"/messages", message)
+	if want := strings.Replace(sent, `"duplicate":false`, `"duplicate":true`, 1); status != 200 || again != want {
+		t.Errorf("the retry: got %d %s, want 200 %s", status, again, want)
+	}
+	if status, _ := p.call("POST", "http://"+p.rest+conversations, direct); status != 200 {
+		t.Errorf("the same conversation: got %d, want 200", status)
+	}
+}
