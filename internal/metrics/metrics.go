@@ -6,13 +6,14 @@
 //
 //	accepts := set.Counter(`switchboard_gateway_closes_total{code="4003"}`)
 //
-// Counters and histograms cost an atomic addition and allocate nothing. Names
-// have the prefix switchboard_, base units, `_total` for counters; no id of a
-// user or a conversation is ever a label.
+// Counting costs an atomic addition, observing a short lock; neither allocates.
+// Names have the prefix switchboard_, base units, `_total` for counters; no id
+// of a user or a conversation is ever a label.
 package metrics
 
 import (
 	"io"
+	"strings"
 
 	vm "github.com/VictoriaMetrics/metrics"
 )
@@ -20,8 +21,9 @@ import (
 // Counter only goes up.
 type Counter = vm.Counter
 
-// Histogram has log-based buckets of its own making; observe seconds or bytes.
-type Histogram = vm.Histogram
+// Histogram counts in the buckets of Prometheus, so that histogram_quantile works
+// and histograms of many programs can be added up. Its unit is in its name.
+type Histogram = vm.PrometheusHistogram
 
 // Set holds the metrics of one program. The zero value is not usable.
 type Set struct {
@@ -34,8 +36,24 @@ func New() *Set { return &Set{set: vm.NewSet()} }
 // Counter returns the counter of that name, the same one each time.
 func (s *Set) Counter(name string) *Counter { return s.set.GetOrCreateCounter(name) }
 
-// Histogram returns the histogram of that name, the same one each time.
-func (s *Set) Histogram(name string) *Histogram { return s.set.GetOrCreateHistogram(name) }
+// Histogram returns the histogram of that name, the same one each time. Names
+// that end in `_seconds` have buckets from 100 µs to 30 s, with a border at the
+// 500 ms within which a message is promised; others count things and have powers
+// of two from 1 to 65,536.
+func (s *Set) Histogram(name string) *Histogram {
+	base, _, _ := strings.Cut(name, "{")
+	if strings.HasSuffix(base, "_seconds") {
+		return s.set.GetOrCreatePrometheusHistogramExt(name, secondBuckets())
+	}
+	return s.set.GetOrCreatePrometheusHistogramExt(name, vm.ExponentialBuckets(1, 2, 17))
+}
+
+func secondBuckets() []float64 {
+	return []float64{
+		.0001, .00025, .0005, .001, .0025, .005, .01, .015, .025, .05,
+		.1, .25, .5, 1, 2.5, 5, 10, 30,
+	}
+}
 
 // Gauge shows what value returns whenever somebody asks. value must not block.
 func (s *Set) Gauge(name string, value func() float64) { s.set.GetOrCreateGauge(name, value) }
