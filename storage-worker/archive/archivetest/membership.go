@@ -158,6 +158,17 @@ func (s *suite) keys() {
 	same(s, "one key", ask(seen), []archive.Seen{seen})
 	same(s, "an unknown key", ask(otherConversation), nil)
 	same(s, "no key", ask(), nil)
+	many := []archive.Seen{}
+	for i := range 70 {
+		k := seen
+		k.Request, k.ID, k.Seq = chat.RequestID{5, byte(i)}, idAt(100+i), chat.Seq(100+i)
+		many = append(many, k)
+	}
+	s.write(&archive.Batch{Seen: many})
+	for _, n := range []int{2, 15, 16, 17, 33, 70} {
+		same(s, fmt.Sprint(n, " keys"), ask(many[:n]...), many[:n])
+		same(s, fmt.Sprint(n, " keys, one unknown"), ask(append([]archive.Seen{otherConversation}, many[:n]...)...), many[:n])
+	}
 	same(s, "all keys", ask(otherConversation, otherRequest, seen, otherSender), []archive.Seen{seen, otherSender, otherRequest})
 }
 

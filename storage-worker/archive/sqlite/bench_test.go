@@ -221,3 +221,33 @@ func BenchmarkStaysIn(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSeenKeys is what the fold asks for each record: unknown keys, mostly.
+func BenchmarkSeenKeys(b *testing.B) {
+	s := open(b, sqlite.Config{Sync: sqlite.Normal})
+	all := newTraffic(1)
+	batch := &archive.Batch{}
+	for range 20_000 {
+		all.add(batch)
+	}
+	if err := s.Write(b.Context(), batch); err != nil {
+		b.Fatal(err)
+	}
+	for _, n := range []int{1, 3, 10, 100} {
+		b.Run(fmt.Sprint("keys=", n), func(b *testing.B) {
+			used, asked := processor(), 0
+			for b.Loop() {
+				keys := make([]archive.Key, n)
+				for i := range keys {
+					keys[i] = batch.Seen[(asked+i)%len(batch.Seen)].Key
+					keys[i].Request[0] ^= 0xff
+				}
+				if _, err := s.SeenKeys(b.Context(), keys); err != nil {
+					b.Fatal(err)
+				}
+				asked += n
+			}
+			b.ReportMetric(float64((processor()-used).Microseconds())/float64(asked), "cpu-µs/key")
+		})
+	}
+}

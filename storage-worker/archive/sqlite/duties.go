@@ -153,13 +153,10 @@ func (s *Store) remove(ctx context.Context, expired []expiredKey) error {
 	return s.writer.submit(ctx, &job{task: func(ctx context.Context, conn driver.Conn) error {
 		return s.writer.within(ctx, func() error {
 			for _, k := range expired {
-				args := []driver.NamedValue{
-					{Ordinal: 1, Value: k.conversation},
-					{Ordinal: 2, Value: k.sender},
-					{Ordinal: 3, Value: k.request},
-					{Ordinal: 4, Value: k.id},
-				}
-				if _, err := s.writer.removeKey.(driver.StmtExecContext).ExecContext(ctx, args); err != nil {
+				err := step(ctx, s.writer.removeKey,
+					driver.NamedValue{Ordinal: 1, Value: k.conversation}, driver.NamedValue{Ordinal: 2, Value: k.sender},
+					driver.NamedValue{Ordinal: 3, Value: k.request}, driver.NamedValue{Ordinal: 4, Value: k.id})
+				if err != nil {
 					return fmt.Errorf("remove an expired key: %w", err)
 				}
 			}

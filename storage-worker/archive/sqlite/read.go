@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"switchboard/internal/chat"
 	"switchboard/storage-worker/archive"
@@ -22,8 +24,10 @@ type reader struct {
 	db    *sql.DB
 	texts []string // of the statements
 
-	newest, newestUpTo, info, spans, seen, lowest, highest,
+	newest, newestUpTo, info, spans, lowest, highest,
 	stays, staysIn, marks, mark, progress, clocks, keys *sql.Stmt
+
+	seen [len(widths)]*sql.Stmt // for as many keys each
 }
 
 func newReader(ctx context.Context, db *sql.DB, connections int) (*reader, error) {
@@ -43,8 +47,9 @@ func newReader(ctx context.Context, db *sql.DB, connections int) (*reader, error
 		{&r.info, `SELECT type, creator, created, name FROM conversations WHERE conversation_id = ? AND type IS NOT NULL`},
 		{&r.spans, `SELECT user_id, joined_seq, left_seq, role, message_id FROM members
 			WHERE conversation_id = ? AND message_id IS NOT NULL ORDER BY user_id, joined_seq`},
-		{&r.seen, `SELECT generation, inbound_offset, seq, message_id, digest FROM message_keys
-			WHERE conversation_id = ? AND sender_id = ? AND request_id = ?`},
+		{&r.seen[0], selectSeen(widths[0])},
+		{&r.seen[1], selectSeen(widths[1])},
+		{&r.seen[2], selectSeen(widths[2])},
 		{&r.lowest, fmt.Sprintf(page, "ASC")},
 		{&r.highest, fmt.Sprintf(page, "DESC")},
 		{&r.stays, stay + ` ORDER BY conversation_id, joined_seq`},
@@ -154,41 +159,46 @@ func (s *Store) Spans(ctx context.Context, c chat.ConversationID) ([]archive.Spa
 	return spans, s.wrap("read the members", err)
 }
 
+// selectSeen looks for a number of keys; one of NULLs finds nothing.
+func selectSeen(keys int) string {
+	const one = `SELECT conversation_id, sender_id, request_id, generation, inbound_offset, seq, message_id, digest
+		FROM message_keys WHERE conversation_id = ? AND sender_id = ? AND request_id = ?`
+	return one + strings.Repeat(" UNION ALL "+one, keys-1)
+}
+
 // SeenKeys implements [archive.Store].
 func (s *Store) SeenKeys(ctx context.Context, keys []archive.Key) ([]archive.Seen, error) {
 	var all []archive.Seen
-	err := s.reader.within(ctx, func(tx *sql.Tx) error {
-		stmt := tx.StmtContext(ctx, s.reader.seen)
-		for _, k := range keys {
-			seen := archive.Seen{Key: k}
-			var id, digest []byte
-			err := stmt.QueryRowContext(ctx, k.Conversation[:], k.Sender[:], k.Request[:]).
-				Scan(&seen.Position.Generation, &seen.Position.Offset, &seen.Seq, &id, &digest)
-			if errors.Is(err, sql.ErrNoRows) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			seen.ID = fromTimeOrdered(id)
-			copy(seen.Digest[:], digest)
-			all = append(all, seen)
+	args := make([]any, 0, 3*widths[0])
+	for some := range slices.Chunk(keys, widths[0]) {
+		args = args[:0]
+		for i := range some {
+			k := &some[i]
+			args = append(args, k.Conversation[:], k.Sender[:], k.Request[:])
 		}
-		return nil
-	})
-	return all, s.wrap("read the keys", err)
+		narrow := len(widths) - 1
+		for widths[narrow] < len(some) {
+			narrow--
+		}
+		args = args[:3*widths[narrow]]
+		clear(args[3*len(some):])
+		found, err := collect(ctx, s.reader.seen[narrow], scanSeen, args...)
+		if err != nil {
+			return nil, s.wrap("read the keys", err)
+		}
+		all = append(all, found...)
+	}
+	return all, ctx.Err()
 }
 
-// within runs many small reads on one connection and one snapshot.
-func (r *reader) within(ctx context.Context, read func(*sql.Tx) error) error {
-	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	err = read(tx)
-	if e := tx.Rollback(); err == nil && ctx.Err() == nil {
-		err = e // there is nothing to commit
-	}
+func scanSeen(rows *sql.Rows, k *archive.Seen) error {
+	var conversation, sender, request, id, digest sql.RawBytes
+	err := rows.Scan(&conversation, &sender, &request, &k.Position.Generation, &k.Position.Offset, &k.Seq, &id, &digest)
+	copy(k.Conversation[:], conversation)
+	copy(k.Sender[:], sender)
+	copy(k.Request[:], request)
+	copy(k.Digest[:], digest)
+	k.ID = fromTimeOrdered(id)
 	return err
 }
 
@@ -208,9 +218,7 @@ func (s *Store) Entries(ctx context.Context, c chat.ConversationID, from, to cha
 		rows[i].Conversation = c
 	}
 	if newest {
-		for i, j := 0, len(rows)-1; i < j; i, j = i+1, j-1 {
-			rows[i], rows[j] = rows[j], rows[i]
-		}
+		slices.Reverse(rows)
 	}
 	return rows, s.wrap("read the events", err)
 }

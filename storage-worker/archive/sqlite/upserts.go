@@ -115,8 +115,9 @@ func (u upsert) text(rows int) string {
 	return text
 }
 
-// widths are the numbers of rows that one statement can write. Binding and
-// starting a statement cost as much as a row or two, so rows go together.
+// widths are the numbers of rows that one statement can write, and of keys that
+// one can look for, descending. Starting a statement costs as much as a row or
+// two, so rows go together.
 var widths = [...]int{16, 4, 1}
 
 // inserter gathers rows for one upsert and writes them by the dozen. It belongs
@@ -158,8 +159,7 @@ func (in *inserter) flush() error {
 			for j := range args[:n] {
 				args[j].Ordinal = j + 1
 			}
-			_, err := in.statements[i].(driver.StmtExecContext).ExecContext(context.Background(), args[:n])
-			if err != nil {
+			if err := step(context.Background(), in.statements[i], args[:n]...); err != nil {
 				return err
 			}
 		}

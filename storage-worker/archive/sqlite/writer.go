@@ -51,6 +51,9 @@ type writer struct {
 	// Owned by run, and by Open before it starts.
 	conn      driver.Conn
 	tables    *tables
+	begin     driver.Stmt
+	commit    driver.Stmt
+	rollback  driver.Stmt
 	removeKey driver.Stmt
 
 	mu     sync.Mutex
@@ -74,9 +77,21 @@ func (w *writer) prepare(ctx context.Context) (err error) {
 	if w.tables, err = prepareTables(ctx, w.conn); err != nil {
 		return err
 	}
-	w.removeKey, err = w.conn.(driver.ConnPrepareContext).PrepareContext(ctx, `DELETE FROM message_keys
-		WHERE conversation_id = ? AND sender_id = ? AND request_id = ? AND message_id = ?`)
-	return err
+	for _, p := range []struct {
+		stmt *driver.Stmt
+		text string
+	}{
+		{&w.begin, "BEGIN IMMEDIATE"},
+		{&w.commit, "COMMIT"},
+		{&w.rollback, "ROLLBACK"},
+		{&w.removeKey, `DELETE FROM message_keys
+			WHERE conversation_id = ? AND sender_id = ? AND request_id = ? AND message_id = ?`},
+	} {
+		if *p.stmt, err = w.conn.(driver.ConnPrepareContext).PrepareContext(ctx, p.text); err != nil {
+			return fmt.Errorf("prepare %q: %w", p.text, err)
+		}
+	}
+	return nil
 }
 
 // submit waits until the writer has done the job, or ctx ends. A job that is in
@@ -151,8 +166,10 @@ func (w *writer) closeConn() error {
 	if w.tables != nil {
 		errs = append(errs, w.tables.close())
 	}
-	if w.removeKey != nil {
-		errs = append(errs, w.removeKey.Close())
+	for _, s := range []driver.Stmt{w.begin, w.commit, w.rollback, w.removeKey} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
 	}
 	return errors.Join(append(errs, w.conn.Close())...)
 }
@@ -242,17 +259,23 @@ func (w *writer) transaction(group []*job) error {
 
 // within runs change inside one transaction.
 func (w *writer) within(ctx context.Context, change func() error) error {
-	if err := execute(ctx, w.conn, "BEGIN IMMEDIATE"); err != nil {
+	if err := step(ctx, w.begin); err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
 	err := change()
 	if err == nil {
-		if err = execute(ctx, w.conn, "COMMIT"); err == nil {
+		if err = step(ctx, w.commit); err == nil {
 			return nil
 		}
 	}
 	// SQLite may have rolled back by itself; that this fails then is no news.
-	_ = execute(ctx, w.conn, "ROLLBACK")
+	_ = step(ctx, w.rollback)
+	return err
+}
+
+// step runs a prepared statement.
+func step(ctx context.Context, stmt driver.Stmt, args ...driver.NamedValue) error {
+	_, err := stmt.(driver.StmtExecContext).ExecContext(ctx, args)
 	return err
 }
 
