@@ -41,9 +41,11 @@ var fieldNames = []string{
 	"reply_to", "message_id", "seq", "is_typing",
 }
 
-// decoder is the work on one frame. The first refusal stays.
+// decoder is the work on one frame. The first refusal stays. The event is a
+// value, copied out at the end: a pointer beside err would make the caller's
+// event escape to the heap.
 type decoder struct {
-	ev     *ClientEvent
+	ev     ClientEvent
 	values [fields]value
 	err    *chat.Error
 }
@@ -60,9 +62,9 @@ type decoder struct {
 // the zero UUID, which would read as none. Text is a copy; an event with text
 // and id costs two allocations.
 func DecodeClient(frame []byte, ev *ClientEvent) error {
-	*ev = ClientEvent{}
-	d := decoder{ev: ev}
+	var d decoder
 	d.frame(frame)
+	*ev = d.ev
 	if d.err != nil {
 		return d.err
 	}
@@ -73,8 +75,7 @@ func DecodeClient(frame []byte, ev *ClientEvent) error {
 // send_message, by the same rules. The conversation is named by the path; one in
 // the body is read, but may be left out.
 func DecodeSend(body []byte, ev *ClientEvent) error {
-	*ev = ClientEvent{Type: TypeSendMessage}
-	d := decoder{ev: ev}
+	d := decoder{ev: ClientEvent{Type: TypeSendMessage}}
 	c := cursor{b: body}
 	c.space()
 	whole := c.object(fieldNames, d.values[:])
@@ -83,6 +84,7 @@ func DecodeSend(body []byte, ev *ClientEvent) error {
 		d.refuse(chat.BadRequest, "the body", "is not one JSON object")
 	}
 	d.message()
+	*ev = d.ev
 	if d.err != nil {
 		return d.err
 	}
