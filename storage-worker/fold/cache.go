@@ -60,7 +60,7 @@ func (c *cache) link(v *conversation) {
 	c.ends.older = v
 }
 
-func (v *conversation) unlink() {
-	v.newer.older, v.older.newer = v.older, v.newer
-	v.newer, v.older = nil, nil
+func (c *conversation) unlink() {
+	c.newer.older, c.older.newer = c.older, c.newer
+	c.newer, c.older = nil, nil
 }

@@ -142,8 +142,10 @@ func TestLargeConversationNamesOnlyThoseConcerned(t *testing.T) {
 	b.wantRecipients(b.decide(rename(anna, "Go")), true, anna)
 	b.wantRecipients(b.decide(remove(dina, dina)), false, anna, boris, clara, dina)
 	other := chat.GroupConversation(anna, ask(3))
-	b.wantRecipients(b.decide(bus.Inbound{Conversation: other, Sender: anna, Request: ask(3),
-		Create: &bus.Create{Type: chat.Group, Members: []chat.UserID{dina, anna, boris, clara}, Limit: 4}},
+	b.wantRecipients(b.decide(bus.Inbound{
+		Conversation: other, Sender: anna, Request: ask(3),
+		Create: &bus.Create{Type: chat.Group, Members: []chat.UserID{dina, anna, boris, clara}, Limit: 4},
+	},
 	), true, anna, boris, clara, dina) // A created group concerns all whom it begins with.
 }
 

@@ -242,12 +242,16 @@ func TestKeyExpiresAfterSevenDaysOfRecordClock(t *testing.T) {
 
 func TestCreate(t *testing.T) {
 	group := func(c chat.ConversationID, sender chat.UserID, limit int, members ...chat.UserID) bus.Inbound {
-		return bus.Inbound{Conversation: c, Sender: sender, Request: ask(1),
-			Create: &bus.Create{Type: chat.Group, Members: members, Limit: limit}}
+		return bus.Inbound{
+			Conversation: c, Sender: sender, Request: ask(1),
+			Create: &bus.Create{Type: chat.Group, Members: members, Limit: limit},
+		}
 	}
 	direct := func(members ...chat.UserID) bus.Inbound {
-		return bus.Inbound{Conversation: thePair, Sender: anna, Request: ask(1),
-			Create: &bus.Create{Type: chat.Direct, Members: members}}
+		return bus.Inbound{
+			Conversation: thePair, Sender: anna, Request: ask(1),
+			Create: &bus.Create{Type: chat.Direct, Members: members},
+		}
 	}
 	long := group(theGroup, anna, 5, anna)
 	long.Create.Name = strings.Repeat("ß", chat.NameRunes+1)
@@ -277,8 +281,10 @@ func TestCreate(t *testing.T) {
 		{"direct with oneself", direct(anna), "bad_request"},
 		{"direct of three", direct(anna, boris, clara), "bad_request"},
 		{"direct under a foreign id", direct(anna, clara), "bad_request"},
-		{"of no type", bus.Inbound{Conversation: theGroup, Sender: anna, Request: ask(1),
-			Create: &bus.Create{Members: []chat.UserID{anna}}}, "bad_request"},
+		{"of no type", bus.Inbound{
+			Conversation: theGroup, Sender: anna, Request: ask(1),
+			Create: &bus.Create{Members: []chat.UserID{anna}},
+		}, "bad_request"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newTable(t)
@@ -300,8 +306,10 @@ func TestCreatingAgainFindsWhatIsThere(t *testing.T) {
 	b.decide(remove(anna, anna))                             // One's own group that one has left
 	b.want(b.group(5, boris), "not_member")                  // is as good as none.
 	b.want(b.pair(), "1 event created v1")                   //
-	byBoris := bus.Inbound{Conversation: thePair, Sender: boris, Request: ask(77),
-		Create: &bus.Create{Type: chat.Direct, Members: []chat.UserID{anna, boris}}}
+	byBoris := bus.Inbound{
+		Conversation: thePair, Sender: boris, Request: ask(77),
+		Create: &bus.Create{Type: chat.Direct, Members: []chat.UserID{anna, boris}},
+	}
 	b.want(b.decide(byBoris), "duplicate of 1") // The same for both.
 }
 

@@ -31,6 +31,9 @@ func (w *world) checkAppend(p int32, r acceptedRecord) {
 			w.fail("seq %d is answered before it is saved", e.Seq)
 		}
 		w.large[e.ID] = r.out.Large
+		if _, ok := w.archive.stays[modelSpanKey{e.Conversation, e.User, e.Seq}]; e.Change == chat.MemberAdded && !ok {
+			w.fail("seq %d is answered before the new member's index row is saved", e.Seq)
+		}
 		if !r.out.Large {
 			w.checkIndex(e)
 		}

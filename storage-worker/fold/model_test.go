@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,10 +149,14 @@ func (w *world) furnish() {
 			members = append(members, u)
 		}
 	}
-	w.ask(&bus.Inbound{Conversation: theGroup, Sender: anna, Request: ask(1),
-		Create: &bus.Create{Type: chat.Group, Name: "Chess", Members: members, Limit: modelLimit}})
-	w.ask(&bus.Inbound{Conversation: thePair, Sender: boris, Request: ask(2),
-		Create: &bus.Create{Type: chat.Direct, Members: []chat.UserID{anna, boris}}})
+	w.ask(&bus.Inbound{
+		Conversation: theGroup, Sender: anna, Request: ask(1),
+		Create: &bus.Create{Type: chat.Group, Name: "Chess", Members: members, Limit: modelLimit},
+	})
+	w.ask(&bus.Inbound{
+		Conversation: thePair, Sender: boris, Request: ask(2),
+		Create: &bus.Create{Type: chat.Direct, Members: []chat.UserID{anna, boris}},
+	})
 }
 
 // administer gives commands over REST, by those who may and those who may not,
@@ -252,6 +258,13 @@ func search(from uint64, n int, limit time.Duration, f modelFaults) (played int,
 	return int(done.Load()), seed, err
 }
 
+// raced reports whether the race detector watches. A schedule runs on one
+// goroutine at a time, so that it finds nothing there and only costs tenfold.
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
 func TestModel(t *testing.T) {
 	t.Run("road", func(t *testing.T) {
 		if *modelSeed != 0 {
@@ -261,8 +274,8 @@ func TestModel(t *testing.T) {
 			return
 		}
 		n := *modelSchedules
-		if testing.Short() {
-			n = min(n, 500)
+		if testing.Short() || raced() {
+			n = min(n, 1000)
 		}
 		begun := time.Now()
 		played, seed, err := search(1, n, time.Hour, modelFaults{})

@@ -207,8 +207,10 @@ func (b *bench) Commit(_ context.Context, offset int64) error {
 }
 
 func create() bus.Inbound {
-	return bus.Inbound{Conversation: theGroup, Sender: anna, Request: ask(1),
-		Create: &bus.Create{Type: chat.Group, Members: []chat.UserID{anna, boris}, Limit: 5}}
+	return bus.Inbound{
+		Conversation: theGroup, Sender: anna, Request: ask(1),
+		Create: &bus.Create{Type: chat.Group, Members: []chat.UserID{anna, boris}, Limit: 5},
+	}
 }
 
 // answer appends an outcome to the accepted log, as a predecessor would have.
