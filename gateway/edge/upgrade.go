@@ -198,9 +198,12 @@ func (f *fields) check() *refusal {
 }
 
 func isKey(s string) bool {
-	var raw [18]byte
+	var raw [18]byte // what 24 characters can be
+	if len(s) != 24 {
+		return false
+	}
 	n, err := base64.StdEncoding.Strict().Decode(raw[:], []byte(s))
-	return len(s) == 24 && err == nil && n == 16
+	return err == nil && n == 16
 }
 
 func listHas(list, token string) bool {
