@@ -76,6 +76,9 @@ func TestSchemaCQLIsPlain(t *testing.T) {
 			t.Errorf("schema.cql uses %s", word)
 		}
 	}
+	if n := strings.Count(archive.SchemaCQL, ";"); n != 8 {
+		t.Errorf("schema.cql has %d semicolons for 8 statements", n)
+	}
 	for _, want := range []string{"CLUSTERING ORDER BY (seq DESC)", "default_time_to_live = 691200"} {
 		if !strings.Contains(archive.SchemaCQL, want) {
 			t.Errorf("schema.cql lacks %s", want)

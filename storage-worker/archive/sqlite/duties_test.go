@@ -307,3 +307,20 @@ func TestNextBoundsATransaction(t *testing.T) {
 		}
 	}
 }
+
+func TestADutyComesEvenWhenWritesAlwaysWait(t *testing.T) {
+	w := &writer{duties: []*job{{}, {}}}
+	for turn, duties := 1, 0; duties < 2; turn++ {
+		w.queue = append(w.queue, &job{batch: &archive.Batch{}})
+		group, duty, _ := w.next()
+		if (duty != nil) == (len(group) > 0) {
+			t.Fatalf("turn %d: %d jobs and the duty %v", turn, len(group), duty)
+		}
+		if duty != nil {
+			duties++
+		}
+		if wait := turn > (duties+1)*(dutyPatience+1); wait {
+			t.Fatalf("after %d turns %d duties were done", turn, duties)
+		}
+	}
+}

@@ -17,6 +17,11 @@ import (
 // tens of milliseconds. One batch above the bound is a transaction of its own.
 const groupElements = 4096
 
+// dutyPatience is how many transactions may go before a duty that waits. A
+// checkpoint's end must come even when there is always something to write, and
+// must come soon, since what it moves is what these transactions wrote.
+const dutyPatience = 8
+
 // job is one call that waits for the writer. Exactly one of the first fields
 // is set.
 type job struct {
@@ -59,6 +64,7 @@ type writer struct {
 	mu     sync.Mutex
 	queue  []*job
 	duties []*job // done when the queue is empty
+	passed int    // transactions that went before the first of duties
 	closed bool
 	wake   chan struct{} // holds one token when there may be work
 }
@@ -174,7 +180,8 @@ func (w *writer) closeConn() error {
 	return errors.Join(append(errs, w.conn.Close())...)
 }
 
-// run works until close. A duty gets its turn when no Write waits.
+// run works until close. A duty gets its turn when no Write waits, or when it
+// has been patient.
 func (w *writer) run() {
 	for range w.wake {
 		for {
@@ -205,6 +212,13 @@ func (w *writer) next() (group []*job, duty *job, closed bool) {
 		}
 		return nil, nil, true
 	}
+	if len(w.duties) > 0 && (len(w.queue) == 0 || w.passed == dutyPatience) {
+		duty, w.duties, w.passed = w.duties[0], w.duties[1:], 0
+		return nil, duty, false
+	}
+	if len(w.duties) > 0 {
+		w.passed++
+	}
 	elements, n := 0, 0
 	for n < len(w.queue) && (n == 0 || elements+w.queue[n].elements() <= groupElements) {
 		elements += w.queue[n].elements()
@@ -213,10 +227,7 @@ func (w *writer) next() (group []*job, duty *job, closed bool) {
 	group = append(group, w.queue[:n]...)
 	w.queue = append(w.queue[:0], w.queue[n:]...)
 	clear(w.queue[len(w.queue):cap(w.queue)])
-	if n == 0 && len(w.duties) > 0 {
-		duty, w.duties = w.duties[0], w.duties[1:]
-	}
-	return group, duty, false
+	return group, nil, false
 }
 
 // write commits a group in one transaction. When that fails each job is tried
