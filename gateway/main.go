@@ -1,0 +1,215 @@
+// Gateway holds the clients' sockets and knows nothing but framing and routing:
+// what clients send goes to the log, what the log has for them goes to their
+// sockets. It keeps no message, no history and no membership.
+//
+//	clients ⇄ gateway ──▶ chat.inbound            (Kafka)
+//	             ▲  └───▶ who is connected here   (Redis)
+//	             └─────── chat.delivery.<server>  (Kafka)
+//
+// `gateway conformance` runs the same parser and writer as an echo server for
+// RFC 6455 test suites.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"switchboard/gateway/node"
+	"switchboard/internal/auth"
+	"switchboard/internal/bus"
+	"switchboard/internal/bus/kafka"
+	"switchboard/internal/daemon"
+	"switchboard/internal/metrics"
+	"switchboard/internal/presence/redis"
+)
+
+const manual = `gateway: the servers that clients are connected to
+
+  gateway [flags]               serve clients on /api/v1/ws
+  gateway conformance [flags]   echo frames, for RFC 6455 test suites; see its -help
+
+A gateway needs Kafka (with the topics that "storage-worker migrate" makes), Redis
+and a JWK set. While one of the servers is away at start it waits, and says so on
+/readyz. SIGTERM drains: clients are asked to reconnect elsewhere within
+-drain-timeout, then closed with 4001, and the exit status is 0. SIGHUP reads
+-auth-keys again. A wrong flag or an unsafe topic ends it with status 2.
+
+There is no TLS on -listen: end it in front. The PROXY protocol is not understood
+yet: a balancer must not send it.`
+
+// options are the flags.
+type options struct {
+	listen, opsListen, server, advertise string
+	kafka, redis, origins                *[]string
+	authKeys, authIssuer, authAudience   string
+	maxConnections, replication          int
+	partitions                           int
+	generation                           uint
+	heartbeat, drainTimeout, recheck     time.Duration
+}
+
+func main() { os.Exit(daemon.Main(run)) }
+
+// run is the program.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	if len(args) > 0 && args[0] == "conformance" {
+		return runConformance(ctx, args[1:], stdout)
+	}
+	return serve(ctx, args, os.Stderr)
+}
+
+// serve is the gateway. The parts stop in the reverse of this order, so that the
+// producer outlives the last client's last message:
+//
+//	ops ◀─ readiness ── everything
+//	SIGHUP ──▶ keys
+//	producer ◀── node ──▶ directory, log
+func serve(ctx context.Context, args []string, logs io.Writer) error {
+	opts, log, err := parse(args, logs)
+	if err != nil {
+		return err
+	}
+	keys, err := auth.Open(opts.authKeys, opts.authIssuer, opts.authAudience)
+	if err != nil {
+		return daemon.Usagef("-auth-keys: %v", err)
+	}
+	set := metrics.New()
+	ops, err := daemon.NewOps(opts.opsListen, set, log)
+	if err != nil {
+		return err
+	}
+	ops.Expect("kafka", "redis", "gateway")
+	ops.DrainAt(ctx)
+
+	client := kafka.Open(kafka.Config{Brokers: *opts.kafka, ClientID: opts.server, Log: log, Metrics: set})
+	defer client.Close()
+	producer := client.Producer(kafka.ProducerConfig{})
+	directory, err := redis.Open(redis.Config{Addrs: *opts.redis})
+	if err != nil {
+		return daemon.Usagef("-redis: %v", err)
+	}
+	defer closeDirectory(directory, log)
+	listener, err := listen(ctx, opts.listen)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }() // The node has closed it already, if it ran.
+
+	group := daemon.NewGroup(ctx)
+	group.Go(ops.Run)
+	group.Go(daemon.OnHangup(log, keys.Reload))
+	group.Go(producer.Run)
+	group.Go(func(ctx context.Context) error {
+		partitions, err := await(ctx, opts, client.Admin(), ops, log)
+		if err != nil {
+			return err
+		}
+		gateway, err := newNode(opts, node.Config{
+			Listener: listener, Partitions: partitions,
+			Keys: keys, Producer: producer, Log: client.Log(), Admin: client.Admin(), Directory: directory,
+			Ready: ops.SetReady, Logger: log, Metrics: set,
+		})
+		if err != nil {
+			return err
+		}
+		return gateway.Run(ctx)
+	})
+	return group.Wait()
+}
+
+// parse reads the flags and refuses what cannot work.
+func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
+	flags := daemon.NewFlags("gateway", manual)
+	o := new(options)
+	flags.StringVar(&o.listen, "listen", ":8081", "`ADDRESS` for clients")
+	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9101", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
+	flags.StringVar(&o.server, "server", "", "`SLOT` of this gateway, such as gw-1: stable over restarts, never used by two at once")
+	flags.StringVar(&o.advertise, "advertise", "", "`URL` under which clients reach this gateway, such as wss://gw-1.example.org/api/v1/ws;\nshown in the log and in the metric switchboard_gateway_info")
+	o.kafka = flags.List("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
+	o.redis = flags.List("redis", "`HOST:PORT,…` of Redis, or of some nodes of a cluster")
+	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
+	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
+	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
+	o.origins = flags.List("origins", "`ORIGIN,…` of web pages that may connect, exactly as browsers send them; others get 403")
+	flags.IntVar(&o.maxConnections, "max-connections", 0, "`NUMBER` of connections to accept; 0: what the descriptor limit allows")
+	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` without a byte from a client after which it is pinged; two missed close it")
+	flags.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "`TIME` that clients have to leave after SIGTERM")
+	flags.DurationVar(&o.recheck, "recheck", 6*time.Hour, "`TIME` after which each client is asked to sync, against faults that nobody noticed")
+	flags.IntVar(&o.partitions, "partitions", 0, "`NUMBER` of partitions that the log was made with; refused when it has another; 0: what it has")
+	flags.UintVar(&o.generation, "generation", bus.FirstGeneration, "`NUMBER` of the inbound log's generation")
+	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas for this gateway's delivery topic, if it has to be made")
+	if err := flags.Parse(args); err != nil {
+		return nil, nil, err
+	}
+	return o, flags.Logger(logs), o.check()
+}
+
+func (o *options) check() error {
+	switch {
+	case !bus.ValidServer(o.server):
+		return daemon.Usagef("-server %q: want a slot name of 1 to 64 of a-z, 0-9 and '-'", o.server)
+	case len(*o.kafka) == 0:
+		return daemon.Usagef("-kafka: no broker given")
+	case len(*o.redis) == 0:
+		return daemon.Usagef("-redis: no address given")
+	case o.authKeys == "":
+		return daemon.Usagef("-auth-keys: no file given")
+	case o.generation < 1 || o.replication < 1 || o.partitions < 0:
+		return daemon.Usagef("-generation and -replication are at least 1, -partitions is not negative")
+	case o.heartbeat < time.Second || o.recheck < time.Second:
+		return daemon.Usagef("-heartbeat and -recheck are at least 1s")
+	case o.maxConnections < 0 || o.drainTimeout <= 0:
+		return daemon.Usagef("-max-connections cannot be negative, -drain-timeout is more than 0")
+	}
+	return nil
+}
+
+// listen opens the public listener. Who comes before the gateway accepts waits.
+func listen(ctx context.Context, address string) (*net.TCPListener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for clients: %w", err)
+	}
+	return listener.(*net.TCPListener), nil // What "tcp" always gives.
+}
+
+// await waits until the log is there, and returns how many partitions it has.
+func await(ctx context.Context, o *options, admin bus.Admin, ops *daemon.Ops, log *slog.Logger) (partitions int32, err error) {
+	if o.partitions > 0 {
+		return int32(o.partitions), nil // The node checks that it is so.
+	}
+	err = daemon.Retry(ctx, log, "look at the log on Kafka", func(ctx context.Context) error {
+		var err error
+		if partitions, err = admin.Partitions(ctx, bus.InboundTopic(uint32(o.generation))); err != nil {
+			ops.SetReady("kafka", err)
+		}
+		return err
+	})
+	return partitions, err
+}
+
+// newNode hands everything to the node.
+func newNode(o *options, cfg node.Config) (*node.Node, error) {
+	cfg.Server = o.server
+	cfg.Boot = uint64(time.Now().UnixNano()) // Ascends from life to life.
+	cfg.Generation, cfg.Replication = uint32(o.generation), o.replication
+	cfg.Origins, cfg.MaxConnections = *o.origins, o.maxConnections
+	cfg.Heartbeat, cfg.Recheck, cfg.DrainTimeout = o.heartbeat, o.recheck, o.drainTimeout
+	cfg.Metrics.Gauge(fmt.Sprintf("switchboard_gateway_info{server=%q,advertise=%q}", o.server, o.advertise),
+		func() float64 { return 1 })
+	cfg.Logger.Info("gateway starts", "server", o.server, "advertise", o.advertise, "boot", cfg.Boot)
+	return node.New(cfg)
+}
+
+// closeDirectory is the last thing that happens; nothing hangs on it.
+func closeDirectory(d *redis.Directory, log *slog.Logger) {
+	if err := d.Close(); err != nil {
+		log.Warn("closing the connections to Redis", "error", err)
+	}
+}

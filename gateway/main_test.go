@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"switchboard/internal/auth"
+	"switchboard/internal/bus"
+	kfake "switchboard/internal/bus/embedded"
+	"switchboard/internal/bus/kafka"
+	"switchboard/internal/chat"
+	miniredis "switchboard/internal/presence/embedded"
+)
+
+func TestWrongFlagsAreRefused(t *testing.T) {
+	good := []string{"-server", "gw-1", "-kafka", "127.0.0.1:1", "-redis", "127.0.0.1:1", "-auth-keys", "keys"}
+	if _, _, err := parse(good, io.Discard); err != nil {
+		t.Fatalf("good flags are refused: %v", err)
+	}
+	for _, bad := range [][]string{
+		nil,
+		{"-server", "GW 1"},
+		{"-kafka", ""},
+		{"-redis", ","},
+		{"-auth-keys", ""},
+		{"-heartbeat", "10ms"},
+		{"-recheck", "0s"},
+		{"-drain-timeout", "0s"},
+		{"-max-connections", "-1"},
+		{"-partitions", "-1"},
+		{"-generation", "0"},
+		{"-proxy-protocol", "10.0.0.0/8"}, // Not understood yet, so not taken.
+		{"stray"},
+	} {
+		args := bad
+		if bad != nil {
+			args = append(append([]string(nil), good...), bad...)
+		}
+		if _, _, err := parse(args, io.Discard); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestMissingKeysEndTheProgram(t *testing.T) {
+	err := run(t.Context(), []string{
+		"-server", "gw-1", "-kafka", "127.0.0.1:1", "-redis", "127.0.0.1:1", "-ops-listen", "127.0.0.1:0",
+		"-auth-keys", filepath.Join(t.TempDir(), "none"),
+	}, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "-auth-keys") {
+		t.Errorf("run = %v, want an error that names the flag", err)
+	}
+}
+
+// The whole program on port 0, with servers inside this process.
+func TestProgramServesAndDrains(t *testing.T) {
+	cluster, err := kfake.Start(kfake.Config{})
+	must(t, err)
+	defer cluster.Close()
+	redis, err := miniredis.Start()
+	must(t, err)
+	defer redis.Close()
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	must(t, auth.Generate(keys))
+
+	logs := newAddressLog()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serve(ctx, []string{
+			"-server", "gw-1", "-kafka", cluster.Addr(), "-redis", redis.Addr(), "-auth-keys", keys, "-replication", "1",
+			"-listen", "127.0.0.1:0", "-ops-listen", "127.0.0.1:0", "-drain-timeout", "100ms",
+		}, logs)
+	}()
+	ops := logs.await(t, "ops listener is open")
+	if got := status(t, ops, "/readyz"); got != http.StatusServiceUnavailable {
+		t.Errorf("/readyz is %d before the log is there, want 503", got)
+	}
+	makeTopics(t, cluster.Addr())
+	public := logs.await(t, "gateway accepts")
+	for status(t, ops, "/readyz") != http.StatusOK {
+		select {
+		case err := <-ended:
+			t.Fatalf("the program ended: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	set, err := auth.Open(keys, "", "")
+	must(t, err)
+	token, err := set.Mint(chat.DemoUser("alice"), time.Hour)
+	must(t, err)
+	socket, response, err := websocket.Dial(ctx, "ws://"+public+"/api/v1/ws",
+		&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	must(t, err)
+	if response.Body != nil {
+		defer response.Body.Close()
+	}
+	_, payload, err := socket.Read(ctx)
+	if err != nil || !strings.Contains(string(payload), `"connected"`) {
+		t.Fatalf("read %s, %v; want connected", payload, err)
+	}
+	cancel()
+	if _, _, err := socket.Read(t.Context()); err != nil {
+		t.Errorf("read %v, want reconnect", err)
+	}
+	if _, _, err := socket.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusCode(chat.CloseDraining) {
+		t.Errorf("read %v, want 4001", err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the program ended with %v", err)
+	}
+}
+
+func makeTopics(t *testing.T, addr string) {
+	client := kafka.Open(kafka.Config{Brokers: []string{addr}, ClientID: "migrate", Log: discard()})
+	defer client.Close()
+	_, err := client.Admin().Ensure(t.Context(), bus.Topics(bus.FirstGeneration, 4), 1)
+	must(t, err)
+}
+
+func status(t *testing.T, ops, path string) int {
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ops+path, nil)
+	must(t, err)
+	response, err := http.DefaultClient.Do(request)
+	must(t, err)
+	defer response.Body.Close()
+	return response.StatusCode
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,261 @@
+package session
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"switchboard/gateway/edge"
+	"switchboard/internal/chat"
+	"switchboard/internal/presence"
+)
+
+// The limits of writing presence.
+const (
+	// registerQueue bounds the sessions that wait for the directory to
+	// acknowledge them; above it newcomers are turned away.
+	registerQueue = 1 << 16
+	// repeatQueue is the length from which on sweeps wait for their turn, so
+	// that newcomers do not wait behind a gateway's whole population.
+	repeatQueue = 4096
+	// presenceBatch bounds one round trip.
+	presenceBatch = 512
+	// presenceFirst and presenceLast bound the pause between tries.
+	presenceFirst, presenceLast = 20 * time.Millisecond, time.Second
+	// presenceGrace is how long the end of a gateway waits for the directory
+	// to forget its sessions. Its lease ends anyway.
+	presenceGrace = 5 * time.Second
+)
+
+// kind is what a change does.
+type kind uint8
+
+const (
+	register kind = iota // a new session: `connected` waits for it
+	repeat               // a session that should be there
+	remove               // a session that is gone
+)
+
+// change is one change of presence that waits.
+type change struct {
+	conn   edge.Conn
+	kind   kind
+	user   chat.UserID
+	device string
+	id     string // of the connect frame, echoed in `connected`
+}
+
+// registrar is the one writer of this gateway's presence: one batch at a time,
+// in order, each repeated until it is acknowledged, so that a session's removal
+// never overtakes its registration. What gathers during a round trip is the
+// next batch.
+type registrar struct {
+	keeper *Keeper
+	wake   chan struct{}
+
+	mu      sync.Mutex
+	queue   []change
+	taken   int // of the batch being written
+	waiting int // registrations among both
+}
+
+func newRegistrar(k *Keeper) *registrar {
+	return &registrar{keeper: k, wake: make(chan struct{}, 1)}
+}
+
+// add queues a change and reports whether it did. Removals are always taken:
+// there is at most one for each registration.
+func (r *registrar) add(c change) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch c.kind {
+	case register:
+		if r.waiting >= registerQueue {
+			return false
+		}
+		r.waiting++
+	case repeat:
+		if len(r.queue)+r.taken >= repeatQueue {
+			return false
+		}
+	case remove:
+	}
+	r.queue = append(r.queue, c)
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// full reports whether a newcomer would be turned away.
+func (r *registrar) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting >= registerQueue
+}
+
+func (r *registrar) length() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue) + r.taken
+}
+
+// run writes until ctx ends, then what is left for presenceGrace.
+func (r *registrar) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-r.wake:
+			r.flush(ctx)
+		}
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), presenceGrace)
+	defer cancel()
+	r.flush(grace)
+	if left := r.length(); left > 0 {
+		r.keeper.cfg.Logger.Warn("presence was not told of all departures", "left", left)
+	}
+}
+
+// flush writes until nothing waits or ctx ends.
+func (r *registrar) flush(ctx context.Context) {
+	for ctx.Err() == nil {
+		batch := r.take()
+		if len(batch) == 0 {
+			return
+		}
+		if !r.write(ctx, batch) {
+			r.putBack(batch)
+			return
+		}
+	}
+}
+
+// take moves the oldest changes out of the queue.
+func (r *registrar) take() []change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(r.queue), presenceBatch)
+	batch := append([]change(nil), r.queue[:n]...)
+	r.queue = r.queue[n:]
+	if len(r.queue) == 0 {
+		r.queue = nil // A burst's memory is not kept.
+	}
+	r.taken = n
+	return batch
+}
+
+// putBack is for a batch that the end of ctx left unwritten.
+func (r *registrar) putBack(batch []change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue = append(batch, r.queue...)
+	r.taken = 0
+}
+
+// done accounts for an acknowledged batch.
+func (r *registrar) done(batch []change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken = 0
+	for i := range batch {
+		if batch[i].kind == register {
+			r.waiting--
+		}
+	}
+}
+
+// write carries a batch out, however often it takes; false says that ctx ended.
+func (r *registrar) write(ctx context.Context, batch []change) bool {
+	k := r.keeper
+	changes := make([]presence.Change, len(batch))
+	for i, c := range batch {
+		changes[i] = presence.Change{User: c.user, Remove: c.kind == remove, Route: presence.Route{
+			Slot: k.cfg.Server, Boot: k.cfg.Boot, Session: numberOf(c.conn), Device: c.device,
+		}}
+	}
+	pause := presenceFirst
+	for try := 1; ; try++ {
+		fresh, err := k.cfg.Directory.Apply(ctx, changes)
+		if err == nil {
+			k.count.written.Add(len(batch))
+			r.done(batch)
+			r.acknowledge(batch, fresh, try > 1)
+			return true
+		}
+		k.count.retries.Inc()
+		if try == 1 {
+			k.cfg.Logger.Warn("presence does not answer, will try until it does", "changes", len(batch), "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause/2 + rand.N(pause/2)):
+			pause = min(2*pause, presenceLast)
+		}
+	}
+}
+
+// acks is what the directory acknowledged for one loop, on its way there.
+type acks struct {
+	loop  *loop
+	items []ack
+}
+
+type ack struct {
+	conn  edge.Conn
+	kind  kind
+	fresh bool // it was not there before, or that is unknown
+	id    string
+}
+
+// acknowledge tells the loops. After a second try nobody knows what the first
+// one had found, so every repeated registration counts as lost.
+func (r *registrar) acknowledge(batch []change, fresh []bool, retried bool) {
+	byLoop := make(map[uint16]*acks)
+	for i, c := range batch {
+		if c.kind == remove {
+			continue
+		}
+		a := byLoop[c.conn.Loop]
+		if a == nil {
+			a = &acks{loop: r.keeper.loopOf(c.conn)}
+			byLoop[c.conn.Loop] = a
+		}
+		a.items = append(a.items, ack{conn: c.conn, kind: c.kind, fresh: retried || fresh[i], id: c.id})
+	}
+	for number, a := range byLoop {
+		r.keeper.sockets.Post(int(number), acknowledged, a)
+	}
+}
+
+// acknowledged brings acknowledgements to their sessions.
+func acknowledged(arg any) {
+	a := arg.(*acks)
+	for i := range a.items {
+		item := &a.items[i]
+		s := a.loop.find(item.conn)
+		switch {
+		case s == nil:
+		case item.kind == register && s.stage == registering:
+			a.loop.welcome(item.conn, s, item.id)
+		case item.kind == repeat:
+			a.loop.repeated(item.conn, s, item.fresh)
+		}
+	}
+}
+
+// repeated ends a sweep of one session: if the directory had lost it, routers
+// missed it until now.
+func (l *loop) repeated(c edge.Conn, s *state, fresh bool) {
+	tell := fresh || s.is(announce)
+	s.unset(repeating | announce)
+	if fresh {
+		l.keeper.count.missing.Inc()
+	}
+	if tell && s.stage == connected {
+		l.behind(c, "routing", rand.N(behindSpread))
+	}
+}

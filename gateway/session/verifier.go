@@ -1,0 +1,102 @@
+package session
+
+import (
+	"context"
+	"runtime"
+	"sync"
+
+	"switchboard/gateway/edge"
+	"switchboard/internal/auth"
+	"switchboard/internal/chat"
+)
+
+// verifyQueue bounds the tokens that wait for a worker. At some 50 µs a token
+// the last one waits a fifth of a second on one core.
+const verifyQueue = 4096
+
+// purpose is what a token was shown for.
+type purpose uint8
+
+const (
+	upgrade purpose = iota // in the request's header
+	connect                // in the first frame
+	refresh                // in refresh_token
+)
+
+// job is one token to be verified.
+type job struct {
+	conn   edge.Conn
+	kind   purpose
+	token  string
+	device string
+	id     string // of the frame, echoed in the answer
+}
+
+// verifier checks signatures away from the loops: an elliptic curve takes as
+// long as 30 frames.
+type verifier struct {
+	keeper *Keeper
+	jobs   chan job
+}
+
+func newVerifier(k *Keeper) *verifier {
+	return &verifier{keeper: k, jobs: make(chan job, verifyQueue)}
+}
+
+// add reports whether there was room.
+func (v *verifier) add(j job) bool {
+	select {
+	case v.jobs <- j:
+		return true
+	default:
+		return false
+	}
+}
+
+// run works until ctx ends, on as many goroutines as there are processors.
+func (v *verifier) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() { v.work(ctx) })
+	}
+	workers.Wait()
+}
+
+func (v *verifier) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case j := <-v.jobs:
+			verdict := &verdict{loop: v.keeper.loopOf(j.conn), job: j}
+			verdict.who, verdict.err = v.keeper.cfg.Verify(j.token)
+			verdict.job.token = ""
+			v.keeper.sockets.Post(int(j.conn.Loop), announceVerdict, verdict)
+		}
+	}
+}
+
+// verdict is what became of a job, on its way back to the loop.
+type verdict struct {
+	loop *loop
+	job  job
+	who  auth.Identity
+	err  error
+}
+
+func announceVerdict(arg any) {
+	v := arg.(*verdict)
+	switch v.job.kind {
+	case upgrade:
+		v.loop.upgraded(&v.job, v.who, v.err)
+	case connect:
+		v.loop.connecting(&v.job, v.who, v.err)
+	case refresh:
+		v.loop.refreshed(&v.job, v.who, v.err)
+	}
+}
+
+// errBusy is the answer to a token that found no worker.
+func errBusy() *chat.Error {
+	return &chat.Error{Code: chat.Unavailable, Message: "too many sign in at once", RetryAfter: overloadedRetry}
+}
