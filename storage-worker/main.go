@@ -248,20 +248,24 @@ func (w *worker) run(ctx context.Context) error {
 		w.ops.SetReady(partFold, nil)
 	}
 	if w.serves(partREST) {
-		server := w.newREST(partitions)
-		if err := daemon.Retry(ctx, w.log, "prepare REST's delivery topic", func(ctx context.Context) error {
-			err := server.Prepare(ctx)
-			w.ops.SetReady(partREST, err)
-			return err
-		}); err != nil {
-			return err
-		}
-		group.Go(server.Run)
-		group.Go(func(ctx context.Context) error {
-			return server.Serve(ctx, w.listener)
-		})
-		w.log.Info("REST accepts", "address", w.listener.Addr().String(), "server", w.server)
+		group.Go(func(ctx context.Context) error { return w.runREST(ctx, partitions) })
 	}
+	return group.Wait()
+}
+
+// runREST accepts as soon as answers can come home. The replies are read until
+// the last request has ended.
+func (w *worker) runREST(ctx context.Context, partitions int32) error {
+	server := w.newREST(partitions)
+	err := daemon.Retry(ctx, w.log, "prepare REST's delivery topic", server.Prepare)
+	w.ops.SetReady(partREST, err)
+	if err != nil {
+		return err
+	}
+	group := daemon.NewGroup(ctx)
+	group.Go(server.Run)
+	group.Go(func(ctx context.Context) error { return server.Serve(ctx, w.listener) })
+	w.log.Info("REST accepts", "address", w.listener.Addr().String(), "server", w.server)
 	return group.Wait()
 }
 
