@@ -11,6 +11,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -31,7 +32,7 @@ func stages() []stage {
 		{name: "gofmt", fast: true, silent: true, args: words("gofmt -l .")},
 		{name: "build", fast: true, args: words("go build -o bin/ ./...")},
 		{name: "vet", fast: true, args: words("go vet ./...")},
-		{name: "vet tools", fast: true, args: words("go vet -C tools ./...")},
+		{name: "tools", fast: true, args: words("go test -C tools ./...")},
 		{name: "lint", fast: true, args: words("go tool -modfile=tools/go.mod golangci-lint run")},
 		{name: "test", fast: true, args: words("go test -short ./...")},
 		{name: "model", args: words("go test -count=1 -v -run ^TestModel$ ./storage-worker/fold -model.schedules 20000")},
@@ -41,54 +42,57 @@ func stages() []stage {
 
 func words(command string) []string { return strings.Fields(command) }
 
-func main() { os.Exit(run(os.Args[1:])) }
-
-func run(args []string) int {
-	if len(args) != 1 || args[0] != "fast" && args[0] != "all" {
+func main() {
+	if len(os.Args) != 2 || os.Args[1] != "fast" && os.Args[1] != "all" {
 		fmt.Fprintln(os.Stderr, "usage: stages fast|all")
-		return 2
+		os.Exit(2)
 	}
+	var chosen []stage
+	for _, s := range stages() {
+		if s.fast || os.Args[1] == "all" {
+			chosen = append(chosen, s)
+		}
+	}
+	os.Exit(run(chosen, os.Stdout))
+}
+
+// run runs all of the stages and returns the exit status.
+func run(all []stage, out io.Writer) int {
 	var took, failed []string
 	begun := time.Now()
-	for _, s := range stages() {
-		if args[0] == "fast" && !s.fast {
-			continue
-		}
-		fmt.Printf("== %s: %s\n", s.name, strings.Join(s.args, " "))
+	for _, s := range all {
+		fmt.Fprintf(out, "== %s: %s\n", s.name, strings.Join(s.args, " "))
 		started := time.Now()
-		err := s.run()
+		err := s.run(out)
 		seconds := time.Since(started).Seconds()
 		took = append(took, fmt.Sprintf("%s %.1f s", s.name, seconds))
 		if err != nil {
 			failed = append(failed, s.name)
-			fmt.Printf("== %s: FAILED after %.1f s: %v\n", s.name, seconds, err)
+			fmt.Fprintf(out, "== %s: FAILED after %.1f s: %v\n", s.name, seconds, err)
 			continue
 		}
-		fmt.Printf("== %s: ok, %.1f s\n", s.name, seconds)
+		fmt.Fprintf(out, "== %s: ok, %.1f s\n", s.name, seconds)
 	}
-	verdict := "all passed"
+	verdict, status := "all passed", 0
 	if len(failed) > 0 {
-		verdict = "FAILED: " + strings.Join(failed, ", ")
+		verdict, status = "FAILED: "+strings.Join(failed, ", "), 1
 	}
-	fmt.Printf("== %s, in %.0f s: %s\n", verdict, time.Since(begun).Seconds(), strings.Join(took, ", "))
-	if len(failed) > 0 {
-		return 1
-	}
-	return 0
+	fmt.Fprintf(out, "== %s, in %.0f s: %s\n", verdict, time.Since(begun).Seconds(), strings.Join(took, ", "))
+	return status
 }
 
 // run runs the command with our output and no input.
-func (s stage) run() error {
+func (s stage) run(out io.Writer) error {
 	cmd := exec.Command(s.args[0], s.args[1:]...)
 	cmd.Dir = ".." // go run -C tools starts us in tools
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = out
 	if !s.silent {
-		cmd.Stdout = os.Stdout
+		cmd.Stdout = out
 		return cmd.Run()
 	}
-	out, err := cmd.Output()
-	if err == nil && len(out) > 0 {
-		err = fmt.Errorf("not formatted:\n%s", out)
+	said, err := cmd.Output()
+	if err == nil && len(said) > 0 {
+		err = fmt.Errorf("it should say nothing but said:\n%s", said)
 	}
 	return err
 }
