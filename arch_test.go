@@ -40,11 +40,17 @@ internal/presence/presencetest      : internal/chat internal/presence
 internal/presence/redis             : internal/chat internal/presence
 internal/daemon                     : internal/bus internal/metrics
 
+gateway                             : gateway/edge gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
+gateway/node                        : gateway/downlink gateway/edge gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence
+gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire
+gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics
+gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 gateway/edge                        : internal/chat internal/metrics
 
 router                              : router/fanout internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/wire
 
+storage-worker                      : storage-worker/archive/sqlite storage-worker/fold storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
@@ -53,6 +59,7 @@ storage-worker/fold                 : storage-worker/archive internal/bus intern
 storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/wire
 
 client                              : internal/chat internal/wire
+
 `
 
 // homes names the one package that imports a library and turns it into our
@@ -63,7 +70,9 @@ github.com/VictoriaMetrics/metrics     internal/metrics
 github.com/alicebob/miniredis          internal/presence/embedded
 github.com/coder/websocket             client
 github.com/coreos/go-systemd           internal/daemon
+github.com/gobwas/ws                   gateway/edge
 github.com/golang-jwt/jwt              internal/auth
+github.com/panjf2000/gnet              gateway/edge
 github.com/redis/go-redis              internal/presence/redis
 github.com/segmentio/kafka-go          internal/bus/kafka
 github.com/twmb/franz-go               internal/bus/embedded
