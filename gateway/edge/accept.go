@@ -117,7 +117,7 @@ func (a *acceptor) run(ctx context.Context) {
 			pause = 0
 			a.hand(fd)
 			continue
-		case errors.Is(err, os.ErrClosed):
+		case a.ended():
 			return
 		}
 		a.server.meter.acceptError(errnoName(err))
@@ -163,6 +163,17 @@ func errnoName(err error) string {
 		return unix.ErrnoName(errno)
 	}
 	return "other"
+}
+
+// ended reports whether StopAccepting was called, which is what fails accept
+// then; the error itself is one that package os does not export.
+func (a *acceptor) ended() bool {
+	select {
+	case <-a.server.stopped:
+		return true
+	default:
+		return false
+	}
 }
 
 // sleep waits out a pause; false says that the server ends.
