@@ -48,7 +48,7 @@ const (
 	// each takes a connection, and a worker asks for all its partitions.
 	questions = 16
 	// backoffFirst and backoffMax bound the pause between attempts.
-	backoffFirst, backoffMax = 5 * time.Millisecond, time.Second
+	backoffFirst, backoffMax = 5 * time.Millisecond, 500 * time.Millisecond
 )
 
 // Config says where the cluster is. Brokers and Log are required.

@@ -93,13 +93,14 @@ func TestQuietPartitionsShareAConnection(t *testing.T) {
 	}
 }
 
-// TestBacklogIsReadInPieces reads more than the readers may buffer.
+// TestBacklogIsReadInPieces reads more than a reader may buffer. Whenever it was
+// full, it must not wait for the long poll that its neighbour is in.
 func TestBacklogIsReadInPieces(t *testing.T) {
 	_, client := start(t, 1)
 	ensure(t, client, "t", 2)
 	producer := run(t, client, kafka.ProducerConfig{})
 	value := string(make([]byte, 20_000))
-	values := make([]string, 300)
+	values := make([]string, 600)
 	for i := range values {
 		values[i] = fmt.Sprint(i, value)
 	}
@@ -113,10 +114,25 @@ func TestBacklogIsReadInPieces(t *testing.T) {
 		_, err := quiet.Next(waiting)
 		ended <- err
 	}()
-	for i, got := range read(t, client, "t", 0, len(values)) {
-		if got != values[i] {
-			t.Fatalf("record %d is %.20q", i, got)
+	reader := client.Log().Open("t", 0, 0)
+	defer reader.Close()
+	begin := time.Now()
+	for i := 0; i < len(values); {
+		records, err := reader.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, r := range records {
+			if string(r.Value) != values[i] {
+				t.Fatalf("record %d is %.20q", i, r.Value)
+			}
+			i++
+		}
+		// Slow work, during which the next long poll begins without this reader.
+		time.Sleep(20 * time.Millisecond)
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("12 MB took %v", took)
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {

@@ -77,10 +77,11 @@ type ProducerConfig struct {
 // batch under way was not appended by the attempt so answered, and nothing
 // behind it was sent. So the lane takes a fresh producer id, starts counting
 // from 0 and sends the same records again: nothing is lost, nothing is
-// reordered. The one thing possible is a duplicate, when an earlier attempt of
-// that batch was appended by a leader whose successor forgot it and then
-// remembered; readers drop it by the records' own keys. Other lanes keep their
-// identity until it happens to them.
+// reordered. The one thing possible is a duplicate: when an earlier attempt of
+// that batch was appended and its answer was lost, and the broker then lost what
+// it knew of the producer but kept the records. Readers drop such a duplicate by
+// the records' own keys. Other lanes keep their identity until it happens to
+// them.
 type Producer struct {
 	client *Client
 	config ProducerConfig

@@ -17,7 +17,7 @@ import (
 const (
 	acksAll = -1
 	// patience is after how many fruitless attempts a lane is worth a line in
-	// the log: about 15 s, then every half a minute.
+	// the log: about 9 s, then every 12 s.
 	patience = 24
 )
 
