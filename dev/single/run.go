@@ -1,0 +1,151 @@
+package single
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"switchboard/client"
+	"switchboard/gateway/node"
+	"switchboard/internal/auth"
+	"switchboard/internal/bus"
+	"switchboard/internal/bus/kafka"
+	"switchboard/internal/chat"
+	"switchboard/internal/daemon"
+	"switchboard/router/fanout"
+	"switchboard/storage-worker/fold"
+	"switchboard/storage-worker/rest"
+)
+
+// The slots of the one gateway and the one REST server.
+const (
+	gatewaySlot = "gw-1"
+	restSlot    = "rest-1"
+)
+
+// drainTimeout is how long clients may take to leave after Ctrl-C: there is no
+// other gateway that they could go to.
+const drainTimeout = time.Second
+
+// TokenTTL is how long a token from POST /dev/token is good.
+const TokenTTL = 24 * time.Hour
+
+// assemble makes the programs' parts; nothing runs yet.
+func (s *System) assemble(context.Context) error {
+	for _, p := range []**kafka.Producer{&s.fromGateway, &s.fromREST, &s.fromFold, &s.fromRouter} {
+		*p = s.client.Producer(kafka.ProducerConfig{})
+	}
+	s.rest = rest.New(rest.Config{
+		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
+		Server: restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
+		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins,
+		Logger: s.cfg.Logger, Metrics: s.set,
+	})
+	gateway, err := node.New(node.Config{
+		Listener: s.sockets.(*net.TCPListener), Server: gatewaySlot, Boot: uint64(time.Now().UnixNano()), Keys: s.keys,
+		Producer: s.fromGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
+		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
+		Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, DrainTimeout: drainTimeout,
+		Ready: s.ops.SetReady, Logger: s.cfg.Logger, Metrics: s.set,
+	})
+	s.gateway = gateway
+	return err
+}
+
+// Run serves until ctx ends, then drains. ready is called once everything
+// answers.
+//
+// The order of the start is the order of need: servers, producers, fold, router,
+// then those whom clients see. They stop in the reverse of it.
+func (s *System) Run(ctx context.Context, ready func()) error {
+	s.ops.DrainAt(ctx)
+	group := daemon.NewGroup(ctx)
+	group.Go(s.ops.Run)
+	group.Go(s.redis.Run)
+	for _, p := range []*kafka.Producer{s.fromFold, s.fromRouter, s.fromREST, s.fromGateway} {
+		group.Go(p.Run)
+	}
+	group.Go(fold.New(fold.Config{
+		Store: s.store, Log: s.client.Log(), Producer: s.fromFold,
+		Group:      s.client.Group(bus.InboundTopic(bus.FirstGeneration), foldGroup, kafka.GroupConfig{}),
+		Generation: bus.FirstGeneration, Partitions: Partitions, Logger: s.cfg.Logger, Metrics: s.set,
+	}).Run)
+	group.Go(fanout.New(fanout.Config{
+		Log: s.client.Log(), Producer: s.fromRouter, Directory: s.directory, Partitions: Partitions,
+		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), routerGroup, kafka.GroupConfig{}),
+		Logger:   s.cfg.Logger, Metrics: s.set,
+	}).Run)
+	group.Go(s.rest.Run)
+	group.Go(s.gateway.Run)
+	group.Go(s.serve)
+	group.Go(func(ctx context.Context) error {
+		err := daemon.Retry(ctx, s.cfg.Logger, "start", s.probe)
+		s.ops.SetReady("system", err)
+		if err == nil {
+			ready()
+		}
+		return err
+	})
+	return group.Wait()
+}
+
+// serve answers REST calls, and the demonstration's own beside them.
+func (s *System) serve(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.Handle("/", s.rest.Handler())
+	mux.HandleFunc("GET /{$}", s.welcome)
+	if s.demo {
+		mux.HandleFunc("POST /dev/token", s.token)
+	}
+	return rest.Serve(ctx, s.public, mux, s.cfg.Logger)
+}
+
+// token gives a token of any user to whoever asks: only where the keys are the
+// demonstration's own.
+func (s *System) token(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		UserID chat.UserID `json:"user_id"`
+	}
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&body)
+	if err != nil || body.UserID.IsZero() {
+		http.Error(w, `want {"user_id":"<UUID>"}`, http.StatusBadRequest)
+		return
+	}
+	token, err := s.keys.Mint(body.UserID, TokenTTL)
+	if err != nil {
+		http.Error(w, "no token can be signed", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(map[string]any{ // the client is gone if this fails
+		"token": token, "user_id": body.UserID, "expires_in": int(TokenTTL.Seconds()),
+	})
+}
+
+// probe asks both public ports, from outside, whether they answer. With keys that
+// only verify it cannot sign a token, and trusts the parts' own words.
+func (s *System) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	token, err := s.keys.Mint(chat.DemoUser("probe"), startTimeout)
+	if errors.Is(err, auth.ErrNoSigner) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	device := &client.REST{Base: s.URLs().REST, Token: func(context.Context) (string, error) { return token, nil }}
+	url, err := device.Gateway(ctx)
+	if err != nil {
+		return err
+	}
+	conn, err := client.Dial(ctx, url, token, "probe")
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
