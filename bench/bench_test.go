@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"switchboard/dev/single"
+	"switchboard/internal/chat"
+)
+
+// view makes what a member saw: the message numbers, at seq 2, 3, ….
+func view(numbers ...int) []arrival {
+	var seen []arrival
+	for i, n := range numbers {
+		seen = append(seen, arrival{seq: chat.Seq(i + 2), number: n})
+	}
+	return seen
+}
+
+func TestAuditNamesWhatWentWrong(t *testing.T) {
+	order := map[chat.Seq]int{2: 10, 3: 11, 4: 12}
+	swapped := view(10, 11, 12)
+	swapped[1], swapped[2] = swapped[2], swapped[1]
+	tests := []struct {
+		name string
+		view []arrival
+		want roadReport
+	}{
+		{"all, in order", view(10, 11, 12), roadReport{}},
+		{"one not delivered", view(10, 11), roadReport{NotDelivered: 1}},
+		{"one twice", append(view(10, 11, 12), arrival{seq: 4, number: 12}), roadReport{Repeated: 1}},
+		{"two swapped", swapped, roadReport{Reordered: 1}},
+		{"another place than in history", view(10, 12, 12), roadReport{Misplaced: 1}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var got roadReport
+			compare(&got, order, test.view)
+			got.Refused, got.CPU = nil, nil
+			if a, b := encode(t, got), encode(t, test.want); a != b {
+				t.Errorf("got %s, want %s", a, b)
+			}
+			if got.Complete() != (test.name == "all, in order") {
+				t.Errorf("complete: %v", got.Complete())
+			}
+		})
+	}
+}
+
+func encode(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestPayloadCarriesItsNumber(t *testing.T) {
+	for _, n := range []int{0, 7, 119_999} {
+		if got := numberOf(payload(n)); got != n {
+			t.Errorf("got %d, want %d", got, n)
+		}
+		if got := numberOfRequest(requestOf(n)); got != n {
+			t.Errorf("request: got %d, want %d", got, n)
+		}
+	}
+	for _, foreign := range []string{"", "hello", strings.Replace(payload(1), runText, chat.NewRequestID().String(), 1)} {
+		if got := numberOf(foreign); got != -1 {
+			t.Errorf("%q: got %d, want −1: it is none of this run's", foreign, got)
+		}
+	}
+}
+
+func TestSlopeIgnoresWhatTheProcessWeighs(t *testing.T) {
+	steps := []step{{0, 50 << 20, 0}, {1000, 50<<20 + 160_000, 0}, {2000, 50<<20 + 320_000, 0}}
+	if got := slope(steps, func(s step) float64 { return float64(s.PSS) }); math.Abs(got-160) > 1e-6 {
+		t.Errorf("got %v bytes per connection, want 160", got)
+	}
+}
+
+func TestOwnMemoryAndTimeAreReadable(t *testing.T) {
+	if pss, err := memoryPSS(os.Getpid()); err != nil || pss < 1<<20 {
+		t.Errorf("got %d bytes, %v", pss, err)
+	}
+	if _, err := parseProcesses([]string{"dev=12", "router=13"}); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{"dev", "dev=", "=x"} {
+		if _, err := parseProcesses([]string{bad}); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+// A short run against the whole system: everything arrives once and in order.
+func TestRoadOnTheEmbeddedSystem(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the whole system")
+	}
+	data := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	system, err := single.Open(ctx, single.Config{
+		Listen: "127.0.0.1:0", GatewayListen: "127.0.0.1:0", OpsListen: "127.0.0.1:0",
+		Data: data, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer system.Close()
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- system.Run(ctx, func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatalf("the system ended: %v", err)
+	}
+	var out bytes.Buffer
+	report := filepath.Join(data, "report.json")
+	err = run(ctx, []string{
+		"road", "-rest", system.URLs().REST, "-auth-keys", filepath.Join(data, "auth-keys.json"),
+		"-users", "40", "-groups", "5", "-rate", "200", "-warmup", "1s", "-duration", "2s", "-json", report,
+	}, &out)
+	if err != nil {
+		t.Errorf("%v\n%s", err, &out)
+	}
+	if encoded, err := os.ReadFile(report); err != nil || !json.Valid(encoded) {
+		t.Errorf("the report is no JSON: %v", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("the system ended with %v", err)
+	}
+}

@@ -1,0 +1,51 @@
+// Command bench measures the system as its users meet it: connections, memory,
+// and the road of a message from socket to socket, every message checked.
+//
+//	bench conn   idle authenticated connections on one gateway: bytes each
+//	bench road   messages on a fixed schedule through everything: latency, losses
+//
+// Load goes to loopback addresses only. Latency counts from the time at which a
+// message should have been sent, so a stalled system cannot hide behind a
+// generator that waited for it.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"switchboard/internal/daemon"
+)
+
+const manual = `bench measures the system as its users meet it.
+
+	bench conn [flags]   memory of idle authenticated connections on one gateway
+	bench road [flags]   latency and completeness of messages, socket to socket
+
+Each command prints its own manual with -help.`
+
+const roadManual = `bench road sends messages on a fixed schedule, 70 % in direct conversations and
+the rest in groups of 8, and checks each one: in history exactly once, on every
+member's socket exactly once, in the order of history.
+
+It mints tokens from -auth-keys, which for ` + "`go run ./dev`" + ` is
+.switchboard/auth-keys.json. Exit status 1 when anything was lost, doubled or
+out of order.`
+
+func main() { os.Exit(daemon.Main(run)) }
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "road":
+			return runRoad(ctx, args[1:], stdout)
+		case "conn":
+			return runConn(ctx, args[1:], stdout)
+		}
+	}
+	flags := daemon.NewFlags("bench", manual)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return daemon.Usagef("which measurement? conn or road")
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"switchboard/client"
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+)
+
+// person is one connected user: what it should get, what it got, and when.
+type person struct {
+	road   *road
+	number int
+	user   chat.UserID
+	conn   *client.Conn
+
+	expected atomic.Int64 // copies and answers that are owed to this user
+	received atomic.Int64
+
+	// Owned by listen until done is closed.
+	done    chan struct{}
+	seen    []arrival
+	refused []wire.Error
+}
+
+// arrival is one durable event as this user saw it. number is −1 for an event
+// that is none of the benchmark's messages.
+type arrival struct {
+	talk   chat.ConversationID
+	seq    chat.Seq
+	number int
+	sent   bool // message_sent, not new_message
+	nanos  int64
+}
+
+func newPerson(r *road, number int, user chat.UserID, conn *client.Conn) *person {
+	return &person{road: r, number: number, user: user, conn: conn, done: make(chan struct{})}
+}
+
+// send writes one message. Everybody in the conversation is owed a copy, the
+// sender an answer instead.
+func (p *person) send(ctx context.Context, talk *conversation, i int) {
+	for _, m := range talk.members {
+		m.expected.Add(1)
+	}
+	// A failed write shows as a message that was never answered.
+	_ = p.conn.Write(ctx, "send_message", "", sendMessage{
+		Conversation: talk.id, Content: payload(i), Type: "text", Request: requestOf(i),
+	})
+}
+
+type sendMessage struct {
+	Conversation chat.ConversationID `json:"conversation_id"`
+	Content      string              `json:"content"`
+	Type         string              `json:"type"`
+	Request      chat.RequestID      `json:"client_message_id"`
+}
+
+// requestOf is the client_message_id of message i of this run.
+func requestOf(i int) chat.RequestID {
+	id := runID
+	id[12], id[13], id[14], id[15] = byte(i>>24), byte(i>>16), byte(i>>8), byte(i)
+	return id
+}
+
+// numberOfRequest reads what requestOf wrote; −1 for an id of another run.
+func numberOfRequest(id chat.RequestID) int {
+	n := int(id[12])<<24 | int(id[13])<<16 | int(id[14])<<8 | int(id[15])
+	if id != requestOf(n) {
+		return -1
+	}
+	return n
+}
+
+// runID tells the messages of this process from those of earlier runs.
+var (
+	runID   = chat.NewRequestID()
+	runText = runID.String()
+)
+
+// listen notes whatever arrives until the connection ends.
+func (p *person) listen(ctx context.Context) {
+	defer close(p.done)
+	for {
+		e, err := p.conn.Next(ctx)
+		if err != nil {
+			return
+		}
+		now := time.Now().UnixNano()
+		switch e.Type {
+		case "new_message":
+			m := decode[wire.Message](e.Data)
+			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, numberOf(m.Content), false, now})
+		case "message_sent":
+			m := decode[wire.MessageSent](e.Data)
+			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, numberOfRequest(m.ClientMessageID), true, now})
+		case "conversation_updated":
+			u := decode[wire.ConversationUpdated](e.Data)
+			p.seen = append(p.seen, arrival{u.ConversationID, u.Seq, -1, false, now})
+			continue // not owed: it belongs to the set-up
+		case "error":
+			p.refused = append(p.refused, decode[wire.Error](e.Data))
+			continue
+		default:
+			continue
+		}
+		p.received.Add(1)
+	}
+}
+
+// newHistogram holds latencies in microseconds up to a minute.
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
+
+// record adds this user's arrivals of the measured messages to the histograms,
+// counted from when each should have been sent.
+func (p *person) record(delivery, answer *hdrhistogram.Histogram, from, to int) {
+	for _, a := range p.seen {
+		if a.number < from || a.number >= to {
+			continue
+		}
+		micros := max((a.nanos-p.road.intended[a.number].Load())/1000, 1)
+		h := delivery
+		if a.sent {
+			h = answer
+		}
+		_ = h.RecordValue(min(micros, 60_000_000)) // within the range by min and max
+	}
+}

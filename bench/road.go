@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchboard/client"
+	"switchboard/internal/auth"
+	"switchboard/internal/chat"
+	"switchboard/internal/daemon"
+)
+
+// The mix of `bench road`: 70 % of the messages in direct conversations, the
+// rest in groups of groupSize.
+const (
+	directShare = 0.7
+	groupSize   = 8
+)
+
+// road drives the whole road, socket to socket, and checks every message of it.
+type road struct {
+	rest     string
+	keys     *auth.Keys
+	users    int
+	groups   int
+	rate     int
+	warmup   time.Duration
+	duration time.Duration
+	settle   time.Duration
+	seed     uint64
+	pids     []process
+
+	people []*person
+	talks  []*conversation
+
+	intended []atomic.Int64 // Unix nanoseconds by message number; 0 = not sent
+	late     atomic.Int64   // sends that began over 10 ms after their time
+}
+
+// conversation is one conversation of the plan and what became of it.
+type conversation struct {
+	id      chat.ConversationID
+	members []*person
+}
+
+// runRoad reads the flags, drives the road and prints the report.
+func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := daemon.NewFlags("bench road", roadManual)
+	rest := flags.String("rest", "http://127.0.0.1:8080", "REST address of the system under test")
+	keyFile := flags.String("auth-keys", ".switchboard/auth-keys.json", "key file from which tokens are minted")
+	r := &road{settle: 5 * time.Second}
+	flags.IntVar(&r.users, "users", 400, "connected users")
+	flags.IntVar(&r.groups, "groups", 50, "groups of 8 among them")
+	flags.IntVar(&r.rate, "rate", 2000, "messages per second, on a fixed schedule")
+	flags.DurationVar(&r.warmup, "warmup", 10*time.Second, "load before anything is measured")
+	flags.DurationVar(&r.duration, "duration", 60*time.Second, "measured load")
+	flags.Uint64Var(&r.seed, "seed", 1, "seed of the plan")
+	pids := flags.List("pids", "processes whose CPU time is counted, as name=pid")
+	out := flags.String("json", "", "file for the report as JSON")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	keys, err := auth.Open(*keyFile, "", "")
+	if err != nil {
+		return fmt.Errorf("bench road: %w", err)
+	}
+	r.rest, r.keys = *rest, keys
+	if r.pids, err = parseProcesses(*pids); err != nil {
+		return err
+	}
+	report, err := r.run(ctx, stdout)
+	if err != nil {
+		return err
+	}
+	if err := writeJSON(*out, report); err != nil {
+		return err
+	}
+	report.print(stdout)
+	if !report.Complete() {
+		return errors.New("messages were lost, doubled or out of order")
+	}
+	return nil
+}
+
+// run opens the connections, sends on schedule, waits for the last deliveries
+// and audits what everybody saw.
+func (r *road) run(ctx context.Context, progress io.Writer) (*roadReport, error) {
+	r.intended = make([]atomic.Int64, int(r.warmup.Seconds()+r.duration.Seconds()+1)*r.rate)
+	if err := r.connect(ctx); err != nil {
+		return nil, err
+	}
+	defer r.disconnect()
+	if err := r.converse(ctx); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(progress, "connected %d users, %d conversations; sending %d/s\n", len(r.people), len(r.talks), r.rate)
+	warm := int(r.warmup.Seconds() * float64(r.rate))
+	total := warm + int(r.duration.Seconds()*float64(r.rate))
+	random := rand.New(rand.NewPCG(r.seed, 2))
+	start := time.Now()
+	for i := range warm {
+		r.send(ctx, random, i, start)
+	}
+	before := cpuTimes(r.pids)
+	self := selfCPU()
+	for i := warm; i < total; i++ {
+		r.send(ctx, random, i, start)
+	}
+	after := cpuTimes(r.pids)
+	report := &roadReport{
+		Rate: r.rate, Seconds: r.duration.Seconds(), Messages: total - warm, Seed: r.seed,
+		Late: r.late.Load(), BenchCPU: (selfCPU() - self).Seconds(), Host: describeHost(),
+	}
+	report.CPU = perMessage(before, after, total-warm)
+	r.await(ctx)
+	r.measure(report, warm, total)
+	return report, r.audit(ctx, report, total)
+}
+
+// connect opens one connection for each user, some at a time.
+func (r *road) connect(ctx context.Context) error {
+	url, err := r.restOf(0).Gateway(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the gateway: %w", err)
+	}
+	r.people = make([]*person, r.users)
+	return each(r.users, 16, func(i int) error {
+		user := r.userID(i)
+		token, err := r.keys.Mint(user, time.Hour)
+		if err != nil {
+			return err
+		}
+		conn, err := client.Dial(ctx, url, token, "bench")
+		if err != nil {
+			return fmt.Errorf("user %d: %w", i, err)
+		}
+		r.people[i] = newPerson(r, i, user, conn)
+		go r.people[i].listen(ctx)
+		return nil
+	})
+}
+
+// userID names the i-th user of this seed's plan.
+func (r *road) userID(i int) chat.UserID {
+	return chat.DemoUser(fmt.Sprintf("bench-%d-%d", r.seed, i))
+}
+
+func (r *road) restOf(i int) *client.REST {
+	return &client.REST{Base: r.rest, Token: func(context.Context) (string, error) {
+		return r.keys.Mint(r.userID(i), time.Hour)
+	}}
+}
+
+// converse makes the conversations: neighbours talk directly, groups are drawn.
+func (r *road) converse(ctx context.Context) error {
+	directs := r.users / 2
+	r.talks = make([]*conversation, directs+r.groups)
+	return each(len(r.talks), 16, func(i int) error {
+		if i < directs {
+			a, b := r.people[2*i], r.people[2*i+1]
+			id, err := r.restOf(2*i).Direct(ctx, b.user)
+			r.talks[i] = &conversation{id: id, members: []*person{a, b}}
+			return err
+		}
+		random := rand.New(rand.NewPCG(r.seed, uint64(i)))
+		var members []*person
+		var ids []chat.UserID
+		for _, j := range random.Perm(r.users)[:min(groupSize, r.users)] {
+			members, ids = append(members, r.people[j]), append(ids, r.people[j].user)
+		}
+		id, err := r.restOf(members[0].number).Group(ctx, chat.NewRequestID(), "bench", ids)
+		r.talks[i] = &conversation{id: id, members: members}
+		return err
+	})
+}
+
+// send sends message number i at its time, not earlier; a generator that is
+// late says so, and latency counts from the intended time all the same.
+func (r *road) send(ctx context.Context, random *rand.Rand, i int, start time.Time) {
+	directs := r.users / 2
+	talk := r.talks[random.IntN(directs)]
+	if r.groups > 0 && random.Float64() >= directShare {
+		talk = r.talks[directs+random.IntN(r.groups)]
+	}
+	sender := talk.members[random.IntN(len(talk.members))]
+	at := start.Add(time.Duration(float64(i) / float64(r.rate) * float64(time.Second)))
+	if wait := time.Until(at); wait > 0 {
+		time.Sleep(wait)
+	} else if wait < -10*time.Millisecond {
+		r.late.Add(1)
+	}
+	r.intended[i].Store(at.UnixNano())
+	sender.send(ctx, talk, i)
+}
+
+// await returns when every send is answered and every copy has arrived, or when
+// nothing more has come for a while.
+func (r *road) await(ctx context.Context) {
+	expected := int64(0)
+	for _, p := range r.people {
+		expected += p.expected.Load()
+	}
+	last, since := int64(-1), time.Now()
+	for time.Since(since) < r.settle && ctx.Err() == nil {
+		got := int64(0)
+		for _, p := range r.people {
+			got += p.received.Load()
+		}
+		if got >= expected {
+			return
+		}
+		if got != last {
+			last, since = got, time.Now()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (r *road) disconnect() {
+	for _, p := range r.people {
+		if p != nil {
+			p.conn.Drop()
+		}
+	}
+}
+
+// each runs do for 0…n−1, at most width at a time, and returns the first error.
+func each(n, width int, do func(i int) error) error {
+	var (
+		group sync.WaitGroup
+		once  sync.Once
+		first error
+		next  atomic.Int64
+	)
+	for range min(width, n) {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := do(i); err != nil {
+					once.Do(func() { first = err })
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	return first
+}
+
+// payload is what a message of the benchmark says: which run it belongs to, its
+// number, and padding to the size of an average message.
+func payload(i int) string { return fmt.Sprintf("%s %d %0100d", runID, i, 0) }
+
+// numberOf reads what payload wrote; −1 for anything else, such as a message of
+// an earlier run.
+func numberOf(content string) int {
+	run, rest, _ := strings.Cut(content, " ")
+	number, _, _ := strings.Cut(rest, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil || run != runText {
+		return -1
+	}
+	return n
+}
+
+func decode[T any](data json.RawMessage) (v T) {
+	_ = json.Unmarshal(data, &v) // what does not decode stays zero and fails the audit
+	return v
+}
