@@ -286,6 +286,10 @@ func TestModel(t *testing.T) {
 	})
 	for _, planted := range plantedFaults() {
 		t.Run(planted.name, func(t *testing.T) {
+			if *modelSeed != 0 {
+				t.Log(play(*modelSeed, planted.faults, newModelCounts(), t.Logf))
+				return
+			}
 			begun := time.Now()
 			played, seed, err := search(1, 10_000, time.Minute, planted.faults)
 			if err == nil {
