@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -54,6 +53,7 @@ type world struct {
 	inbound  []bus.Reader
 	node     *Node
 	stop     func() error // ends the node and returns what Run said
+	ended    func() error // waits until the node ends by itself
 	offset   int64        // of the next outcome
 }
 
@@ -66,7 +66,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	w.redis, err = miniredis.Start()
 	w.must(err)
 	t.Cleanup(w.redis.Close)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
@@ -101,23 +101,24 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	}
 	w.node, err = New(w.cfg)
 	w.must(err)
-	w.stop = background(t, w.node.Run)
+	w.stop, w.ended = background(t, w.node.Run)
 	return w
 }
 
-// background runs a part until the test ends or stop is called; stop returns
-// what the part returned.
-func background(t *testing.T, run func(context.Context) error) (stop func() error) {
+// background runs a part until the test ends or stop is called; stop and ended
+// return what the part returned.
+func background(t *testing.T, run func(context.Context) error) (stop, ended func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
-	stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	result := make(chan error, 1)
+	go func() { result <- run(ctx) }()
+	ended = sync.OnceValue(func() error { return <-result })
+	stop = func() error { cancel(); return ended() }
 	t.Cleanup(func() {
 		if err := stop(); err != nil && !t.Failed() && !errors.Is(err, presence.ErrReplaced) {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return stop
+	return stop, ended
 }
 
 func (w *world) must(err error) {
@@ -415,6 +416,17 @@ func TestNodeThatIsStoppedBeforeItsServersAnswer(t *testing.T) {
 	<-redisAway
 	if err := w.stop(); err != nil {
 		t.Errorf("Run = %v, want nil", err)
+	}
+}
+
+func TestNodeThatFindsAYoungerBootInItsSlot(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		if err := c.Directory.Claim(context.Background(), "gw-1", 2000); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := w.ended(); !errors.Is(err, presence.ErrReplaced) {
+		t.Errorf("Run = %v, want ErrReplaced", err)
 	}
 }
 

@@ -44,8 +44,9 @@ func (k *Keeper) Drain(ctx context.Context, limit time.Duration) {
 // once; the loops do it.
 func (k *Keeper) End(code chat.CloseCode) {
 	k.draining.Store(true)
+	k.ending.Store(uint32(code))
 	k.each(func(l *loop, c edge.Conn, s *state) {
-		if s.stage != handshaking { // Edge refuses those when it ends.
+		if s.stage != handshaking { // Those are closed as soon as they are open.
 			l.close(c, s, code)
 		}
 	})

@@ -104,28 +104,28 @@ func (l *loop) replay(c edge.Conn) {
 
 // serve takes one frame of a connected session.
 func (l *loop) serve(c edge.Conn, s *state, payload []byte) {
-	var ev wire.ClientEvent
-	if err := wire.DecodeClient(payload, &ev); err != nil {
+	ev := &l.event // On the stack it would escape: the uplink is an interface.
+	if err := wire.DecodeClient(payload, ev); err != nil {
 		l.keeper.count.events[ev.Type].Inc()
-		l.mistake(c, s, &ev, err)
+		l.mistake(c, s, ev, err)
 		return
 	}
 	l.keeper.count.events[ev.Type].Inc()
 	from := Sender{User: s.user, Number: numberOf(c)}
 	switch ev.Type {
 	case wire.TypeSendMessage:
-		l.send(c, s, from, &ev)
+		l.send(c, s, from, ev)
 		return
 	case wire.TypeMarkDelivered, wire.TypeMarkRead, wire.TypeTyping:
-		l.keeper.cfg.Uplink.Note(from, &ev)
+		l.keeper.cfg.Uplink.Note(from, ev)
 	case wire.TypeHeartbeat:
 		l.json = wire.AppendHeartbeatAck(l.json[:0], ev.ID, time.Now().Unix())
 		l.write(c) // Without room it is dropped: a reader so slow knows that it lives.
 	case wire.TypeRefreshToken:
-		l.refresh(c, s, &ev)
+		l.refresh(c, s, ev)
 		return
 	case wire.TypeConnect:
-		l.mistake(c, s, &ev, chat.Errorf(chat.BadRequest, "this connection is connected already"))
+		l.mistake(c, s, ev, chat.Errorf(chat.BadRequest, "this connection is connected already"))
 		return
 	case wire.TypeUnknown: // The decoder refuses it.
 	}

@@ -105,6 +105,7 @@ type Keeper struct {
 	serial   atomic.Uint32
 	sessions atomic.Int64
 	draining atomic.Bool
+	ending   atomic.Uint32 // the close code with which everybody goes, 0 while nobody has to
 }
 
 // New returns a keeper. Attach it to its sockets before they run.
@@ -182,6 +183,10 @@ func (k *Keeper) Opened(c edge.Conn) {
 	if s == nil {
 		return
 	}
+	if code := k.ending.Load(); code != 0 {
+		l.close(c, s, chat.CloseCode(code)) // It came in while the door was closing.
+		return
+	}
 	if !s.user.IsZero() {
 		l.enlist(c, s, "")
 		return
@@ -222,7 +227,7 @@ func (k *Keeper) Drained(c edge.Conn) {
 	}
 	s.unset(slow)
 	if s.stage == connected {
-		l.behind(c, "slow", 0)
+		l.behind(c, s, "slow", 0)
 	}
 }
 
@@ -231,7 +236,7 @@ func (k *Keeper) Drained(c edge.Conn) {
 func (k *Keeper) Behind(reason string) {
 	k.each(func(l *loop, c edge.Conn, s *state) {
 		if s.stage == connected {
-			l.behind(c, reason, rand.N(behindSpread))
+			l.behind(c, s, reason, rand.N(behindSpread))
 		}
 	})
 }
@@ -296,9 +301,8 @@ func (l *loop) refuse(c edge.Conn, s *state, id string, r chat.RequestID, err er
 	l.mustWrite(c, s)
 }
 
-func (l *loop) behind(c edge.Conn, reason string, after time.Duration) {
+func (l *loop) behind(c edge.Conn, s *state, reason string, after time.Duration) {
 	l.keeper.count.behind[reason].Inc()
 	l.json = wire.AppendBehind(l.json[:0], wire.Behind{Reason: reason, AfterMS: after.Milliseconds()})
-	s := l.find(c)
 	l.mustWrite(c, s)
 }

@@ -256,6 +256,6 @@ func (l *loop) repeated(c edge.Conn, s *state, fresh bool) {
 		l.keeper.count.missing.Inc()
 	}
 	if tell && s.stage == connected {
-		l.behind(c, "routing", rand.N(behindSpread))
+		l.behind(c, s, "routing", rand.N(behindSpread))
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"switchboard/gateway/edge"
+	"switchboard/internal/auth"
 	"switchboard/internal/chat"
 	"switchboard/internal/presence"
 )
@@ -111,7 +113,7 @@ func TestLapsedLeaseRegistersAllAgain(t *testing.T) {
 func TestDirectoryAwayIsReportedWhenTheLeaseIsOver(t *testing.T) {
 	inWorld(t, 1, nil, func(w *world) {
 		end, reports := w.hold()
-		time.Sleep(presence.RenewEvery)
+		time.Sleep(presence.RenewEvery + time.Second)
 		w.directory.do(func() { w.directory.away = true })
 		time.Sleep(presence.LeaseTTL + 3*presence.RenewEvery)
 		w.directory.do(func() { w.directory.away = false })
@@ -214,6 +216,31 @@ func TestDrainEndsWhenAllHaveLeft(t *testing.T) {
 			t.Errorf("the drain took %v, want 3 s", took)
 		}
 		w.want(c, "reconnect")
+	})
+}
+
+func TestUpgradeThatWasUnderWayAtTheEnd(t *testing.T) {
+	judged, end := make(chan struct{}), make(chan struct{})
+	slowly := func(cfg *Config) {
+		cfg.Verify = func(token string) (auth.Identity, error) {
+			close(judged)
+			<-end
+			return verify(token)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		judged, end = make(chan struct{}), make(chan struct{})
+		w := newWorld(t, 1, slowly)
+		defer w.end()
+		c := w.open(0, edge.Request{Authorization: "Bearer alice"})
+		<-judged
+		w.keeper.End(chat.CloseDraining)
+		w.want(c)
+		close(end)
+		w.want(c, "draining")
+		if n := w.directory.size(); n != 0 {
+			t.Errorf("the directory has %d entries, want none", n)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"switchboard/gateway/edge"
 	"switchboard/internal/chat"
+	"switchboard/internal/wire"
 )
 
 // stage is how far a connection has come.
@@ -92,7 +93,8 @@ type loop struct {
 	devices map[uint32]string // of deviceAside, by slot
 	early   map[uint32]*held  // frames that came before `connected`, by slot
 
-	json, frame []byte // of the frame being written
+	event       wire.ClientEvent // being served
+	json, frame []byte           // of the frame being written
 }
 
 // at returns the state of a slot that is known to exist.
@@ -162,10 +164,10 @@ func (l *loop) keepDevice(slot uint32, s *state, device string) {
 
 // deviceOf returns the device id of a session.
 func (l *loop) deviceOf(slot uint32, s *state) string {
-	switch s.form {
-	case deviceUUID:
+	if s.form == deviceUUID {
 		return chat.RequestID(s.device).String()
-	case deviceAside:
+	}
+	if s.form == deviceAside {
 		return l.devices[slot]
 	}
 	return string(s.device[:s.form])

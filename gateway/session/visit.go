@@ -87,6 +87,6 @@ func (l *loop) checkDuties(c edge.Conn, s *state) {
 	}
 	if now >= s.checkAt {
 		s.checkAt = now + jittered(l.keeper.cfg.Recheck, s)
-		l.behind(c, "check", 0)
+		l.behind(c, s, "check", 0)
 	}
 }
