@@ -158,8 +158,7 @@ func starved(err error) bool {
 }
 
 func errnoName(err error) string {
-	var errno unix.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		return unix.ErrnoName(errno)
 	}
 	return "other"

@@ -15,11 +15,11 @@ func TestIndependentClient(t *testing.T) {
 	s := start(t, &echo{}, func(c *Config) { c.MaxMessage = 1 << 20; c.OutboundBytes = 3 << 20 })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, fmt.Sprintf("ws://%s/anything", s.Addr()), nil)
+	conn, _, err := websocket.Dial(ctx, fmt.Sprintf("ws://%s/anything", s.Addr()), nil) //nolint:bodyclose // the library has closed it
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(1 << 21)
 	for _, size := range []int{0, 1, 125, 126, 127, 4096, 65535, 65536, 70000, 1 << 20} {
 		want := make([]byte, size)

@@ -201,10 +201,8 @@ func (l *loop) drain() {
 		if s.flags&broken != 0 {
 			continue
 		}
-		if s.state == open {
+		if s.state != free && s.state < closing {
 			l.close(i, s, chat.CloseGoingAway)
-		} else if s.state == asking || s.state == waiting {
-			l.doom(i, s, chat.CloseGoingAway, true)
 		}
 	}
 }

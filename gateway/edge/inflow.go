@@ -112,6 +112,7 @@ func (l *loop) frame(i uint32, s *slot, op ws.OpCode, payload []byte) {
 		}
 	case ws.OpClose:
 		l.peerClose(i, s, payload)
+	case ws.OpPong, ws.OpContinuation: // a sign of life; never a frame of its own
 	}
 }
 

@@ -71,7 +71,6 @@ type fields struct {
 	upgrade    bool
 	connection bool
 	body       bool
-	no         *refusal
 }
 
 // parseRequest reads a whole request, as requestEnd has found it.
