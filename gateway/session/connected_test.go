@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"switchboard/gateway/edge"
+	"switchboard/internal/auth"
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
 )
@@ -391,4 +393,36 @@ func TestEleventhConnectionClosesTheOldest(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Two sockets of one device at the same moment, on two loops: each looks for
+// older sessions, and exactly one of the two is older.
+func TestTwoNewcomersAtOnceDoNotCloseEachOther(t *testing.T) {
+	var gate chan struct{}
+	slowly := func(cfg *Config) {
+		cfg.Verify = func(token string) (auth.Identity, error) {
+			<-gate
+			return verify(token)
+		}
+	}
+	for round := range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			gate = make(chan struct{})
+			w := newWorld(t, 2, slowly)
+			defer w.end()
+			request := edge.Request{Authorization: "Bearer alice", DeviceID: "phone"}
+			conns := []edge.Conn{w.open(0, request), w.open(1, request)}
+			close(gate)
+			synctest.Wait()
+			replaced := 0
+			for _, c := range conns {
+				if w.socket(c).closed {
+					replaced++
+				}
+			}
+			if replaced != 1 {
+				t.Errorf("round %d: %d of two were replaced, want 1", round, replaced)
+			}
+		})
+	}
 }
