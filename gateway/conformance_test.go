@@ -29,11 +29,11 @@ func TestConformanceEchoes(t *testing.T) {
 	if ready, err := lines.ReadString('\n'); err != nil || ready != "ready\n" {
 		t.Fatalf("got %q, %v, want ready", ready, err)
 	}
-	conn, _, err := websocket.Dial(ctx, strings.TrimSpace(url)+"any/path?and=query", nil)
+	conn, _, err := websocket.Dial(ctx, strings.TrimSpace(url)+"any/path?and=query", nil) //nolint:bodyclose // the library has closed it
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(1 << 20)
 	for _, kind := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} {
 		want := strings.Repeat("grüße ", 8000)

@@ -10,6 +10,21 @@
 // carries the slot's generation, so that one kept too long names nobody instead
 // of the wrong one.
 //
+// # Limits
+//
+//	request         8 KiB, HandshakeTimeout       431, 408
+//	sockets         MaxConnections, descriptors   503; the listener pauses, and never ends
+//	message         MaxMessage                    1009, as soon as a header says so
+//	inside one      PartialTimeout                4004
+//	all partial     PartialBytes                  4008
+//	output          OutboundBytes                 Write reports false, Drained follows; at half of
+//	                                              it the peer is not read from
+//	end             a second without a byte       the socket is closed
+//
+// A frame is handed on if it is strictly RFC 6455 without extensions; anything
+// else closes with 1002, text that cannot become UTF-8 with 1007. Pings are
+// answered here. TLS ends in front of this server.
+//
 // # Threads
 //
 // Each connection belongs to one loop for life. All Handler methods are called
@@ -59,11 +74,13 @@ type Handler interface {
 	Message(c Conn, text bool, payload []byte)
 	// Visit comes round for every open connection about every
 	// Config.VisitEvery: the hand of the clock. idle is the time since the last
-	// byte from the peer, in steps of VisitEvery.
+	// byte from the peer, to within a thirty-second of VisitEvery.
 	Visit(c Conn, idle time.Duration)
 	// Drained says that the queue which made Write refuse is empty again.
 	Drained(c Conn)
 	// Closed is the last call for c, exactly once for each Handshake. local
-	// says that this side began it.
+	// says that this side began it. code is what was sent or received: 1005 if
+	// the peer's close frame had none, 1006 if there was no close frame, 0 after
+	// a Reject. It is never called inside Write, Ping or Close.
 	Closed(c Conn, code chat.CloseCode, local bool)
 }
