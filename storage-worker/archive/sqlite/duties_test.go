@@ -113,7 +113,7 @@ func fillLog(t *testing.T, s *Store, conversation byte) {
 	t.Helper()
 	b := &archive.Batch{}
 	content := make([]byte, chat.ContentBytes)
-	for seq := chat.Seq(1); seq <= checkpointPages/2; seq++ {
+	for seq := chat.Seq(1); seq <= checkpointPages/3; seq++ {
 		b.Rows = append(b.Rows, archive.Row{Entry: chat.Entry{
 			Conversation: chat.ConversationID{conversation}, Seq: seq, ID: chat.NewMessageID(chat.Clock(seq), 1, 1),
 			Kind: chat.KindText, Content: string(content),
@@ -253,7 +253,7 @@ func TestConnectionsAreSetUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		for pragma, want := range map[string]int64{
-			"synchronous": level, "wal_autocheckpoint": 0, "busy_timeout": 5000, "user_version": schemaVersion, "page_size": 4096,
+			"synchronous": level, "wal_autocheckpoint": 0, "busy_timeout": 5000, "user_version": schemaVersion, "page_size": pageBytes,
 		} {
 			if got, err := queryInts(t.Context(), s.writer.conn, "PRAGMA "+pragma, 1); err != nil || got[0] != want {
 				t.Errorf("%s: %s is %d, want %d, %v", sync, pragma, got, want, err)

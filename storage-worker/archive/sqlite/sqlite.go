@@ -46,6 +46,11 @@ import (
 // schemaVersion is the version of schema.sql, kept in the file's user_version.
 const schemaVersion = 1
 
+// pageBytes is the size of a page. A message touches about seven, in as many
+// places, and each goes to the write-ahead log whole: with pages of 4 KiB that
+// was 25 KB a message, with 2 KiB it is 15, and the processor does no more.
+const pageBytes = 2048
+
 // Errors that an operator meets.
 var (
 	// ErrInUse says that another process, or another Store of this one, has
@@ -75,7 +80,7 @@ type Config struct {
 	Sync    Sync          // default Full
 	Readers int           // connections for reading, default 4
 	Busy    time.Duration // how long to wait for a lock, default 5 s
-	// MaxPages bounds the file, in pages of 4 KiB; 0 leaves it to the disk.
+	// MaxPages bounds the file, in pages of 2 KiB; 0 leaves it to the disk.
 	MaxPages int64
 	// Sweep is how often expired keys are looked for, default 1 h.
 	Sweep time.Duration
@@ -217,7 +222,16 @@ func connect(ctx context.Context, path string, config Config, p purpose) (driver
 	if err != nil {
 		return nil, err
 	}
-	return connector.Connect(ctx)
+	conn, err := connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The driver runs the pragmas of an address by the alphabet, and journal_mode
+	// makes the file with the page size of that moment.
+	if err := execute(ctx, conn, "PRAGMA page_size = "+strconv.Itoa(pageBytes)+"; PRAGMA journal_mode = WAL"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // address returns the data source name of a connection.
@@ -230,8 +244,6 @@ func address(path string, config Config, p purpose) string {
 		pragma("cache_size", "-4096") // KiB; a commit empties it anyway
 		pragma("mmap_size", strconv.Itoa(1<<30))
 	} else {
-		pragma("page_size", "4096") // a small row dirties a whole page of the log
-		pragma("journal_mode", "WAL")
 		pragma("synchronous", string(config.Sync))
 		pragma("wal_autocheckpoint", "0") // a duty of its own: see checkpoints
 		pragma("journal_size_limit", strconv.Itoa(walKeepBytes))
