@@ -218,6 +218,7 @@ func (s *Server) awaitEmpty() {
 func (s *Server) ticker(ctx context.Context) {
 	ticks := time.NewTicker(s.tick)
 	defer ticks.Stop()
+	var tide tide
 	for {
 		select {
 		case <-ctx.Done():
@@ -226,6 +227,9 @@ func (s *Server) ticker(ctx context.Context) {
 		}
 		for _, l := range s.loops {
 			l.deliver(func(m *mail) { m.tick = true })
+		}
+		if tide.ebbs(s.buffers.lent.Load()+s.chunks.queued.Load(), time.Now()) {
+			giveBack()
 		}
 	}
 }
