@@ -61,4 +61,4 @@ const (
 )
 
 // Ticks converts a duration to ticks of a [Clock].
-func Ticks(d time.Duration) Clock { return Clock(d / 100) }
+func Ticks(d time.Duration) Clock { return Clock(d / time.Microsecond) }

@@ -102,6 +102,6 @@ CREATE TABLE progress (
     generation      INTEGER NOT NULL,
     partition       INTEGER NOT NULL,
     inbound_offset  INTEGER NOT NULL,
-    clock           INTEGER NOT NULL, -- ticks of 100 ns since the Unix epoch
+    clock           INTEGER NOT NULL, -- microseconds since the Unix epoch
     PRIMARY KEY (generation, partition)
 ) STRICT, WITHOUT ROWID;
