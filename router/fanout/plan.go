@@ -59,8 +59,12 @@ func (p *plan) on(server string) *bus.Delivery {
 func (p *plan) event(e *bus.Event) {
 	message := e.Kind != chat.KindEvent
 	frame := wire.AppendEntry(nil, &e.Entry, false)
+	gone := p.removedBefore(e)
 	var own []byte
 	for _, u := range p.outcome.Recipients {
+		if u == gone {
+			continue
+		}
 		payload := frame
 		if message && u == p.outcome.Sender {
 			if own == nil {
@@ -70,6 +74,16 @@ func (p *plan) event(e *bus.Event) {
 		}
 		p.push(e, u, payload)
 	}
+}
+
+// removedBefore returns whom an earlier event of the same outcome took out of the
+// conversation: an admin who left sees its own departure, not the hand-over.
+func (p *plan) removedBefore(e *bus.Event) chat.UserID {
+	first := &p.outcome.Events[0]
+	if e == first || first.Change != chat.MemberRemoved {
+		return chat.UserID{}
+	}
+	return first.User
 }
 
 // push sends one payload to all servers where a user is, or notes that the user

@@ -162,9 +162,12 @@ func TestHandOverSendsBothEvents(t *testing.T) {
 	second := a.Events[0]
 	second.Seq, second.Change, second.User, second.Role = 10, chat.RoleChanged, bob, chat.Admin
 	a.Events = append(a.Events, second)
-	p := newPlan(a, 3, map[chat.UserID]presence.Places{bob: at("gw-2")})
+	p := newPlan(a, 3, map[chat.UserID]presence.Places{alice: at("gw-1"), bob: at("gw-2")})
 	if got := len(p.on("gw-2").Frames); got != 2 {
 		t.Fatalf("got %d frames, want both events in one record", got)
+	}
+	if got, want := frameFor(t, p, "gw-1", alice), wire.AppendEntry(nil, &a.Events[0].Entry, false); string(got) != string(want) {
+		t.Errorf("who left sees %s, want its own departure and no more: %s", got, want)
 	}
 }
 
