@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"time"
 
@@ -45,7 +44,7 @@ func (s *System) assemble(context.Context) error {
 		Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	gateway, err := node.New(node.Config{
-		Listener: s.sockets.(*net.TCPListener), Server: gatewaySlot, Boot: uint64(time.Now().UnixNano()), Keys: s.keys,
+		Listener: s.sockets, Server: gatewaySlot, Boot: uint64(time.Now().UnixNano()), Keys: s.keys,
 		Producer: s.fromGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
 		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, DrainTimeout: drainTimeout,

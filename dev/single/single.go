@@ -20,6 +20,7 @@ import (
 	"slices"
 	"time"
 
+	"switchboard/gateway/edge"
 	"switchboard/gateway/node"
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
@@ -81,9 +82,10 @@ type System struct {
 	// One producer for each program: a slow one holds up only its own.
 	fromGateway, fromREST, fromFold, fromRouter *kafka.Producer
 
-	public, sockets net.Listener
-	rest            *rest.Server
-	gateway         *node.Node
+	public  net.Listener
+	sockets *net.TCPListener
+	rest    *rest.Server
+	gateway *node.Node
 }
 
 // Open opens everything that can fail for reasons that a user must hear of:
@@ -126,7 +128,7 @@ func (s *System) listen(ctx context.Context) (err error) {
 		return fmt.Errorf("-listen: %w", err)
 	}
 	s.onClose(func() { _ = s.public.Close() })
-	if s.sockets, err = config.Listen(ctx, "tcp", s.cfg.GatewayListen); err != nil {
+	if s.sockets, err = edge.Listen(ctx, s.cfg.GatewayListen); err != nil {
 		return fmt.Errorf("-gateway-listen: %w", err)
 	}
 	s.onClose(func() { _ = s.sockets.Close() })
