@@ -47,10 +47,12 @@ type rfcCase struct {
 
 // rfcCases are the law for MaxMessage 4096. A case that the server does not end
 // ends with bye.
-func rfcCases() []rfcCase {
+func rfcCases() []rfcCase { return append(writtenCases(), sweptCases()...) }
+
+func writtenCases() []rfcCase {
 	const kosme = "κόσμε"
 	long := repeated("x", 126)
-	cases := []rfcCase{
+	return []rfcCase{
 		{"empty text", frame(0x81, "") + bye(), text("") + echoes(1000)},
 		{"text", frame(0x81, "hello") + bye(), text("hello") + echoes(1000)},
 		{"binary", frame(0x82, "\x00\xff\xfe") + bye(), bin("\x00\xff\xfe") + echoes(1000)},
@@ -114,6 +116,11 @@ func rfcCases() []rfcCase {
 		{"data after close", bye() + frame(0x81, "late") + frame(0x89, "late") + bye(), echoes(1000)},
 		{"text then close", frame(0x81, "last words") + closing2(4321, ""), text("last words") + echoes(4321)},
 	}
+}
+
+// sweptCases go through all first bytes, and through lists of bad texts and of
+// close codes.
+func sweptCases() (cases []rfcCase) {
 	for _, bad := range []string{"\xc0\xaf", "\xe0\x80\xaf", "\xf0\x80\x80\xaf", "\xf8\x88\x80\x80\x80", "\xed\xa0\x80", "\xed\xbf\xbf", "\xf4\x90\x80\x80", "\xfe", "\xff", "\x80", "\xbf", "\xc1\xbf", "a\xcf\xcfb"} {
 		cases = append(cases, rfcCase{"invalid UTF-8", frame(0x81, bad), closes(1007)},
 			rfcCase{"invalid UTF-8 in fragments", frame(0x01, "fine"+bad[:1]) + frame(0x80, bad[1:]+"-"), closes(1007)})
