@@ -48,7 +48,7 @@ CREATE TABLE message_keys (
     seq             INTEGER NOT NULL,
     message_id      BLOB    NOT NULL,
     digest          BLOB    NOT NULL,
-    PRIMARY KEY (conversation_id, sender_id, request_id)
+    PRIMARY KEY (conversation_id, sender_id, request_id, generation, inbound_offset)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE conversations (

@@ -38,7 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) archive.Store) {
 		{"the younger of two creations wins", (*suite).olderOpening},
 		{"spans are ordered by user and seq", (*suite).spansOrdered},
 		{"keys are found, unknown ones left out", (*suite).keys},
-		{"a key of an older record does not replace a younger", (*suite).olderKey},
+		{"a key that was used again has a row for each use", (*suite).usedAgain},
 		{"the user index keeps ends and follows heads", (*suite).stays},
 		{"the user index is ordered and complete", (*suite).staysOrdered},
 		{"a stay is seen as soon as its write has returned", (*suite).readYourWrite},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -18,14 +19,14 @@ type state struct {
 	Tip        archive.Tip
 	Info       archive.Info
 	Spans      []archive.Span
-	Seen       map[archive.Key]archive.Seen
+	Seen       []archive.Seen // by position
 	Watermarks []archive.Watermark
 	Stays      map[chat.UserID][]archive.Stay
 }
 
 // nothing is the state of a conversation that nobody wrote, for the same users.
 func (st state) nothing() state {
-	empty := state{Seen: map[archive.Key]archive.Seen{}, Stays: map[chat.UserID][]archive.Stay{}}
+	empty := state{Stays: map[chat.UserID][]archive.Stay{}}
 	for u := range st.Stays {
 		empty.Stays[u] = nil
 	}
@@ -42,7 +43,7 @@ func (s *suite) state(c chat.ConversationID, users []chat.UserID, keys []archive
 func (s *suite) tryState(c chat.ConversationID, users []chat.UserID, keys []archive.Key) (st state, err error) {
 	ctx := s.Context()
 	var errs [6]error
-	st = state{Seen: map[archive.Key]archive.Seen{}, Stays: map[chat.UserID][]archive.Stay{}}
+	st = state{Stays: map[chat.UserID][]archive.Stay{}}
 	st.Rows, errs[0] = s.store.Entries(ctx, c, 1, 1<<40, 1<<20, false)
 	st.Tip, errs[1] = s.store.Tip(ctx, c, chat.MessageID{})
 	if st.Info, errs[2] = s.store.Info(ctx, c); errors.Is(errs[2], archive.ErrNotFound) {
@@ -50,11 +51,8 @@ func (s *suite) tryState(c chat.ConversationID, users []chat.UserID, keys []arch
 	}
 	st.Spans, errs[3] = s.store.Spans(ctx, c)
 	st.Watermarks, errs[4] = s.store.Watermarks(ctx, c)
-	seen, err := s.store.SeenKeys(ctx, keys)
-	errs[5] = err
-	for _, k := range seen {
-		st.Seen[k.Key] = k
-	}
+	st.Seen, errs[5] = s.store.SeenKeys(ctx, keys)
+	slices.SortFunc(st.Seen, byPosition)
 	for _, u := range users {
 		stays, err := s.store.StaysIn(ctx, u, c)
 		if len(stays) == 0 {
@@ -63,7 +61,7 @@ func (s *suite) tryState(c chat.ConversationID, users []chat.UserID, keys []arch
 		st.Stays[u] = stays
 		errs[0] = errors.Join(errs[0], err)
 	}
-	for _, list := range []any{&st.Rows, &st.Spans, &st.Watermarks} {
+	for _, list := range []any{&st.Rows, &st.Spans, &st.Seen, &st.Watermarks} {
 		if v := reflect.ValueOf(list).Elem(); v.Len() == 0 {
 			v.SetZero()
 		}
@@ -84,7 +82,7 @@ func (s *suite) zombie() {
 		s.write(batches[n])
 		same(s, fmt.Sprint("after batch ", n+1, " came late"), s.state(h.conversation, h.users, h.keys), want)
 	}
-	if len(want.Rows) != 24 || len(want.Spans) == 0 || len(want.Stays[h.users[0]]) == 0 || len(want.Seen) == 0 {
+	if len(want.Rows) != 24 || len(want.Spans) == 0 || len(want.Stays[h.users[0]]) == 0 || len(want.Seen) != 24 {
 		s.Errorf("the history is too empty to prove anything: %+v", want)
 	}
 }

@@ -26,14 +26,19 @@ func newHistory(c chat.ConversationID) history {
 		h.users = append(h.users, u)
 	}
 	for record := 1; record <= 24; record++ {
-		h.keys = append(h.keys, h.key(record))
+		if record != usedAgain {
+			h.keys = append(h.keys, h.key(record))
+		}
 	}
 	return h
 }
 
-// key is the same for the records 4 and 20: the second came after the window.
+// usedAgain is the record that has the key of record 4 once more: it came after
+// the window.
+const usedAgain = 20
+
 func (h history) key(record int) archive.Key {
-	if record == 20 {
+	if record == usedAgain {
 		record = 4
 	}
 	return archive.Key{Conversation: h.conversation, Sender: h.users[0], Request: chat.RequestID{byte(record)}}

@@ -172,10 +172,26 @@ func (s *suite) keys() {
 	same(s, "all keys", ask(otherConversation, otherRequest, seen, otherSender), []archive.Seen{seen, otherSender, otherRequest})
 }
 
-func (s *suite) olderKey() {
-	s.write(&archive.Batch{Seen: []archive.Seen{s.seen(2)}}, &archive.Batch{Seen: []archive.Seen{s.seen(1)}})
-	got, err := s.store.SeenKeys(s.Context(), []archive.Key{s.seen(2).Key})
-	same(s, "key", must(s, got, err), []archive.Seen{s.seen(2)})
+func byPosition(a, b archive.Seen) int { return a.Position.Compare(b.Position) }
+
+// usedAgain has a key that was used three times, the last time on a new log that
+// came to the same offset as the first, and a predecessor that repeats the first
+// write when all are there.
+func (s *suite) usedAgain() {
+	first, again, onNewLog := s.seen(1), s.seen(2), s.seen(3)
+	onNewLog.Position = chat.Position{Generation: first.Position.Generation + 1, Offset: first.Position.Offset}
+	other := s.seen(4)
+	other.Request = chat.RequestID{9}
+	s.write(&archive.Batch{Seen: []archive.Seen{again}}, &archive.Batch{Seen: []archive.Seen{first, other, onNewLog}},
+		&archive.Batch{Seen: []archive.Seen{first}})
+	got, err := s.store.SeenKeys(s.Context(), []archive.Key{first.Key})
+	got = must(s, got, err)
+	slices.SortFunc(got, byPosition)
+	same(s, "uses of the key", got, []archive.Seen{first, again, onNewLog})
+	got, err = s.store.SeenKeys(s.Context(), []archive.Key{other.Key, first.Key})
+	got = must(s, got, err)
+	slices.SortFunc(got, byPosition)
+	same(s, "uses of both keys", got, []archive.Seen{first, again, other, onNewLog})
 }
 
 // stays has a message, a removal with a head of its own, and the message before

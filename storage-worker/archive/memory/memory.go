@@ -19,7 +19,7 @@ import (
 type Store struct {
 	mu            sync.RWMutex
 	conversations map[chat.ConversationID]*conversation
-	seen          map[archive.Key]archive.Seen
+	seen          map[archive.Key]map[chat.Position]archive.Seen
 	stays         map[chat.UserID]map[stayKey]*stay
 	progress      map[progressKey]archive.Progress
 }
@@ -67,7 +67,7 @@ type progressKey struct {
 func New() *Store {
 	return &Store{
 		conversations: map[chat.ConversationID]*conversation{},
-		seen:          map[archive.Key]archive.Seen{},
+		seen:          map[archive.Key]map[chat.Position]archive.Seen{},
 		stays:         map[chat.UserID]map[stayKey]*stay{},
 		progress:      map[progressKey]archive.Progress{},
 	}
@@ -84,9 +84,10 @@ func (s *Store) Write(ctx context.Context, b *archive.Batch) error {
 		s.conversation(r.Conversation).put(r)
 	}
 	for _, k := range b.Seen {
-		if old, ok := s.seen[k.Key]; !ok || chat.CompareMessageIDs(k.ID, old.ID) > 0 {
-			s.seen[k.Key] = k
+		if s.seen[k.Key] == nil {
+			s.seen[k.Key] = map[chat.Position]archive.Seen{}
 		}
+		s.seen[k.Key][k.Position] = k
 	}
 	for _, w := range b.Infos {
 		s.conversation(w.Conversation).describe(w)
@@ -263,9 +264,7 @@ func (s *Store) SeenKeys(ctx context.Context, keys []archive.Key) ([]archive.See
 	defer s.mu.RUnlock()
 	var all []archive.Seen
 	for _, k := range keys {
-		if seen, ok := s.seen[k]; ok {
-			all = append(all, seen)
-		}
+		all = slices.AppendSeq(all, maps.Values(s.seen[k]))
 	}
 	return all, nil
 }

@@ -81,9 +81,11 @@ func (s *Store) sweeps(ctx context.Context) {
 	}
 }
 
-// expiredKey names a key row that may go, unless it was written anew.
-type expiredKey struct {
-	conversation, sender, request, id []byte
+// keyRow names a row of message_keys and tells its age by its message id.
+type keyRow struct {
+	conversation, sender, request []byte
+	generation, offset            int64
+	id                            []byte
 }
 
 // sweep goes once through all keys, in small steps, and returns how many it
@@ -95,11 +97,11 @@ func (s *Store) sweep(ctx context.Context, pause time.Duration) (removed int, er
 	if err != nil {
 		return 0, err
 	}
-	last := expiredKey{conversation: []byte{}, sender: []byte{}, request: []byte{}}
+	last := keyRow{conversation: []byte{}, sender: []byte{}, request: []byte{}}
 	for {
-		keys, err := collect(ctx, s.reader.keys, func(rows *sql.Rows, k *expiredKey) error {
-			return rows.Scan(&k.conversation, &k.sender, &k.request, &k.id)
-		}, last.conversation, last.sender, last.request, sweepKeys)
+		keys, err := collect(ctx, s.reader.keys, func(rows *sql.Rows, k *keyRow) error {
+			return rows.Scan(&k.conversation, &k.sender, &k.request, &k.generation, &k.offset, &k.id)
+		}, last.conversation, last.sender, last.request, last.generation, last.offset, sweepKeys)
 		if err != nil {
 			return removed, fmt.Errorf("look for expired keys: %w", err)
 		}
@@ -137,7 +139,7 @@ func (s *Store) clocks(ctx context.Context) (map[uint32]chat.Clock, error) {
 	return clocks, s.wrap("read the partitions' clocks", err)
 }
 
-func expiredOf(keys []expiredKey, clocks map[uint32]chat.Clock) (expired []expiredKey) {
+func expiredOf(keys []keyRow, clocks map[uint32]chat.Clock) (expired []keyRow) {
 	for _, k := range keys {
 		id := fromTimeOrdered(k.id)
 		now, known := clocks[chat.PartitionOf(id)]
@@ -149,13 +151,14 @@ func expiredOf(keys []expiredKey, clocks map[uint32]chat.Clock) (expired []expir
 }
 
 // remove deletes the keys in one transaction, when no Write waits.
-func (s *Store) remove(ctx context.Context, expired []expiredKey) error {
+func (s *Store) remove(ctx context.Context, expired []keyRow) error {
 	return s.writer.submit(ctx, &job{task: func(ctx context.Context, conn driver.Conn) error {
 		return s.writer.within(ctx, func() error {
 			for _, k := range expired {
 				err := step(ctx, s.writer.removeKey,
 					driver.NamedValue{Ordinal: 1, Value: k.conversation}, driver.NamedValue{Ordinal: 2, Value: k.sender},
-					driver.NamedValue{Ordinal: 3, Value: k.request}, driver.NamedValue{Ordinal: 4, Value: k.id})
+					driver.NamedValue{Ordinal: 3, Value: k.request}, driver.NamedValue{Ordinal: 4, Value: k.generation},
+					driver.NamedValue{Ordinal: 5, Value: k.offset})
 				if err != nil {
 					return fmt.Errorf("remove an expired key: %w", err)
 				}

@@ -93,18 +93,21 @@ func TestSweepRemovesKeysThatExpired(t *testing.T) {
 	}
 }
 
-func TestSweepSparesAKeyThatWasWrittenAnew(t *testing.T) {
+func TestSweepSparesAYoungerUseOfTheSameKey(t *testing.T) {
 	s, _ := openHere(t)
-	old := seen(1, chat.ClockAt(1_000_000_000), 1)
-	fresh := old
-	fresh.ID = chat.NewMessageID(chat.ClockAt(1_800_000_000), 1, 1)
-	write(t, s, &archive.Batch{Seen: []archive.Seen{fresh}})
-	stale := expiredKey{old.Conversation[:], old.Sender[:], old.Request[:], timeOrdered(old.ID)}
-	if err := s.remove(t.Context(), []expiredKey{stale}); err != nil {
+	now := chat.ClockAt(1_800_000_000)
+	first, again := seen(1, now-2*chat.Ticks(chat.KeyTTL), 1), seen(1, now-1, 1)
+	first.Position.Offset, again.Position.Offset = 10, 20
+	write(t, s, &archive.Batch{Seen: []archive.Seen{first, again}})
+	if err := s.SetProgress(t.Context(), 1, archive.Progress{Clock: now}); err != nil {
 		t.Fatal(err)
 	}
-	if known(t, s, []archive.Seen{fresh}) != 1 {
-		t.Error("the sweep removed a key that was younger than the one it had read")
+	if n, err := s.sweep(t.Context(), 0); n != 1 || err != nil {
+		t.Errorf("sweep removed %d keys, %v; want the first use alone", n, err)
+	}
+	got, err := s.SeenKeys(t.Context(), []archive.Key{first.Key})
+	if err != nil || len(got) != 1 || got[0] != again {
+		t.Errorf("left is %+v, %v; want the second use", got, err)
 	}
 }
 

@@ -58,8 +58,9 @@ func newReader(ctx context.Context, db *sql.DB, connections int) (*reader, error
 		{&r.mark, `SELECT read_seq, delivered_seq FROM watermarks WHERE conversation_id = ? AND user_id = ? AND joined_seq = ?`},
 		{&r.progress, `SELECT inbound_offset, clock FROM progress WHERE generation = ? AND partition = ?`},
 		{&r.clocks, selectClocks},
-		{&r.keys, `SELECT conversation_id, sender_id, request_id, message_id FROM message_keys
-			WHERE (conversation_id, sender_id, request_id) > (?, ?, ?) ORDER BY conversation_id, sender_id, request_id LIMIT ?`},
+		{&r.keys, `SELECT conversation_id, sender_id, request_id, generation, inbound_offset, message_id FROM message_keys
+			WHERE (conversation_id, sender_id, request_id, generation, inbound_offset) > (?, ?, ?, ?, ?)
+			ORDER BY conversation_id, sender_id, request_id, generation, inbound_offset LIMIT ?`},
 	} {
 		stmt, err := db.PrepareContext(ctx, p.text)
 		if err != nil {

@@ -15,12 +15,14 @@ type upsert struct {
 	keys    []string
 	columns []string
 	set     string // "" = every column of columns
+	once    bool   // the stored row wins always
 	where   string // with "old" for the stored row
 }
 
 // The ways to write. An equal clock wins where two writes of one record may
-// meet; a message and a key are written whole, so that a repeated one is not
-// worth the page.
+// meet; a message is written whole, so that a repeated one is not worth the
+// page. A key's position is part of its primary key, so that no two records
+// meet there and a repeated write is of the same row.
 var (
 	putMessage = upsert{
 		table: "messages",
@@ -33,9 +35,9 @@ var (
 	}
 	putKey = upsert{
 		table:   "message_keys",
-		keys:    []string{"conversation_id", "sender_id", "request_id"},
-		columns: []string{"generation", "inbound_offset", "seq", "message_id", "digest"},
-		where:   "excluded.message_id > old.message_id",
+		keys:    []string{"conversation_id", "sender_id", "request_id", "generation", "inbound_offset"},
+		columns: []string{"seq", "message_id", "digest"},
+		once:    true,
 	}
 	putConversation = upsert{
 		table:   "conversations",
@@ -99,6 +101,11 @@ var (
 func (u upsert) text(rows int) string {
 	columns := append(append([]string{}, u.keys...), u.columns...)
 	row := "(?" + strings.Repeat(",?", len(columns)-1) + ")"
+	text := fmt.Sprintf("INSERT INTO %s AS old (%s) VALUES %s ON CONFLICT (%s) DO ",
+		u.table, strings.Join(columns, ", "), row+strings.Repeat(","+row, rows-1), strings.Join(u.keys, ", "))
+	if u.once {
+		return text + "NOTHING"
+	}
 	set := u.set
 	if set == "" {
 		assignments := make([]string, len(u.columns))
@@ -107,8 +114,7 @@ func (u upsert) text(rows int) string {
 		}
 		set = strings.Join(assignments, ", ")
 	}
-	text := fmt.Sprintf("INSERT INTO %s AS old (%s) VALUES %s ON CONFLICT DO UPDATE SET %s",
-		u.table, strings.Join(columns, ", "), row+strings.Repeat(","+row, rows-1), set)
+	text += "UPDATE SET " + set
 	if u.where != "" {
 		text += " WHERE " + u.where
 	}

@@ -91,7 +91,7 @@ func (w *writer) prepare(ctx context.Context) (err error) {
 		{&w.commit, "COMMIT"},
 		{&w.rollback, "ROLLBACK"},
 		{&w.removeKey, `DELETE FROM message_keys
-			WHERE conversation_id = ? AND sender_id = ? AND request_id = ? AND message_id = ?`},
+			WHERE conversation_id = ? AND sender_id = ? AND request_id = ? AND generation = ? AND inbound_offset = ?`},
 	} {
 		if *p.stmt, err = w.conn.(driver.ConnPrepareContext).PrepareContext(ctx, p.text); err != nil {
 			return fmt.Errorf("prepare %q: %w", p.text, err)
