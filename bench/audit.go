@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"switchboard/internal/chat"
 )
 
@@ -11,9 +13,13 @@ import (
 func (r *road) measure(report *roadReport, from, to int) {
 	r.disconnect()
 	delivery, answer := newHistogram(), newHistogram()
+	seconds := make([]*hdrhistogram.Histogram, (to-from)/r.rate+1)
+	for i := range seconds {
+		seconds[i] = newHistogram()
+	}
 	for _, p := range r.people {
 		<-p.done
-		p.record(delivery, answer, from, to)
+		p.record(delivery, answer, seconds, from, to)
 		for _, e := range p.refused {
 			if report.Refused == nil {
 				report.Refused = make(map[string]int)
@@ -22,6 +28,9 @@ func (r *road) measure(report *roadReport, from, to int) {
 		}
 	}
 	report.Delivery, report.Answer = summarize(delivery), summarize(answer)
+	for _, h := range seconds {
+		report.Series = append(report.Series, summarize(h))
+	}
 }
 
 // audit compares, conversation by conversation, what was sent with what history

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +26,9 @@ import (
 const connManual = `bench conn starts one gateway, with a log and a directory inside this process,
 opens authenticated connections to it in equal steps and reads its memory after
 each: the slope is what one more idle connection costs, whatever the process
-weighs by itself. Kernel memory is counted from the slabs of sockets.
+weighs by itself. The first step counts as the start, since a process grows by
+some megabytes with its first traffic. Kernel memory is counted from the slabs of
+sockets; CPU time while idle is the difference to the gateway without a client.
 
 The limit of descriptors binds first: one per connection here, one in the
 gateway.`
@@ -105,8 +107,12 @@ func (b *connBench) run(ctx context.Context, progress io.Writer) (*connReport, e
 	defer b.stop()
 	pid := b.gateway.Process.Pid
 	report := &connReport{Host: describeHost(), Connections: b.total}
+	alone, err := b.rest(ctx, pid)
+	if err != nil {
+		return nil, err
+	}
 	before := cpuTime(pid)
-	for i := range b.steps + 1 {
+	for i := 1; i <= b.steps; i++ {
 		if err := b.open(ctx, b.total*i/b.steps); err != nil {
 			return nil, err
 		}
@@ -117,16 +123,26 @@ func (b *connBench) run(ctx context.Context, progress io.Writer) (*connReport, e
 		report.Steps = append(report.Steps, s)
 		fmt.Fprintf(progress, "%6d connections: PSS %9d bytes, kernel %10d bytes\n", s.Connections, s.PSS, s.Kernel)
 	}
-	opened := cpuTime(pid)
-	report.OpenCPU = float64((opened - before).Microseconds()) / float64(b.total)
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(b.idle):
+	report.OpenCPU = float64((cpuTime(pid) - before).Microseconds()) / float64(b.total)
+	loaded, err := b.rest(ctx, pid)
+	if err != nil {
+		return nil, err
 	}
-	report.IdleCPU = float64((cpuTime(pid) - opened).Microseconds()) / float64(b.total) / b.idle.Seconds()
+	report.IdleCPU = float64((loaded - alone).Microseconds()) / float64(b.total) / b.idle.Seconds()
 	report.slopes()
 	return report, nil
+}
+
+// rest returns the CPU time that the gateway takes while nothing happens for the
+// idle time.
+func (b *connBench) rest(ctx context.Context, pid int) (time.Duration, error) {
+	before := cpuTime(pid)
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(b.idle):
+		return cpuTime(pid) - before, nil
+	}
 }
 
 // start starts the log, the directory and the gateway.
@@ -156,42 +172,79 @@ func (b *connBench) start(ctx context.Context, dir string) error {
 	if b.keys, err = auth.Open(keyFile, "", ""); err != nil {
 		return err
 	}
-	b.gateway = exec.CommandContext(ctx, b.binary,
-		"-listen", "127.0.0.1:0", "-ops-listen", "127.0.0.1:0", "-server", "gw-bench",
-		"-kafka", cluster.Addr(), "-redis", directory.Addr(), "-auth-keys", keyFile,
-		"-heartbeat", b.heartbeat.String(), "-drain-timeout", "1s")
-	return b.launch()
-}
-
-// launch starts the gateway and waits for the line that says where it serves.
-func (b *connBench) launch() error {
-	b.gateway.Stderr = os.Stderr
-	out, err := b.gateway.StdoutPipe()
+	addresses, err := freeAddresses(ctx, 2)
 	if err != nil {
 		return err
 	}
+	b.address = addresses[0]
+	b.gateway = exec.CommandContext(ctx, b.binary,
+		"-listen", addresses[0], "-ops-listen", addresses[1], "-server", "gw-bench",
+		"-kafka", cluster.Addr(), "-redis", directory.Addr(), "-auth-keys", keyFile, "-replication", "1",
+		"-heartbeat", b.heartbeat.String(), "-drain-timeout", "1s", "-log-level", "warn")
+	b.gateway.Stdout, b.gateway.Stderr = os.Stderr, os.Stderr
 	if err := b.gateway.Start(); err != nil {
 		return fmt.Errorf("start the gateway (build it with go build -o bin/ ./...): %w", err)
 	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if _, rest, ok := strings.Cut(lines.Text(), "ws://"); ok {
-			b.address, _, _ = strings.Cut(rest, "/")
-		}
-		if lines.Text() == "ready" {
-			go io.Copy(io.Discard, out) //nolint:errcheck // ends with the gateway
-			return nil
+	return awaitReady(ctx, "http://"+addresses[1]+"/readyz")
+}
+
+// freeAddresses returns loopback addresses that nothing listens on, outside the
+// range from which the kernel takes ports for outgoing connections.
+func freeAddresses(ctx context.Context, n int) ([]string, error) {
+	const first, last = 12000, 22000
+	var config net.ListenConfig
+	var held []net.Listener
+	for port := first + os.Getpid()%(last-first)/2; len(held) < n && port < last; port++ {
+		if l, err := config.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			held = append(held, l)
 		}
 	}
-	return fmt.Errorf("the gateway ended before it was ready")
+	var addresses []string
+	for _, l := range held {
+		addresses = append(addresses, l.Addr().String())
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+	}
+	if len(addresses) < n {
+		return nil, fmt.Errorf("no %d free ports between %d and %d", n, first, last)
+	}
+	return addresses, nil
+}
+
+// startTimeout bounds the gateway's start.
+const startTimeout = 30 * time.Second
+
+// awaitReady asks until the answer is 200.
+func awaitReady(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err == nil {
+			_ = response.Body.Close() // nothing is read from it
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the gateway is not ready after %v: %w", startTimeout, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func (b *connBench) stop() {
 	for _, c := range b.conns {
 		_ = c.Close()
 	}
-	_ = b.gateway.Process.Kill()
-	_ = b.gateway.Wait()
+	_ = b.gateway.Process.Kill() // it may have ended by itself
+	_ = b.gateway.Wait()         // says "killed", which is what was asked for
 }
 
 // open opens connections until there are n, each of a user of its own, and waits
@@ -211,7 +264,11 @@ func (b *connBench) open(ctx context.Context, n int) error {
 			return fmt.Errorf("connection %d: %w", number, err)
 		}
 		b.conns[number] = conn
-		return upgrade(conn, b.address, token)
+		if err := upgrade(conn, b.address, token); err != nil {
+			return err
+		}
+		go pong(conn)
+		return nil
 	})
 }
 
@@ -235,6 +292,23 @@ func upgrade(conn net.Conn, address, token string) error {
 		}
 	}
 	return fmt.Errorf("upgrade: no connected in %q", buffer)
+}
+
+// pong answers pings until the connection ends, and drops whatever else comes.
+func pong(conn net.Conn) {
+	const ping, emptyMaskedPong = 0x89, "\x8a\x80\x00\x00\x00\x00"
+	buffer := make([]byte, 64)
+	for {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			return
+		}
+		if buffer[0] == ping && n >= 2 {
+			if _, err := io.WriteString(conn, emptyMaskedPong); err != nil {
+				return
+			}
+		}
+	}
 }
 
 // settle is how long the gateway may take to come to rest before it is measured.

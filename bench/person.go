@@ -117,8 +117,9 @@ func (p *person) listen(ctx context.Context) {
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
 
 // record adds this user's arrivals of the measured messages to the histograms,
-// counted from when each should have been sent.
-func (p *person) record(delivery, answer *hdrhistogram.Histogram, from, to int) {
+// counted from when each should have been sent: deliveries and answers over all,
+// and deliveries by the second in which the message should have been sent.
+func (p *person) record(delivery, answer *hdrhistogram.Histogram, seconds []*hdrhistogram.Histogram, from, to int) {
 	for _, a := range p.seen {
 		if a.number < from || a.number >= to {
 			continue
@@ -127,6 +128,8 @@ func (p *person) record(delivery, answer *hdrhistogram.Histogram, from, to int) 
 		h := delivery
 		if a.sent {
 			h = answer
+		} else {
+			_ = seconds[(a.number-from)/p.road.rate].RecordValue(min(micros, 60_000_000)) // within the range
 		}
 		_ = h.RecordValue(min(micros, 60_000_000)) // within the range by min and max
 	}

@@ -44,6 +44,9 @@ type roadReport struct {
 
 	Delivery latency `json:"delivery"` // intended send to a member's socket
 	Answer   latency `json:"answer"`   // intended send to message_sent
+	// Series is Delivery by the second in which the message should have been
+	// sent: a stall shows as some bad seconds among good ones.
+	Series []latency `json:"series"`
 
 	Missing      int            `json:"missing"`       // not in history
 	Doubled      int            `json:"doubled"`       // in history twice
