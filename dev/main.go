@@ -16,7 +16,8 @@ import (
 
 const manual = `dev runs the whole system in one process: gateway, router, storage worker and
 REST, on an embedded Kafka, Redis and SQLite. Nothing needs to be installed, and
-everything below -data survives a kill at any moment.
+everything below -data survives a kill at any moment; with -durable, a power cut
+as well.
 
 	go run ./dev                        serve
 	go run ./dev chat -user alice       talk, in a second terminal
@@ -47,6 +48,7 @@ func runSingle(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.StringVar(&cfg.OpsListen, "ops-listen", "127.0.0.1:8082", "`ADDRESS` of health, metrics and pprof")
 	flags.StringVar(&cfg.Data, "data", ".switchboard", "`FOLDER` that holds everything")
 	flags.StringVar(&cfg.AuthKeys, "auth-keys", "", "`FILE` with a JWK set; without it, dev makes a key and gives tokens")
+	flags.BoolVar(&cfg.Durable, "durable", false, "wait for the disk before each acknowledgement: a power cut loses nothing either")
 	flags.DurationVar(&cfg.Heartbeat, "heartbeat", 0, "silence after which a client is pinged; 0 = 30s")
 	flags.DurationVar(&cfg.Recheck, "recheck", 0, "how often each client is told to check for itself; 0 = 6h")
 	origins := flags.List("origins", "`ORIGIN,…` of web pages that may call")

@@ -6,8 +6,9 @@
 //	   ▲                    │  ▲             │
 //	   └──── delivery ◀── router ◀───────────┘        presence: Redis (miniredis)
 //
-// Everything lies below one folder and survives a kill at any moment; presence
-// alone is rebuilt, as it is after a real Redis forgot it.
+// Everything lies below one folder and survives a kill of the process at any
+// moment; a power cut may cost the last second unless Config.Durable asks to wait
+// for the disk. Presence alone is rebuilt, as it is after a real Redis forgot it.
 package single
 
 import (
@@ -55,6 +56,7 @@ type Config struct {
 	OpsListen     string // health, metrics
 	Data          string // folder; made if missing
 	AuthKeys      string // empty = a key of its own in Data, and POST /dev/token
+	Durable       bool   // wait for the disk before each acknowledgement
 	Origins       []string
 	Heartbeat     time.Duration // 0 = the gateway's default
 	Recheck       time.Duration // 0 = the gateway's default
@@ -157,7 +159,7 @@ func (s *System) openKeys(context.Context) (err error) {
 // openServers starts Kafka and Redis inside this process. The broker's folder
 // keeps a second process out of the data.
 func (s *System) openServers(context.Context) (err error) {
-	if s.broker, err = kfake.Start(kfake.Config{Dir: filepath.Join(s.cfg.Data, "kafka")}); err != nil {
+	if s.broker, err = kfake.Start(kfake.Config{Dir: filepath.Join(s.cfg.Data, "kafka"), Sync: s.cfg.Durable}); err != nil {
 		return err
 	}
 	s.onClose(s.broker.Close)
@@ -173,7 +175,11 @@ func (s *System) openServers(context.Context) (err error) {
 }
 
 func (s *System) openStore(ctx context.Context) (err error) {
-	s.store, err = sqlite.Open(ctx, filepath.Join(s.cfg.Data, "archive.db"), sqlite.Config{Metrics: s.set})
+	sync := sqlite.Normal
+	if s.cfg.Durable {
+		sync = sqlite.Full
+	}
+	s.store, err = sqlite.Open(ctx, filepath.Join(s.cfg.Data, "archive.db"), sqlite.Config{Sync: sync, Metrics: s.set})
 	if err == nil {
 		s.onClose(func() { _ = s.store.Close() })
 	}
