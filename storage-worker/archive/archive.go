@@ -175,13 +175,21 @@ type StayWrite struct {
 // store, and return ctx's error when it ends first; any other error means that
 // the outcome is unknown and the call may be repeated.
 type Store interface {
-	// Write makes everything in b durable, in no particular order. When it
-	// returns nil all of it is there; otherwise any part may be. Repeating it
-	// is harmless, also after later batches were written.
+	// Write makes everything in b durable. When it returns nil all of it is
+	// there; otherwise any part may be. Repeating it is harmless, also after
+	// later batches were written.
+	//
+	// The events of one conversation appear in order of seq: whoever can read
+	// one can read all below it, those of b and those of batches whose Write has
+	// returned. (Where a transaction is too dear: one batch for what goes to the
+	// same bucket, the next bucket when the first is acknowledged.) Nothing else
+	// has an order, so that a head or a stay may be read before the event that
+	// moved it.
 	Write(ctx context.Context, b *Batch) error
 
 	// Tip returns the newest event of a conversation whose id is below the
 	// border; a zero border means the newest of all. No event: the zero Tip.
+	// Everything up to the newest of all can be read.
 	Tip(ctx context.Context, c chat.ConversationID, border chat.MessageID) (Tip, error)
 	// Info returns what a conversation is, or [ErrNotFound].
 	Info(ctx context.Context, c chat.ConversationID) (Info, error)
@@ -192,7 +200,9 @@ type Store interface {
 	SeenKeys(ctx context.Context, keys []Key) ([]Seen, error)
 
 	// Entries returns the events with from ≤ seq ≤ to, ascending, at most
-	// limit: the lowest of them, or the highest if newest is set.
+	// limit: the lowest of them, or the highest if newest is set. It need not be
+	// one reading: of a Write that is under way, the lowest may lack an event
+	// and have a later one.
 	Entries(ctx context.Context, c chat.ConversationID, from, to chat.Seq, limit int, newest bool) ([]Row, error)
 	// Stays returns a user's whole index, ordered by conversation and Joined.
 	Stays(ctx context.Context, u chat.UserID) ([]Stay, error)

@@ -55,7 +55,10 @@ func (s *Server) membership(ctx context.Context, u chat.UserID, c chat.Conversat
 }
 
 // history reads a conversation as one user may see it: what lies inside the
-// user's stays.
+// user's stays, up to the first event that is not there yet. While a Write is
+// under way, a stay may be told before its events, and one reading may have
+// missed an event that the next one has; whoever was shown what lies above would
+// never ask for it again.
 type history struct {
 	store        archive.Store
 	conversation chat.ConversationID
@@ -70,31 +73,44 @@ func end(s archive.Stay) chat.Seq {
 	return s.Left
 }
 
-// older returns the newest events with from ≤ seq ≤ to, at most limit,
-// ascending.
-func (h *history) older(ctx context.Context, from, to chat.Seq, limit int) ([]archive.Row, error) {
-	var parts [][]archive.Row
-	left := limit
-	for i := len(h.stays) - 1; i >= 0 && left > 0; i-- {
-		low, high := max(from, h.stays[i].Joined), min(to, end(h.stays[i]))
+// dense returns the rows, of which the first should be the lowest visible event
+// with seq ≥ from, up to the first that is missing.
+func (h *history) dense(from chat.Seq, rows []archive.Row) []archive.Row {
+	for i := range rows {
+		if rows[i].Seq != h.visible(from) {
+			return rows[:i]
+		}
+		from = rows[i].Seq + 1
+	}
+	return rows
+}
+
+// visible returns the lowest seq ≥ from that lies inside the stays.
+func (h *history) visible(from chat.Seq) chat.Seq {
+	for _, s := range h.stays {
+		if from <= end(s) {
+			return max(from, s.Joined)
+		}
+	}
+	return forever
+}
+
+// older returns the newest events with seq ≤ to, at most limit, ascending; back
+// makes a page of them.
+func (h *history) older(ctx context.Context, to chat.Seq, limit int) ([]archive.Row, error) {
+	var all []archive.Row
+	for i := len(h.stays) - 1; i >= 0 && len(all) < limit; i-- {
+		low, high := h.stays[i].Joined, min(to, end(h.stays[i]))
 		if low > high {
 			continue
 		}
-		rows, err := h.store.Entries(ctx, h.conversation, low, high, left, true)
+		rows, err := h.store.Entries(ctx, h.conversation, low, high, limit-len(all), true)
 		if err != nil {
 			return nil, fmt.Errorf("read history: %w", err)
 		}
-		parts = append(parts, rows)
-		left -= len(rows)
+		all = append(rows, all...)
 	}
-	if len(parts) == 1 {
-		return parts[0], nil
-	}
-	rows := make([]archive.Row, 0, limit-left)
-	for _, part := range slices.Backward(parts) {
-		rows = append(rows, part...)
-	}
-	return rows, nil
+	return all, nil
 }
 
 // newer returns the oldest events with from ≤ seq ≤ to, at most limit,
@@ -112,7 +128,15 @@ func (h *history) newer(ctx context.Context, from, to chat.Seq, limit int) ([]ar
 		}
 		all = append(all, rows...)
 	}
-	return all, nil
+	return h.dense(from, all), nil
+}
+
+// back returns the page of which `more` speaks of older events.
+func (h *history) back(rows []archive.Row) page {
+	if len(rows) == 0 {
+		return page{}
+	}
+	return page{h.dense(rows[0].Seq, rows), size(h.stays, 1, rows[0].Seq-1) > 0}
 }
 
 // size returns how many events with from ≤ seq ≤ to lie inside the stays, by
@@ -127,8 +151,21 @@ func size(stays []archive.Stay, from, to chat.Seq) int64 {
 	return n
 }
 
-// head returns the newest event of a stay. The index row of a large
-// conversation does not know it.
+// lastOf returns the seq at which the last n events with seq ≤ to begin.
+func lastOf(stays []archive.Stay, to chat.Seq, n int64) chat.Seq {
+	for _, s := range slices.Backward(stays) {
+		high := min(to, end(s))
+		if here := int64(high-s.Joined) + 1; here >= n {
+			return high - chat.Seq(n) + 1
+		} else if here > 0 {
+			n -= here
+		}
+	}
+	return 1
+}
+
+// head returns the newest event of a stay, which may not be there yet. The index
+// row of a large conversation does not know it.
 func (s *Server) head(ctx context.Context, stay archive.Stay) (archive.Tip, error) {
 	if !stay.Large || stay.Left != 0 {
 		return stay.Head, nil

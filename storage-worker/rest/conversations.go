@@ -143,7 +143,7 @@ func (s *Server) view(ctx context.Context, a spot) (conversationBody, error) {
 	}
 	body := conversationBody{
 		ID: c, Type: info.Type.String(), Name: info.Name,
-		HeadSeq: a.head.Seq, ReadSeq: mark.Read, UpdatedAt: chat.ClockOf(a.head.ID).Unix(),
+		ReadSeq: mark.Read, UpdatedAt: chat.ClockOf(a.head.ID).Unix(),
 	}
 	for _, span := range spans {
 		if span.Left != 0 {
@@ -159,7 +159,8 @@ func (s *Server) view(ctx context.Context, a spot) (conversationBody, error) {
 
 // scan goes back from the head over the events of the stay, until it has the
 // last message and has counted the unread ones. The last message is looked for
-// among the newest [UnreadMax] events.
+// among the newest [UnreadMax] events. What the index has and the archive has
+// not yet does not count.
 func (s *Server) scan(ctx context.Context, a spot, body *conversationBody) error {
 	to := a.head.Seq
 	for read := 0; read < UnreadMax && to >= a.stay.Joined; read += scanEntries {
@@ -169,6 +170,13 @@ func (s *Server) scan(ctx context.Context, a spot, body *conversationBody) error
 		rows, err := s.Store.Entries(ctx, a.stay.Conversation, a.stay.Joined, to, scanEntries, true)
 		if err != nil {
 			return fmt.Errorf("read the newest events: %w", err)
+		}
+		if read == 0 {
+			if len(rows) == 0 {
+				return archive.ErrNotFound
+			}
+			body.HeadSeq = rows[len(rows)-1].Seq
+			body.ReadSeq = min(body.ReadSeq, body.HeadSeq)
 		}
 		for i := len(rows) - 1; i >= 0; i-- {
 			e := &rows[i].Entry

@@ -120,20 +120,14 @@ func parseCursor(query url.Values, name, text string) (cursor, error) {
 	return func(ctx context.Context, h *history, limit int) (page, error) { return h.around(ctx, seq, limit) }, nil
 }
 
-// upTo returns the newest events with seq ≤ to. One more than the limit is read
-// to know whether there is more.
+// upTo returns the newest events with seq ≤ to.
 func (h *history) upTo(ctx context.Context, to chat.Seq, limit int) (page, error) {
-	rows, err := h.older(ctx, 1, to, limit+1)
-	if err != nil {
-		return page{}, err
-	}
-	if len(rows) <= limit {
-		return page{rows, false}, nil
-	}
-	return page{rows[len(rows)-limit:], true}, nil
+	rows, err := h.older(ctx, to, limit)
+	return h.back(rows), err
 }
 
-// after returns the oldest events above a seq.
+// after returns the oldest events above a seq. One more than the limit is read
+// to know whether there is more.
 func (h *history) after(ctx context.Context, seq chat.Seq, limit int) (page, error) {
 	if seq == forever {
 		return page{}, nil
@@ -196,18 +190,18 @@ func (h *history) beforeSecond(ctx context.Context, second int64, limit int) (pa
 	if err != nil {
 		return page{}, err
 	}
-	rest, err := h.older(ctx, border+1, oldest.Seq-1, SecondEntries)
+	n := min(size(h.stays, border+1, oldest.Seq-1), SecondEntries)
+	rest, err := h.older(ctx, oldest.Seq-1, int(n))
 	if err != nil {
 		return page{}, err
 	}
-	rows := append(rest, p.rows...)
-	return page{rows, size(h.stays, 1, rows[0].Seq-1) > 0}, nil
+	return h.back(append(rest, p.rows...)), nil
 }
 
 // around returns the events about a seq, as many older as younger ones where
 // there are enough; `more` speaks of the older ones.
 func (h *history) around(ctx context.Context, seq chat.Seq, limit int) (page, error) {
-	older, err := h.older(ctx, 1, seq-1, limit+1)
+	older, err := h.older(ctx, seq-1, limit)
 	if err != nil {
 		return page{}, err
 	}
@@ -217,8 +211,8 @@ func (h *history) around(ctx context.Context, seq chat.Seq, limit int) (page, er
 	}
 	take := min(limit/2, len(older))
 	if spare := limit - take - len(younger); spare > 0 {
-		take = min(take+spare, len(older), limit)
+		take = min(take+spare, len(older))
 	}
 	younger = younger[:min(limit-take, len(younger))]
-	return page{append(older[len(older)-take:], younger...), take < len(older)}, nil
+	return h.back(append(older[len(older)-take:], younger...)), nil
 }

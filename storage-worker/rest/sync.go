@@ -93,42 +93,46 @@ func (s *Server) behind(ctx context.Context, stays []archive.Stay, have map[chat
 }
 
 // lacks decides what to tell of one conversation: nothing, its events above
-// have, or that the client must page it.
+// have, or that the client must page it. What the index has and the archive has
+// not yet is not told: it will be pushed.
 func (s *Server) lacks(ctx context.Context, l *lag, have chat.Seq, named bool) (bool, error) {
 	last := l.stays[len(l.stays)-1]
+	top := last.Head.Seq
+	switch {
+	case last.Left != 0 && !named:
+		return false, nil
+	case last.Left != 0:
+		top = last.Left
+	case last.Large:
+		top = forever // The index does not know it.
+	}
+	if !named {
+		have = last.Joined - 1
+	}
+	if have >= top {
+		return false, nil
+	}
+	tip, err := s.Store.Tip(ctx, l.conversation, chat.MessageID{})
+	if err != nil {
+		return false, fmt.Errorf("read the head: %w", err)
+	}
+	if top = min(top, tip.Seq); have >= top {
+		return false, nil
+	}
 	if last.Left != 0 {
-		if !named || have >= last.Left {
-			return false, nil
-		}
-		l.from, l.to = have+1, last.Left
-		return true, l.shorten(ctx)
+		l.from, l.to = max(have+1, lastOf(l.stays, top, SyncGap)), top
+		return true, nil
 	}
-	tip, err := s.head(ctx, last)
-	if err != nil || named && have >= tip.Seq {
-		return false, err
-	}
-	if named && !last.Large && size(l.stays, have+1, tip.Seq) <= SyncGap {
-		l.from, l.to = have+1, tip.Seq
+	if named && !last.Large && size(l.stays, have+1, top) <= SyncGap {
+		l.from, l.to = have+1, top
 		return true, nil
 	}
 	mark, err := s.Store.Watermark(ctx, l.conversation, last.User, last.Joined)
 	if err != nil {
 		return false, fmt.Errorf("read the watermark: %w", err)
 	}
-	l.head = headBody{ConversationID: l.conversation, HeadSeq: tip.Seq, ReadSeq: mark.Read, Large: last.Large}
+	l.head = headBody{ConversationID: l.conversation, HeadSeq: top, ReadSeq: min(mark.Read, top), Large: last.Large}
 	return true, nil
-}
-
-// shorten leaves the last [SyncGap] events of a conversation that was left.
-func (l *lag) shorten(ctx context.Context) error {
-	if size(l.stays, l.from, l.to) <= SyncGap {
-		return nil
-	}
-	rows, err := l.older(ctx, l.from, l.to, SyncGap)
-	if err == nil && len(rows) > 0 {
-		l.from = rows[0].Seq
-	}
-	return err
 }
 
 // caughtUp reads the events of the lags, up to limit, and encodes them as they

@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) archive.Store) {
 		{"an old batch after a new one changes nothing", (*suite).zombie},
 		{"any order of the same writes ends the same", (*suite).anyOrder},
 		{"writers do not disturb each other", (*suite).concurrentWriters},
+		{"whoever sees an event sees all below it", (*suite).inOrder},
 		{"an ended context is an error", (*suite).cancelled},
 		{"an empty batch is written", (*suite).emptyBatch},
 	}

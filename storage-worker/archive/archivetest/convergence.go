@@ -162,3 +162,38 @@ func join(all, b *archive.Batch) {
 		}
 	}
 }
+
+// inOrder reads while batches are written: first the newest event, and then what
+// lies below it.
+func (s *suite) inOrder() {
+	const batches, each = 30, 20
+	written := make(chan error, 1)
+	go func() {
+		for n := range chat.Seq(batches) {
+			b := &archive.Batch{}
+			for seq := (n + 1) * each; seq > n*each; seq-- { // Whatever the order in the batch.
+				b.Rows = append(b.Rows, s.row(seq))
+			}
+			if err := s.store.Write(s.Context(), b); err != nil {
+				written <- err
+				return
+			}
+		}
+		written <- nil
+	}()
+	for reading := true; reading; {
+		select {
+		case err := <-written:
+			if reading = false; err != nil {
+				s.Fatalf("write: %v", err)
+			}
+		default:
+		}
+		tip, err := s.store.Tip(s.Context(), s.conversation, chat.MessageID{})
+		top := must(s, tip, err).Seq
+		if rows := s.entries(1, top, batches*each, false); len(rows) != int(top) {
+			s.Fatalf("%d events up to the seq %d", len(rows), top)
+		}
+	}
+	same(s, "newest", s.entries(1, 1<<40, 1, true), []archive.Row{s.row(batches * each)})
+}
