@@ -46,6 +46,7 @@ var fieldNames = []string{
 // event escape to the heap.
 type decoder struct {
 	ev     ClientEvent
+	within string // before the name of a field, for refusals
 	values [fields]value
 	err    *chat.Error
 }
@@ -62,7 +63,7 @@ type decoder struct {
 // the zero UUID, which would read as none. Text is a copy; an event with text
 // and id costs two allocations.
 func DecodeClient(frame []byte, ev *ClientEvent) error {
-	var d decoder
+	d := decoder{within: "data."}
 	d.frame(frame)
 	*ev = d.ev
 	if d.err != nil {
@@ -100,7 +101,7 @@ func (d *decoder) refuse(code chat.Code, what, reason string) {
 
 // bad refuses a field of the data.
 func (d *decoder) bad(f field, reason string) {
-	d.refuse(chat.BadRequest, "data."+fieldNames[f], reason)
+	d.refuse(chat.BadRequest, d.within+fieldNames[f], reason)
 }
 
 func (d *decoder) frame(frame []byte) {
@@ -344,7 +345,7 @@ func (d *decoder) text(f field, limit int, code chat.Code) string {
 	text, fault := v.text(limit)
 	switch fault {
 	case tooLong:
-		d.refuse(code, "data."+fieldNames[f], "has too many bytes")
+		d.refuse(code, d.within+fieldNames[f], "has too many bytes")
 	case notText:
 		d.bad(f, brokenText)
 	case sound:

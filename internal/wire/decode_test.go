@@ -218,6 +218,8 @@ func TestABodyIsReadByTheSameRules(t *testing.T) {
 		var refusal *chat.Error
 		if err := DecodeSend([]byte(refused), &got); !errors.As(err, &refusal) || refusal.Code != chat.BadRequest {
 			t.Errorf("%s: got %v, want bad_request", refused, err)
+		} else if strings.Contains(refusal.Message, "data.") {
+			t.Errorf("%s: %s speaks of a frame", refused, refusal.Message)
 		}
 	}
 }
