@@ -9,6 +9,7 @@ import (
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/wire"
 )
 
 // whole returns everything of an answer but the request's id.
@@ -120,7 +121,7 @@ func TestHistoryIsWhatLiesInsideTheStays(t *testing.T) {
 		"": {1, 2, 3, 5, 6}, "?limit=3": {3, 5, 6}, "?after_seq=0&limit=4": {1, 2, 3, 5}, "?after_seq=3": {5, 6}, "?after_seq=4": {5, 6},
 		"?before_seq=5": {1, 2, 3}, "?before_seq=6&limit=2": {3, 5}, "?around_seq=4&limit=2": {3, 5}, "?around_seq=4": {1, 2, 3, 5, 6},
 	} {
-		var p pageBody
+		var p wire.MessagePage
 		r.do(bob, 200, &p, "GET", path+"/messages"+query, "")
 		if got := seqs(p); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", query, got, want)
@@ -128,7 +129,7 @@ func TestHistoryIsWhatLiesInsideTheStays(t *testing.T) {
 	}
 }
 
-func seqs(p pageBody) []chat.Seq {
+func seqs(p wire.MessagePage) []chat.Seq {
 	var all []chat.Seq
 	for _, m := range p.Messages {
 		all = append(all, m.Seq)

@@ -20,9 +20,9 @@ import (
 // order, and no other.
 func TestBodiesAreThoseOfTheDocumentation(t *testing.T) {
 	for name, body := range map[string]any{
-		"gateway": new(gatewayBody), "conversation": new(conversationBody), "conversations": new(conversationsBody),
-		"members": new(membersBody), "messages": new(pageBody), "event": new(wire.Message),
-		"message_sent": new(wire.MessageSent), "sync_answer": new(syncBody), "problem": new(wire.Problem),
+		"gateway": new(wire.GatewayInfo), "conversation": new(wire.Conversation), "conversations": new(wire.ConversationList),
+		"members": new(wire.MemberList), "messages": new(wire.MessagePage), "event": new(wire.Message),
+		"message_sent": new(wire.MessageSent), "sync_answer": new(wire.SyncResponse), "problem": new(wire.Problem),
 	} {
 		want, err := os.ReadFile(filepath.Join("..", "..", "internal", "wire", "testdata", "rest_"+name+".json"))
 		if err != nil {
@@ -57,7 +57,7 @@ func TestRequestsOfTheDocumentation(t *testing.T) {
 		return string(text)
 	}
 	r := newRig(t)
-	var c conversationBody
+	var c wire.Conversation
 	r.do(alice, 201, nil, "POST", conversations, read("create_direct"))
 	r.do(alice, 201, &c, "POST", conversations, read("create_group"))
 	path := conversations + "/" + c.ID.String()
@@ -80,7 +80,7 @@ func FuzzLoneSurrogate(f *testing.F) {
 		if strings.Contains(s, `"`) || s == "" || len(s) > chat.ContentBytes || !json.Valid(body) || !utf8.Valid(body) {
 			t.Skip()
 		}
-		_, _, err := decodeSend(body, chat.ConversationID{1})
+		err := wire.DecodeSend(body, new(wire.ClientEvent))
 		if broken := err != nil; broken != loneSurrogate(body) {
 			t.Errorf("%s: decoder says %v, loneSurrogate %v", body, err, loneSurrogate(body))
 		}

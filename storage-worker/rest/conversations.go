@@ -66,7 +66,7 @@ func (s *Server) listConversations(r *http.Request, who chat.UserID) (reply, err
 		}
 		spots = spots[next:]
 	}
-	body := conversationsBody{}
+	body := wire.ConversationList{}
 	if len(spots) > limit {
 		spots = spots[:limit]
 		body.Cursor = spots[limit-1].cursor()
@@ -94,8 +94,8 @@ func (s *Server) spots(ctx context.Context, u chat.UserID) ([]spot, error) {
 
 // views reads what the list shows of each spot. A conversation that is being
 // created and whose rows are not all there yet is left out.
-func (s *Server) views(ctx context.Context, spots []spot) ([]conversationBody, error) {
-	bodies := make([]conversationBody, len(spots))
+func (s *Server) views(ctx context.Context, spots []spot) ([]wire.Conversation, error) {
+	bodies := make([]wire.Conversation, len(spots))
 	err := together(ctx, len(spots), func(ctx context.Context, i int) (err error) {
 		bodies[i], err = s.view(ctx, spots[i])
 		if errors.Is(err, archive.ErrNotFound) {
@@ -103,7 +103,7 @@ func (s *Server) views(ctx context.Context, spots []spot) ([]conversationBody, e
 		}
 		return err
 	})
-	return slices.DeleteFunc(bodies, func(b conversationBody) bool { return b.ID.IsZero() }), err
+	return slices.DeleteFunc(bodies, func(b wire.Conversation) bool { return b.ID.IsZero() }), err
 }
 
 // cursor returns what finds the place after this spot.
@@ -127,21 +127,21 @@ func spotOf(query url.Values) (a spot, given bool, err error) {
 }
 
 // view reads a conversation as the one sees it whose stay it is.
-func (s *Server) view(ctx context.Context, a spot) (conversationBody, error) {
+func (s *Server) view(ctx context.Context, a spot) (wire.Conversation, error) {
 	c, u := a.stay.Conversation, a.stay.User
 	info, err := s.Store.Info(ctx, c)
 	if err != nil {
-		return conversationBody{}, fmt.Errorf("read what the conversation is: %w", err)
+		return wire.Conversation{}, fmt.Errorf("read what the conversation is: %w", err)
 	}
 	spans, err := s.Store.Spans(ctx, c)
 	if err != nil {
-		return conversationBody{}, fmt.Errorf("read the members: %w", err)
+		return wire.Conversation{}, fmt.Errorf("read the members: %w", err)
 	}
 	mark, err := s.Store.Watermark(ctx, c, u, a.stay.Joined)
 	if err != nil {
-		return conversationBody{}, fmt.Errorf("read the watermark: %w", err)
+		return wire.Conversation{}, fmt.Errorf("read the watermark: %w", err)
 	}
-	body := conversationBody{
+	body := wire.Conversation{
 		ID: c, Type: info.Type.String(), Name: info.Name,
 		ReadSeq: mark.Read, UpdatedAt: chat.ClockOf(a.head.ID).Unix(),
 	}
@@ -161,7 +161,7 @@ func (s *Server) view(ctx context.Context, a spot) (conversationBody, error) {
 // last message and has counted the unread ones. The last message is looked for
 // among the newest [UnreadMax] events. What the index has and the archive has
 // not yet does not count.
-func (s *Server) scan(ctx context.Context, a spot, body *conversationBody) error {
+func (s *Server) scan(ctx context.Context, a spot, body *wire.Conversation) error {
 	to := a.head.Seq
 	for read := 0; read < UnreadMax && to >= a.stay.Joined; read += scanEntries {
 		if to <= body.ReadSeq && body.LastMessage != nil {
@@ -201,14 +201,14 @@ func (s *Server) scan(ctx context.Context, a spot, body *conversationBody) error
 }
 
 // see returns the conversation of a membership as in the list.
-func (s *Server) see(ctx context.Context, m *membership) (conversationBody, error) {
+func (s *Server) see(ctx context.Context, m *membership) (wire.Conversation, error) {
 	head, err := s.head(ctx, m.current())
 	if err != nil {
-		return conversationBody{}, err
+		return wire.Conversation{}, err
 	}
 	body, err := s.view(ctx, spot{m.current(), head})
 	if errors.Is(err, archive.ErrNotFound) {
-		return conversationBody{}, notMember()
+		return wire.Conversation{}, notMember()
 	}
 	return body, err
 }
@@ -224,9 +224,7 @@ func (s *Server) patchConversation(r *http.Request, m *membership) (reply, error
 	if err != nil {
 		return reply{}, err
 	}
-	var patch struct {
-		Name *string `json:"name"`
-	}
+	var patch wire.PatchConversation
 	if err := decode(body, &patch); err != nil {
 		return reply{}, err
 	}

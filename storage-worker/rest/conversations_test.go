@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"switchboard/internal/chat"
+	"switchboard/internal/wire"
 )
 
 const conversations = "/api/v1/conversations"
@@ -20,13 +21,13 @@ func TestAConversationAsItsMembersSeeIt(t *testing.T) {
 	r.say(bob, path, "two")
 	r.do(alice, 200, nil, "PATCH", path, `{"name":"renamed"}`)
 	sent := r.say(bob, path, "three")
-	var got conversationBody
+	var got wire.Conversation
 	w := r.do(alice, 200, &got, "GET", path, "")
 	if got.LastMessage == nil || got.LastMessage.MessageID != sent.MessageID || got.LastMessage.ClientMessageID != nil {
 		t.Errorf("last message %+v", got.LastMessage)
 	}
 	got.LastMessage = nil
-	want := conversationBody{
+	want := wire.Conversation{
 		ID: id, Type: "group", Name: "renamed", MembersCount: 2, Role: "admin",
 		HeadSeq: 5, ReadSeq: 1, Unread: 3, UpdatedAt: sent.Timestamp,
 	}
@@ -45,7 +46,7 @@ func TestUnreadIsCountedUpToALimit(t *testing.T) {
 	r.say(alice, path, "mine")
 	for i := range UnreadMax + 5 {
 		if i == 130 {
-			var c conversationBody
+			var c wire.Conversation
 			r.do(alice, 200, &c, "GET", path, "")
 			if c.Unread != 130 {
 				t.Errorf("unread %d, want 130", c.Unread)
@@ -53,7 +54,7 @@ func TestUnreadIsCountedUpToALimit(t *testing.T) {
 		}
 		r.say(bob, path, "x")
 	}
-	var c conversationBody
+	var c wire.Conversation
 	r.do(alice, 200, &c, "GET", path, "")
 	if c.Unread != UnreadMax || c.ReadSeq != 2 {
 		t.Errorf("unread %d above %d, want %d above 2", c.Unread, c.ReadSeq, UnreadMax)
@@ -85,7 +86,7 @@ func TestTheListIsByActivityAndInPages(t *testing.T) {
 		var got []string
 		query := fmt.Sprintf("?limit=%d", limit)
 		for {
-			var page conversationsBody
+			var page wire.ConversationList
 			r.do(alice, 200, &page, "GET", conversations+query, "")
 			if len(page.Conversations) > limit {
 				t.Fatalf("%d on a page of %d", len(page.Conversations), limit)
@@ -115,7 +116,7 @@ func TestRename(t *testing.T) {
 	r := newRig(t)
 	_, path := r.group(bob)
 	for body, want := range map[string]string{`{}`: "g", `{"name":null}`: "g", `{"name":""}`: "", `{"name":"` + strings.Repeat("é", 255) + `"}`: strings.Repeat("é", 255)} {
-		var c conversationBody
+		var c wire.Conversation
 		r.do(alice, 200, &c, "PATCH", path, body)
 		if body != `{}` && body != `{"name":null}` && c.Name != want {
 			t.Errorf("%s: got %q", body, c.Name)
@@ -133,7 +134,7 @@ func TestADirectConversationIsOne(t *testing.T) {
 		who, other chat.UserID
 		status     int
 	}{{alice, bob, 201}, {alice, bob, 200}, {bob, alice, 200}} {
-		var got conversationBody
+		var got wire.Conversation
 		r.do(c.who, c.status, &got, "POST", conversations, fmt.Sprintf(`{"type":"direct","name":"ignored","member_ids":[%q]}`, c.other))
 		if got.Type != "direct" || got.Name != "" || got.MembersCount != 2 || got.Role != "member" || got.HeadSeq != 1 {
 			t.Errorf("%d: got %+v", i, got)
@@ -153,7 +154,7 @@ func TestAGroupIsMadeOnceForARequest(t *testing.T) {
 	want := chat.GroupConversation(alice, request)
 	body := fmt.Sprintf(`{"type":"group","name":"g","member_ids":[%q],"client_conversation_id":%q}`, bob, request)
 	byHeader := fmt.Sprintf(`{"type":"group","name":"g","member_ids":[%q]}`, bob)
-	var c conversationBody
+	var c wire.Conversation
 	r.do(alice, 201, &c, "POST", conversations, body)
 	if c.ID != want || c.MembersCount != 2 || c.Role != "admin" {
 		t.Errorf("got %+v", c)
@@ -223,7 +224,7 @@ func TestTooManyConversations(t *testing.T) {
 	r.refused(bob, chat.TooManyConversations, "POST", conversations, fmt.Sprintf(`{"type":"group","member_ids":[%q]}`, alice))
 	// What is there needs no room.
 	r.do(alice, 200, nil, "POST", conversations, fmt.Sprintf(`{"type":"direct","member_ids":[%q]}`, users(1)[0]))
-	var g conversationBody
+	var g wire.Conversation
 	r.do(bob, 201, &g, "POST", conversations, `{"type":"group"}`)
 	r.refused(bob, chat.TooManyConversations, "PUT", conversations+"/"+g.ID.String()+"/members/"+alice.String(), "")
 }
@@ -232,7 +233,7 @@ func TestMembers(t *testing.T) {
 	r := newRig(t)
 	_, path := r.group(bob)
 	r.say(bob, path, "hi")
-	var added memberBody
+	var added wire.Member
 	r.do(alice, 201, &added, "PUT", path+"/members/"+carol.String(), `{"role":"admin"}`)
 	if added.UserID != carol || added.Role != "admin" || added.ReadSeq != 3 || added.DeliveredSeq != 3 {
 		t.Errorf("added %+v", added)
@@ -240,9 +241,9 @@ func TestMembers(t *testing.T) {
 	r.do(alice, 200, nil, "PUT", path+"/members/"+carol.String(), `{"role":"admin"}`)
 	r.do(alice, 200, nil, "PUT", path+"/members/"+carol.String(), ``)
 
-	var got membersBody
+	var got wire.MemberList
 	w := r.do(carol, 200, &got, "GET", path+"/members", "")
-	slices.SortFunc(got.Members, func(a, b memberBody) int { return int(a.ReadSeq - b.ReadSeq) })
+	slices.SortFunc(got.Members, func(a, b wire.Member) int { return int(a.ReadSeq - b.ReadSeq) })
 	if len(got.Members) != 3 || got.MembersVersion != 3 || got.Members[0].UserID != alice || got.Members[0].Role != "admin" ||
 		got.Members[1].UserID != bob || got.Members[1].ReadSeq != 2 || got.Members[2] != added || got.Members[0].JoinedAt >= added.JoinedAt+1 {
 		t.Errorf("got %s", w.Body)

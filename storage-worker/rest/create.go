@@ -7,15 +7,8 @@ import (
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/wire"
 )
-
-// createBody asks for a conversation.
-type createBody struct {
-	Type    string         `json:"type"`
-	Name    string         `json:"name"`
-	Members []chat.UserID  `json:"member_ids"`
-	Request chat.RequestID `json:"client_conversation_id"`
-}
 
 // createConversation makes a conversation, or finds the one that was made by the
 // same request or for the same pair.
@@ -24,11 +17,15 @@ func (s *Server) createConversation(r *http.Request, who chat.UserID) (reply, er
 	if err != nil {
 		return reply{}, err
 	}
-	var asked createBody
+	var asked wire.CreateConversation
 	if err := decode(body, &asked); err != nil {
 		return reply{}, err
 	}
-	request, err := requestIDOf(r, asked.Request)
+	var own chat.RequestID
+	if asked.ClientConversationID != nil {
+		own = *asked.ClientConversationID
+	}
+	request, err := requestIDOf(r, own)
 	if err != nil {
 		return reply{}, err
 	}
@@ -53,8 +50,8 @@ func (s *Server) createConversation(r *http.Request, who chat.UserID) (reply, er
 
 // creation turns what was asked for into a record. The conversation's id follows
 // from it, so that asking again finds the same one.
-func (s *Server) creation(who chat.UserID, request chat.RequestID, asked *createBody) (*bus.Inbound, error) {
-	members, err := membersOf(who, asked.Members)
+func (s *Server) creation(who chat.UserID, request chat.RequestID, asked *wire.CreateConversation) (*bus.Inbound, error) {
+	members, err := membersOf(who, asked.MemberIDs)
 	if err != nil {
 		return nil, err
 	}

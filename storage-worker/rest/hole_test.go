@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"switchboard/internal/chat"
+	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/archive/memory"
 )
@@ -127,14 +128,14 @@ func TestAnIndexThatIsAheadOfTheEvents(t *testing.T) {
 		t.Errorf("sync: got %+v", got)
 	}
 	got := r.sync(alice, map[chat.ConversationID]chat.Seq{other: 1}, 200)
-	if want := []headBody{{ConversationID: id, HeadSeq: 2, ReadSeq: 2}}; fmt.Sprint(got.Heads) != fmt.Sprint(want) || got.HasMore {
+	if want := []wire.Head{{ConversationID: id, HeadSeq: 2, ReadSeq: 2}}; fmt.Sprint(got.Heads) != fmt.Sprint(want) || got.HasMore {
 		t.Errorf("heads: got %+v, want %v", got, want)
 	}
-	var c conversationBody
+	var c wire.Conversation
 	if r.do(alice, 200, &c, "GET", path, ""); c.HeadSeq != 2 || c.ReadSeq != 2 || c.LastMessage.Content != "two" {
 		t.Errorf("conversation: got %+v", c)
 	}
-	var p pageBody
+	var p wire.MessagePage
 	if r.do(alice, 200, &p, "GET", path+"/messages?after_seq=1", ""); p.LastSeq != 2 || p.HasMore {
 		t.Errorf("page: got %+v", p)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
 )
 
@@ -44,14 +45,14 @@ func (s *Server) listMembers(r *http.Request, m *membership) (reply, error) {
 	return reply{http.StatusOK, body}, err
 }
 
-func (s *Server) members(ctx context.Context, c chat.ConversationID) (membersBody, error) {
+func (s *Server) members(ctx context.Context, c chat.ConversationID) (wire.MemberList, error) {
 	spans, err := s.Store.Spans(ctx, c)
 	if err != nil {
-		return membersBody{}, fmt.Errorf("read the members: %w", err)
+		return wire.MemberList{}, fmt.Errorf("read the members: %w", err)
 	}
 	marks, err := s.Store.Watermarks(ctx, c)
 	if err != nil {
-		return membersBody{}, fmt.Errorf("read the watermarks: %w", err)
+		return wire.MemberList{}, fmt.Errorf("read the watermarks: %w", err)
 	}
 	type stay struct {
 		user   chat.UserID
@@ -62,10 +63,10 @@ func (s *Server) members(ctx context.Context, c chat.ConversationID) (membersBod
 		of[stay{w.User, w.Joined}] = w
 	}
 	members, version := membersOfSpans(spans)
-	body := membersBody{Members: make([]memberBody, len(members)), MembersVersion: version}
+	body := wire.MemberList{Members: make([]wire.Member, len(members)), MembersVersion: version}
 	for i, m := range members {
 		mark := of[stay{m.user, m.joined}]
-		body.Members[i] = memberBody{
+		body.Members[i] = wire.Member{
 			UserID: m.user, Role: m.role.String(), JoinedAt: chat.ClockOf(m.at).Unix(),
 			// A new stay begins with both marks at its joining event.
 			ReadSeq: max(mark.Read, m.joined), DeliveredSeq: max(mark.Delivered, m.joined),
@@ -130,13 +131,11 @@ func roleOf(r *http.Request) (chat.Role, error) {
 	if err != nil || body == nil {
 		return 0, err
 	}
-	var put struct {
-		Role *string `json:"role"`
-	}
-	if err := decode(body, &put); err != nil || put.Role == nil {
+	var put wire.PutMember
+	if err := decode(body, &put); err != nil || put.Role == "" {
 		return 0, err
 	}
-	role, ok := chat.ParseRole(*put.Role)
+	role, ok := chat.ParseRole(put.Role)
 	if !ok {
 		return 0, badRequest("role must be member or admin")
 	}

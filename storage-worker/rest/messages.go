@@ -45,11 +45,12 @@ func (s *Server) listMessages(r *http.Request, m *membership) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{http.StatusOK, pageBodyOf(p, m.user)}, nil
+	return reply{http.StatusOK, pageOf(p, m.user)}, nil
 }
 
-func pageBodyOf(p page, reader chat.UserID) pageBody {
-	body := pageBody{Messages: make([]wire.Message, len(p.rows)), HasMore: p.more}
+// pageOf returns the page as the reader sees it.
+func pageOf(p page, reader chat.UserID) wire.MessagePage {
+	body := wire.MessagePage{Messages: make([]wire.Message, len(p.rows)), HasMore: p.more}
 	for i := range p.rows {
 		e := &p.rows[i].Entry
 		body.Messages[i] = wire.EntryMessage(e, e.Sender == reader)

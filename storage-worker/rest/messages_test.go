@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"switchboard/internal/chat"
+	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/archive/memory"
 )
@@ -29,7 +30,7 @@ func TestCursorsThatAreNone(t *testing.T) {
 	} {
 		r.refused(alice, chat.BadRequest, "GET", path+"/messages?"+query, "")
 	}
-	var p pageBody
+	var p wire.MessagePage
 	w := r.do(alice, 200, &p, "GET", path+"/messages?before_seq=1&unknown=1", "")
 	if want := `{"messages":[],"first_seq":0,"last_seq":0,"has_more":false}` + "\n"; w.Body.String() != want {
 		t.Errorf("an empty page: got %s, want %s", w.Body, want)
@@ -51,7 +52,7 @@ func TestContentComesBackByteForByte(t *testing.T) {
 	_, path := r.group(bob)
 	for _, text := range []string{"<b>&amp;</b> \u2028", "  spaced\t\n", "\x00", "e\u0301 is not \u00e9", "\U0001F600", "\\u0041\"", "\ufffd"} {
 		sent := r.say(alice, path, text)
-		var p pageBody
+		var p wire.MessagePage
 		w := r.do(bob, 200, &p, "GET", path+"/messages?limit=1", "")
 		if p.Messages[0].Content != text || p.Messages[0].MessageID != sent.MessageID {
 			t.Errorf("sent %q, got %s", text, w.Body)
@@ -68,7 +69,7 @@ func TestOnlyTheSenderSeesItsOwnID(t *testing.T) {
 	_, path := r.group(bob)
 	sent := r.say(alice, path, "mine")
 	for u, want := range map[chat.UserID]bool{alice: true, bob: false} {
-		var p pageBody
+		var p wire.MessagePage
 		r.do(u, 200, &p, "GET", path+"/messages?limit=1", "")
 		got := p.Messages[0].ClientMessageID
 		if (got != nil) != want || want && *got != sent.ClientMessageID {
@@ -281,6 +282,7 @@ func TestMessagesThatAreNone(t *testing.T) {
 		"more than the object":        {`{"type":"text","content":"x"},"type":"connect"`, chat.BadRequest},
 		"a frame inside":              {`{"type":"text","content":"x"}}`, chat.BadRequest},
 		"null":                        {`null`, chat.BadRequest},
+		"media of somebody else's":    {`{"type":"image","content":"","media_url":"https://evil.example/x.png"}`, chat.BadRequest},
 		"a reply to no message's id":  {`{"type":"text","content":"x","reply_to":"x"}`, chat.BadRequest},
 		"the same conversation, fine": {`{"type":"text","content":"x","conversation_id":"` + id.String() + `"}`, ""},
 		"escapes of 8 KiB, fine":      {`{"type":"text","content":"` + strings.Repeat(`\u0000`, chat.ContentBytes) + `"}`, ""},

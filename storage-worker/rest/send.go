@@ -1,11 +1,7 @@
 package rest
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"net/http"
-	"strings"
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
@@ -18,15 +14,24 @@ func (s *Server) postMessage(r *http.Request, m *membership) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	send, request, err := decodeSend(body, m.conversation)
+	var ev wire.ClientEvent
+	if err := wire.DecodeSend(body, &ev); err != nil {
+		return reply{}, err
+	}
+	if !ev.Conversation.IsZero() && ev.Conversation != m.conversation {
+		return reply{}, badRequest("conversation_id is not that of the path")
+	}
+	if ev.MediaURL != "" {
+		// It must be one that this system gave the sender, and it gives none yet.
+		return reply{}, badRequest("media_url was not issued to you by this system")
+	}
+	request, err := requestIDOf(r, ev.Request)
 	if err != nil {
 		return reply{}, err
 	}
-	if request, err = requestIDOf(r, request); err != nil {
-		return reply{}, err
-	}
 	answer, err := s.calls.do(r.Context(), &bus.Inbound{
-		Conversation: m.conversation, Sender: m.user, Request: request, Send: send,
+		Conversation: m.conversation, Sender: m.user, Request: request,
+		Send: &bus.Send{Kind: ev.Kind, Content: ev.Content, MediaURL: ev.MediaURL, ReplyTo: ev.ReplyTo},
 	})
 	if err != nil {
 		return reply{}, err
@@ -45,31 +50,4 @@ func created(a bus.Answer) int {
 		return http.StatusOK
 	}
 	return http.StatusCreated
-}
-
-// decodeSend reads the body of a message with the decoder of the socket's
-// send_message, so that both judge alike. The conversation is that of the path;
-// a body that names another one contradicts itself.
-func decodeSend(body []byte, c chat.ConversationID) (*bus.Send, chat.RequestID, error) {
-	data := bytes.TrimLeft(body, " \t\r\n")
-	if !json.Valid(body) || data[0] != '{' {
-		return nil, chat.RequestID{}, badRequest("the body is not a JSON object")
-	}
-	frame := append(make([]byte, 0, len(body)+128), `{"type":"send_message","data":{"conversation_id":"`...)
-	frame = append(c.Append(frame), '"')
-	if data = bytes.TrimLeft(data[1:], " \t\r\n"); data[0] != '}' {
-		frame = append(frame, ',')
-	}
-	frame = append(append(frame, data...), '}')
-	var ev wire.ClientEvent
-	if err := wire.DecodeClient(frame, &ev); err != nil {
-		if refused, ok := errors.AsType[*chat.Error](err); ok {
-			refused.Message = strings.TrimPrefix(refused.Message, "data.")
-		}
-		return nil, chat.RequestID{}, err
-	}
-	if ev.Conversation != c {
-		return nil, chat.RequestID{}, badRequest("conversation_id is not that of the path")
-	}
-	return &bus.Send{Kind: ev.Kind, Content: ev.Content, MediaURL: ev.MediaURL, ReplyTo: ev.ReplyTo}, ev.Request, nil
 }

@@ -205,7 +205,7 @@ func (s *Server) gateway(r *http.Request, _ chat.UserID) (reply, error) {
 		}
 		url = scheme + "://" + r.Host + "/api/v1/ws"
 	}
-	return reply{http.StatusOK, gatewayBody{
+	return reply{http.StatusOK, wire.GatewayInfo{
 		URL: url, Protocols: []string{wire.Subprotocol}, HeartbeatMS: s.Heartbeat.Milliseconds(),
 	}}, nil
 }

@@ -199,7 +199,7 @@ func (r *rig) group(others ...chat.UserID) (chat.ConversationID, string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var c conversationBody
+	var c wire.Conversation
 	r.do(alice, http.StatusCreated, &c, "POST", "/api/v1/conversations", `{"type":"group","name":"g","member_ids":`+string(ids)+`}`)
 	return c.ID, "/api/v1/conversations/" + c.ID.String()
 }
@@ -235,7 +235,7 @@ func TestGateway(t *testing.T) {
 func TestTheGatewayIsOnTheSameHostUnlessSaidOtherwise(t *testing.T) {
 	r := idleRig(t, func(c *Config) { c.GatewayURL = "" })
 	for proto, want := range map[string]string{"": "ws://chat.example/api/v1/ws", "http": "ws://chat.example/api/v1/ws", "https": "wss://chat.example/api/v1/ws"} {
-		var got gatewayBody
+		var got wire.GatewayInfo
 		r.do(alice, 200, &got, "GET", "http://chat.example/api/v1/gateway", "", "X-Forwarded-Proto", proto)
 		if got.URL != want {
 			t.Errorf("by %q: got %s, want %s", proto, got.URL, want)
@@ -367,7 +367,7 @@ func TestBodiesThatAreNoneOfOurs(t *testing.T) {
 			}
 		}
 	}
-	var c conversationBody
+	var c wire.Conversation
 	r.do(alice, 200, &c, "PATCH", path, `{"name":"\ud83d\ude00 \\ud83d"}`, "Content-Type", "application/json; charset=UTF-8")
 	if want := `😀 \ud83d`; c.Name != want {
 		t.Errorf("name %q, want %q", c.Name, want)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
@@ -29,18 +30,13 @@ func (s *Server) sync(r *http.Request, who chat.UserID) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	var asked struct {
-		Have  map[chat.ConversationID]chat.Seq `json:"have"`
-		Limit *int                             `json:"limit"`
-	}
+	var asked wire.SyncRequest
 	if err := decode(body, &asked); err != nil {
 		return reply{}, err
 	}
-	limit := SyncDefault
-	if asked.Limit != nil {
-		if limit = *asked.Limit; limit < 1 || limit > SyncMax {
-			return reply{}, badRequest("limit must be 1 to %d", SyncMax)
-		}
+	limit := or(asked.Limit, SyncDefault)
+	if limit < 1 || limit > SyncMax {
+		return reply{}, badRequest("limit must be 1 to %d", SyncMax)
 	}
 	for _, seq := range asked.Have {
 		if seq < 0 {
@@ -63,7 +59,7 @@ func (s *Server) sync(r *http.Request, who chat.UserID) (reply, error) {
 type lag struct {
 	history
 	from, to chat.Seq // the events to tell; none if to is 0: then there is a head
-	head     headBody
+	head     wire.Head
 }
 
 // behind returns the lags of a user, in the index's order.
@@ -131,14 +127,14 @@ func (s *Server) lacks(ctx context.Context, l *lag, have chat.Seq, named bool) (
 	if err != nil {
 		return false, fmt.Errorf("read the watermark: %w", err)
 	}
-	l.head = headBody{ConversationID: l.conversation, HeadSeq: top, ReadSeq: min(mark.Read, top), Large: last.Large}
+	l.head = wire.Head{ConversationID: l.conversation, HeadSeq: top, ReadSeq: min(mark.Read, top), Large: last.Large}
 	return true, nil
 }
 
 // caughtUp reads the events of the lags, up to limit, and encodes them as they
 // were pushed.
-func (s *Server) caughtUp(ctx context.Context, who chat.UserID, lags []lag, limit int) (syncBody, error) {
-	body := syncBody{Events: []json.RawMessage{}, Heads: []headBody{}}
+func (s *Server) caughtUp(ctx context.Context, who chat.UserID, lags []lag, limit int) (wire.SyncResponse, error) {
+	body := wire.SyncResponse{Events: []wire.Envelope{}, Heads: []wire.Head{}}
 	takes := make([]int, len(lags))
 	for i := range lags {
 		l := &lags[i]
@@ -158,11 +154,12 @@ func (s *Server) caughtUp(ctx context.Context, who chat.UserID, lags []lag, limi
 		}
 		return err
 	})
-	for _, rows := range events {
-		for i := range rows {
-			e := &rows[i].Entry
-			body.Events = append(body.Events, wire.AppendEntry(nil, e, e.Sender == who))
+	for _, row := range slices.Concat(events...) {
+		var pushed wire.Envelope
+		if err := json.Unmarshal(wire.AppendEntry(nil, &row.Entry, row.Sender == who), &pushed); err != nil {
+			return body, fmt.Errorf("encode event %d of %s: %w", row.Seq, row.Conversation, err)
 		}
+		body.Events = append(body.Events, pushed)
 	}
 	return body, err
 }

@@ -25,8 +25,8 @@ type synced struct {
 			ClientMessageID *chat.RequestID     `json:"client_message_id"`
 		} `json:"data"`
 	} `json:"events"`
-	Heads   []headBody `json:"heads"`
-	HasMore bool       `json:"has_more"`
+	Heads   []wire.Head `json:"heads"`
+	HasMore bool        `json:"has_more"`
 }
 
 func (r *rig) sync(u chat.UserID, have map[chat.ConversationID]chat.Seq, limit int) synced {
@@ -55,7 +55,7 @@ func TestSyncTellsWhatIsAboveHave(t *testing.T) {
 	mine := r.say(alice, path, "mine")                   // 2
 	r.say(bob, path, "theirs")                           // 3
 	r.do(alice, 200, nil, "PATCH", path, `{"name":"n"}`) // 4
-	direct := conversationBody{}
+	direct := wire.Conversation{}
 	r.do(bob, 201, &direct, "POST", conversations, fmt.Sprintf(`{"type":"direct","member_ids":[%q]}`, alice))
 
 	got := r.sync(alice, map[chat.ConversationID]chat.Seq{id: 1}, 200)
@@ -69,7 +69,7 @@ func TestSyncTellsWhatIsAboveHave(t *testing.T) {
 		t.Errorf("another's message: %+v", e)
 	}
 	// What is not named comes as a head.
-	if want := []headBody{{ConversationID: direct.ID, HeadSeq: 1, ReadSeq: 1}}; fmt.Sprint(got.Heads) != fmt.Sprint(want) {
+	if want := []wire.Head{{ConversationID: direct.ID, HeadSeq: 1, ReadSeq: 1}}; fmt.Sprint(got.Heads) != fmt.Sprint(want) {
 		t.Errorf("heads %v, want %v", got.Heads, want)
 	}
 	// Up to date, foreign, ahead: nothing to say.
@@ -102,7 +102,7 @@ func TestANewDeviceGetsHeadsAlone(t *testing.T) {
 	for _, body := range []string{`{}`, `{"have":{}}`, `{"have":null,"limit":null}`} {
 		var got synced
 		r.do(alice, 200, &got, "POST", "/api/v1/sync", body)
-		if len(got.Events) != 0 || fmt.Sprint(got.Heads) != fmt.Sprint([]headBody{{ConversationID: id, HeadSeq: 2, ReadSeq: 1}}) || got.HasMore {
+		if len(got.Events) != 0 || fmt.Sprint(got.Heads) != fmt.Sprint([]wire.Head{{ConversationID: id, HeadSeq: 2, ReadSeq: 1}}) || got.HasMore {
 			t.Errorf("%s: got %+v", body, got)
 		}
 	}
@@ -210,13 +210,13 @@ func TestALargeConversationIsPaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := r.sync(alice, map[chat.ConversationID]chat.Seq{id: 2}, 200)
-	if len(got.Events) != 0 || fmt.Sprint(got.Heads) != fmt.Sprint([]headBody{{ConversationID: id, HeadSeq: 3, ReadSeq: 1, Large: true}}) {
+	if len(got.Events) != 0 || fmt.Sprint(got.Heads) != fmt.Sprint([]wire.Head{{ConversationID: id, HeadSeq: 3, ReadSeq: 1, Large: true}}) {
 		t.Errorf("got %+v", got)
 	}
 	if got := r.sync(alice, map[chat.ConversationID]chat.Seq{id: 3}, 200); len(got.Heads) != 0 {
 		t.Errorf("got %+v", got)
 	}
-	var c conversationBody
+	var c wire.Conversation
 	r.do(alice, 200, &c, "GET", path, "")
 	if c.HeadSeq != 3 || c.Unread != 2 || c.LastMessage.Content != "not in the index" {
 		t.Errorf("got %+v", c)
@@ -227,7 +227,7 @@ func TestSyncsThatAreNone(t *testing.T) {
 	r := newRig(t)
 	id, _ := r.group(bob)
 	for _, body := range []string{
-		`{"limit":0}`, `{"limit":501}`, `{"limit":"5"}`, `{"have":[]}`, `{"have":{"x":1}}`, fmt.Sprintf(`{"have":{%q:-1}}`, id), fmt.Sprintf(`{"have":{%q:1.5}}`, id),
+		`{"limit":-1}`, `{"limit":501}`, `{"limit":"5"}`, `{"have":[]}`, `{"have":{"x":1}}`, fmt.Sprintf(`{"have":{%q:-1}}`, id), fmt.Sprintf(`{"have":{%q:1.5}}`, id),
 	} {
 		r.refused(alice, chat.BadRequest, "POST", "/api/v1/sync", body)
 	}
