@@ -99,7 +99,7 @@ func (f *fields) requestLine(line string) *refusal {
 		return badLine
 	}
 	// RFC 6455 allows the absolute form too.
-	if scheme, after, ok := strings.Cut(target, "://"); ok && !strings.Contains(scheme, "/") {
+	if scheme, after, ok := strings.Cut(target, "://"); ok && isScheme(scheme) {
 		at := strings.IndexByte(after, '/')
 		if at < 0 {
 			return badLine
@@ -220,6 +220,19 @@ func isToken(s string) bool {
 		switch c := s[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		case strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isScheme reports whether s is a scheme of RFC 3986, section 3.1.
+func isScheme(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+		case i > 0 && ('0' <= c && c <= '9' || c == '+' || c == '-' || c == '.'):
 		default:
 			return false
 		}
