@@ -30,7 +30,8 @@
 // Each connection belongs to one loop for life. All Handler methods are called
 // on the connection's loop and must not block. Write, Ping and Close are called
 // on that loop; from anywhere else, Post a task to it. Tasks of a loop run in the
-// order in which they were posted.
+// order in which they were posted, and between a task and what it posts the
+// sockets have their turn.
 package edge
 
 import (

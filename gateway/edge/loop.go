@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -33,6 +34,13 @@ const (
 // the events of a batch: what is still in a batch when its descriptor is closed
 // finds no slot. And an event is a hint: only what read and write answer counts,
 // so one too many does nothing.
+//
+// # The doorbell
+//
+// The poller runs what is triggered until nothing is left, and looks at no socket
+// meanwhile: who posts a task in each task would have the loop for himself. What
+// comes in while the mail is being worked on is therefore not triggered. It waits
+// for again, a descriptor that the poller reports among the sockets.
 type loop struct {
 	// Fixed after construction.
 	number  uint16
@@ -40,6 +48,7 @@ type loop struct {
 	handler Handler
 	poller  *netpoll.Poller
 	ring    queue.Func // the doorbell as a func value, made once
+	again   int        // an eventfd, which rings the doorbell after the sockets' next turn
 
 	// Owned by the loop's goroutine.
 	slots      slab
@@ -65,7 +74,7 @@ type loop struct {
 
 	mu     sync.Mutex
 	mail   mail
-	rung   bool // the doorbell is on its way
+	rung   bool // the doorbell is on its way, or being answered
 	closed bool // nobody reads mail any more
 }
 
@@ -111,7 +120,18 @@ func newLoop(server *Server, number int) (*loop, error) {
 	l.partials.wait = server.ticks(server.cfg.PartialTimeout)
 	l.closes.wait = server.ticks(closeTimeout)
 	l.ring = func(any) error { return l.answerDoor() }
+	if l.again, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return nil, errors.Join(fmt.Errorf("open doorbell %d: %w", number, err), poller.Close())
+	}
+	if err := poller.AddRead(&netpoll.PollAttachment{FD: l.again}, true); err != nil {
+		return nil, errors.Join(fmt.Errorf("register doorbell %d: %w", number, err), l.closePoller())
+	}
 	return l, nil
+}
+
+// closePoller gives the loop's own descriptors back.
+func (l *loop) closePoller() error {
+	return errors.Join(l.poller.Close(), unix.Close(l.again))
 }
 
 // run is the loop. It ends when end was posted.
@@ -130,7 +150,7 @@ func (l *loop) run() error {
 		l.release1()
 	}
 	l.endAll()
-	if closeErr := l.poller.Close(); err == nil || errors.Is(err, errorx.ErrEngineShutdown) {
+	if closeErr := l.closePoller(); err == nil || errors.Is(err, errorx.ErrEngineShutdown) {
 		err = closeErr
 	}
 	if err != nil {
@@ -162,10 +182,14 @@ func (l *loop) post(run func(any), arg any) {
 }
 
 func (l *loop) wake() {
-	if l.rung {
-		return
+	if !l.rung {
+		l.rung = true
+		l.trigger()
 	}
-	l.rung = true
+}
+
+// trigger makes the poller answer the door. The caller has the lock.
+func (l *loop) trigger() {
 	if err := l.poller.Trigger(queue.HighPriority, l.ring, nil); err != nil {
 		l.rung = false // the next one tries again
 		l.server.log.Error("an event loop could not be woken", "loop", l.number, "error", err)
@@ -180,7 +204,6 @@ func (l *loop) answerDoor() error {
 	l.mu.Lock()
 	m := l.mail
 	l.mail, l.spare = l.spare, mail{}
-	l.rung = false
 	l.mu.Unlock()
 	for _, a := range m.accepted {
 		l.adopt(a)
@@ -199,7 +222,36 @@ func (l *loop) answerDoor() error {
 	if l.over {
 		return errorx.ErrEngineShutdown
 	}
+	l.leaveDoor()
 	return nil
+}
+
+// one is what an eventfd is told, in the host's order.
+var one = binary.NativeEndian.AppendUint64(nil, 1)
+
+// leaveDoor has the door answered again if there is new mail, but after the
+// sockets have had their turn.
+func (l *loop) leaveDoor() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rung = len(l.mail.accepted) > 0 || len(l.mail.tasks) > 0 || l.mail.tick
+	if !l.rung {
+		return
+	}
+	// Nobody reads the counter, since the poller is told of each change. After
+	// 2^64 it is full, which is never.
+	if _, err := unix.Write(l.again, one); err != nil {
+		l.trigger()
+	}
+}
+
+// comeBack is the event of again.
+func (l *loop) comeBack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rung {
+		l.trigger()
+	}
 }
 
 // lookup returns the slot that c names, or nil if its connection is gone.
@@ -219,6 +271,9 @@ func (l *loop) conn(i uint32, s *slot) Conn { return Conn{Loop: l.number, Slot: 
 func (l *loop) event(fd int, event netpoll.IOEvent) {
 	number := l.server.fds.get(fd)
 	if number == 0 || number > l.slots.used {
+		if fd == l.again {
+			l.comeBack()
+		}
 		return
 	}
 	i := number - 1

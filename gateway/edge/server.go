@@ -163,7 +163,7 @@ func New(cfg Config, h Handler) (*Server, error) {
 
 func (s *Server) closePollers() {
 	for _, l := range s.loops {
-		_ = l.poller.Close()
+		_ = l.closePoller()
 	}
 }
 
