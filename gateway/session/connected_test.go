@@ -326,6 +326,31 @@ func TestReaderThatDoesNotDrainIsClosed(t *testing.T) {
 	})
 }
 
+// A repair that finds no room for its word makes the session slow, and one that
+// finds it slow already leaves the word to the end of that.
+func TestRepairDoesNotEndASlowReader(t *testing.T) {
+	inWorld(t, 1, nil, func(w *world) {
+		c := w.connect(0, "alice", "")
+		w.with(c, func(s *socket) { s.room = 0 })
+		w.keeper.Behind("routing")
+		w.want(c)
+		w.with(c, func(s *socket) { s.room = 200 }) // Room, but not drained yet.
+		w.keeper.Behind("routing")
+		w.push(alice, `{"type":"new_message"}`)
+		w.want(c)
+		w.drained(c)
+		if e := w.want(c, "behind")[0]; e.Data["reason"] != "slow" {
+			t.Errorf("behind = %+v", e)
+		}
+		w.with(c, func(s *socket) { s.room = 0 })
+		w.keeper.Behind("routing")
+		w.want(c)
+		time.Sleep(DrainLimit + time.Second)
+		w.visit(c, 0)
+		w.want(c, "slow_consumer")
+	})
+}
+
 func TestAnswersAreNeverDropped(t *testing.T) {
 	for name, answer := range map[string]func(w *world, c edge.Conn){
 		"message_sent": func(w *world, c edge.Conn) {

@@ -107,7 +107,7 @@ func (l *loop) serve(c edge.Conn, s *state, payload []byte) {
 	ev := &l.event // On the stack it would escape: the uplink is an interface.
 	if err := wire.DecodeClient(payload, ev); err != nil {
 		l.keeper.count.events[ev.Type].Inc()
-		l.mistake(c, s, ev, err)
+		l.mistake(c, s, ev.ID, ev.Request, err)
 		return
 	}
 	l.keeper.count.events[ev.Type].Inc()
@@ -125,7 +125,7 @@ func (l *loop) serve(c edge.Conn, s *state, payload []byte) {
 		l.refresh(c, s, ev)
 		return
 	case wire.TypeConnect:
-		l.mistake(c, s, ev, chat.Errorf(chat.BadRequest, "this connection is connected already"))
+		l.mistake(c, s, ev.ID, ev.Request, chat.Errorf(chat.BadRequest, "this connection is connected already"))
 		return
 	case wire.TypeUnknown: // The decoder refuses it.
 	}
@@ -133,41 +133,55 @@ func (l *loop) serve(c edge.Conn, s *state, payload []byte) {
 }
 
 // mistake answers what the client got wrong; too many in a row end it.
-func (l *loop) mistake(c edge.Conn, s *state, ev *wire.ClientEvent, err error) {
+func (l *loop) mistake(c edge.Conn, s *state, id string, r chat.RequestID, err error) {
 	l.keeper.count.errors.Inc()
 	s.mistakes++
-	l.refuse(c, s, ev.ID, ev.Request, err)
+	l.refuse(c, s, id, r, err)
 	if s.mistakes >= chat.ErrorsInARow {
 		l.close(c, s, chat.CloseTooManyErrors)
 	}
 }
 
-// send passes a message on, if its sender is not too fast. To be too fast is no
-// mistake, but going on all the same ends the connection.
+// tooFast takes one event from the connection's bucket, or answers that there is
+// none. To be too fast is no mistake, but going on all the same ends the
+// connection.
+func (l *loop) tooFast(c edge.Conn, s *state, ev *wire.ClientEvent) bool {
+	wait := s.bucket.take(l.keeper.millis())
+	if wait == 0 {
+		s.refusals = 0
+		return false
+	}
+	l.keeper.count.limited.Inc()
+	s.refusals++
+	l.refuse(c, s, ev.ID, ev.Request, &chat.Error{
+		Code:       chat.RateLimited,
+		Message:    "more than 20 messages a second on this connection",
+		RetryAfter: time.Duration(wait) * time.Millisecond,
+	})
+	if s.refusals >= RefusalsInARow {
+		l.close(c, s, chat.CloseRateLimited)
+	}
+	return true
+}
+
+// send passes a message on, if its sender is not too fast.
 func (l *loop) send(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
 	s.mistakes = 0
-	if wait := s.bucket.take(l.keeper.millis()); wait > 0 {
-		l.keeper.count.limited.Inc()
-		s.refusals++
-		l.refuse(c, s, ev.ID, ev.Request, &chat.Error{
-			Code:       chat.RateLimited,
-			Message:    "more than 20 messages a second on this connection",
-			RetryAfter: time.Duration(wait) * time.Millisecond,
-		})
-		if s.refusals >= RefusalsInARow {
-			l.close(c, s, chat.CloseRateLimited)
-		}
+	if l.tooFast(c, s, ev) {
 		return
 	}
-	s.refusals = 0
 	if err := l.keeper.cfg.Uplink.Send(from, ev); err != nil {
 		l.refuse(c, s, ev.ID, ev.Request, err)
 	}
 }
 
-// refresh has a new token verified, one at a time.
+// refresh has a new token verified, one at a time. A signature costs as much as
+// 30 frames, so it is taken from the same bucket as messages, and a token that is
+// no good is a mistake: one client must not keep the verifier busy.
 func (l *loop) refresh(c edge.Conn, s *state, ev *wire.ClientEvent) {
-	s.mistakes = 0
+	if l.tooFast(c, s, ev) {
+		return
+	}
 	j := job{conn: c, kind: refresh, token: ev.Token, id: ev.ID}
 	switch {
 	case s.is(refreshing):
@@ -192,9 +206,10 @@ func (l *loop) refreshed(j *job, who auth.Identity, err error) {
 		err = chat.Errorf(chat.Unauthorized, "the token is for another user")
 	}
 	if err != nil {
-		l.refuse(j.conn, s, j.id, chat.RequestID{}, err)
+		l.mistake(j.conn, s, j.id, chat.RequestID{}, err)
 		return
 	}
+	s.mistakes = 0
 	s.expires = who.Expires
 	s.unset(warned)
 	l.json = wire.AppendTokenRefreshed(l.json[:0], j.id, s.expires)

@@ -301,8 +301,23 @@ func (l *loop) refuse(c edge.Conn, s *state, id string, r chat.RequestID, err er
 	l.mustWrite(c, s)
 }
 
+// behind tells a client to sync. One that is slow will be told when its queue
+// has drained, and one that has no room even for this is slow from now on: a
+// repair must not cost a connection that has 30 seconds to recover.
 func (l *loop) behind(c edge.Conn, s *state, reason string, after time.Duration) {
-	l.keeper.count.behind[reason].Inc()
+	if s.is(slow) {
+		return
+	}
 	l.json = wire.AppendBehind(l.json[:0], wire.Behind{Reason: reason, AfterMS: after.Milliseconds()})
-	l.mustWrite(c, s)
+	if l.write(c) {
+		l.keeper.count.behind[reason].Inc()
+		return
+	}
+	l.stall(s)
+}
+
+// stall stops pushing to a session until its queue has drained.
+func (l *loop) stall(s *state) {
+	s.set(slow)
+	s.due = l.keeper.seconds() + inSeconds(DrainLimit)
 }

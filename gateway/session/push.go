@@ -147,8 +147,7 @@ func (l *loop) push(c edge.Conn, s *state, it *item, frame []byte) {
 		k.count.pushes.Inc()
 	default:
 		k.count.skipped["slow"].Inc()
-		s.set(slow)
-		s.due = k.seconds() + inSeconds(DrainLimit)
+		l.stall(s)
 	}
 }
 
