@@ -31,7 +31,8 @@ type world struct {
 	produced  []bus.Message
 	refuse    int // how many Produce calls are answered with ErrOverloaded
 	unacked   []func(int64, error)
-	hold      bool // acknowledgements wait for release
+	hold      bool   // acknowledgements wait for release
+	stuck     string // a topic whose acknowledgements wait
 	committed int64
 	asked     int // questions to the directory
 }
@@ -138,7 +139,7 @@ func (w *world) Produce(m bus.Message, done func(int64, error)) error {
 		return bus.ErrOverloaded
 	}
 	w.produced = append(w.produced, m)
-	if w.hold {
+	if w.hold || m.Topic == w.stuck {
 		w.unacked = append(w.unacked, done)
 		return nil
 	}

@@ -1,0 +1,317 @@
+package fanout
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchboard/internal/bus"
+	"switchboard/internal/presence"
+)
+
+const (
+	// CommitEvery is the longest time for which finished work stays uncommitted:
+	// the most that a successor repeats while every road is open.
+	CommitEvery = time.Second
+	// lookAgain is how often a quiet partition looks whether a blocked road is
+	// open again.
+	lookAgain = StallAfter / 4
+	// overloadPause is the wait for a producer that has too much pending.
+	overloadPause = 5 * time.Millisecond
+)
+
+// passage is one claim at work: everything of one accepted partition, in order.
+//
+// One road that is blocked (a delivery topic without a leader, or deleted) must
+// not keep the others waiting. So a batch waits for its acknowledgements until
+// those that are missing are on blocked roads; the passage then goes on, leaves
+// out what is for those, and remembers where it began to do so. Commits stay
+// before that place. When such a road is open again the passage goes back to
+// it and repeats everything from there: the servers that have it drop it by its
+// position, and the one that was cut off gets all of it in order. What is never
+// picked up is forgotten when presence has named no route to that server for
+// [presence.RouteTTL]: if it comes back after that, it tells its clients to sync.
+type passage struct {
+	*Router
+	claim    bus.Claim
+	finished atomic.Int64 // all below it is done with: what commits may say
+
+	// Owned by run.
+	next   int64 // the offset of the record to route next
+	open   []*acks
+	missed map[road]*miss
+}
+
+// miss is what was left out on one blocked road.
+type miss struct {
+	from  int64     // the offset to go back to, or nothing
+	named time.Time // when presence led there last
+}
+
+// nothing was left out on a blocked road: what is under way is all.
+const nothing = math.MaxInt64
+
+func newPassage(r *Router, claim bus.Claim) *passage {
+	p := &passage{Router: r, claim: claim, next: max(claim.Committed(), 0), missed: make(map[road]*miss)}
+	p.finished.Store(p.next)
+	return p
+}
+
+// run works until the claim ends.
+func (p *passage) run(ctx context.Context) error {
+	var commits sync.WaitGroup
+	committing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	commits.Go(func() { p.commit(committing) })
+	defer func() {
+		_, _ = p.settle() // The last commit is to know what arrived by now.
+		stop()
+		commits.Wait()
+	}()
+	for ctx.Err() == nil {
+		err := p.follow(ctx)
+		if errors.Is(err, bus.ErrOffsetOutOfRange) {
+			err = p.jump(ctx)
+		}
+		switch {
+		case errors.Is(err, bus.ErrClosed):
+			<-ctx.Done() // the next owner repeats what was not acknowledged
+		case err != nil:
+			return quiet(ctx, err)
+		}
+	}
+	return nil
+}
+
+// jump goes on at the start of a log that no longer holds what was to be routed
+// next. Those events are in the archive; clients find them with /sync.
+func (p *passage) jump(ctx context.Context) error {
+	expected := p.next
+	start, _, err := p.cfg.Log.Bounds(ctx, p.claim.Topic(), p.claim.Partition())
+	if err != nil {
+		return err
+	}
+	p.jumps.Inc()
+	p.cfg.Logger.Error("the accepted log jumped: events were not pushed",
+		"partition", p.claim.Partition(), "expected", expected, "first", start)
+	p.next = start
+	p.finished.Store(start)
+	clear(p.missed) // What the log still holds of it comes again in any case.
+	return nil
+}
+
+// commit notes how far the partition is finished, once every CommitEvery and
+// when ctx ends, which is when run does.
+func (p *passage) commit(ctx context.Context) {
+	ticker := time.NewTicker(CommitEvery)
+	defer ticker.Stop()
+	committed := p.finished.Load()
+	for ending := false; !ending; {
+		select {
+		case <-ctx.Done():
+			ending = true
+		case <-ticker.C:
+		}
+		offset := p.finished.Load()
+		if offset == committed {
+			continue
+		}
+		// The last commit happens after the claim ended, while the group still
+		// waits for this partition's handler.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*CommitEvery)
+		err := p.claim.Commit(last, offset)
+		cancel()
+		if err == nil {
+			committed = offset
+		} else if !errors.Is(err, bus.ErrLostClaim) {
+			p.cfg.Logger.Warn("commit failed; a successor would repeat more",
+				"partition", p.claim.Partition(), "error", err)
+		}
+	}
+}
+
+// follow routes from next on until something stops it, or with no error until
+// next went back.
+func (p *passage) follow(ctx context.Context) error {
+	reader := p.cfg.Log.Open(p.claim.Topic(), p.claim.Partition(), p.next)
+	defer reader.Close()
+	var seen bus.Deduper
+	for {
+		records, err := p.read(ctx, reader)
+		if err != nil {
+			return err
+		}
+		if len(records) > 0 {
+			began := time.Now()
+			if err := p.deliver(ctx, records[0].Offset, p.parse(records, &seen)); err != nil {
+				return err
+			}
+			p.batch.Update(float64(len(records)))
+			p.seconds.UpdateDuration(began)
+			p.next = records[len(records)-1].Offset + 1
+		}
+		if back, err := p.settle(); back || err != nil {
+			return err
+		}
+	}
+}
+
+// read waits for records; while a road is blocked, not for long, and then
+// returns none.
+func (p *passage) read(ctx context.Context, reader bus.Reader) ([]bus.Record, error) {
+	if len(p.open) == 0 && len(p.missed) == 0 {
+		return reader.Next(ctx)
+	}
+	wait, cancel := context.WithTimeout(ctx, lookAgain)
+	defer cancel()
+	records, err := reader.Next(wait)
+	if err != nil && ctx.Err() == nil && errors.Is(err, wait.Err()) {
+		return nil, nil
+	}
+	return records, err
+}
+
+// deliver looks up everybody whom the outcomes concern, writes what follows from
+// the answer and waits until all of it is on the log, but on blocked roads.
+func (p *passage) deliver(ctx context.Context, from int64, outcomes []bus.Accepted) error {
+	places, err := p.lookups.where(ctx, concerned(outcomes))
+	if err != nil {
+		return err
+	}
+	acks := newAcks(p.roads, from)
+	for i := range outcomes {
+		if err := p.write(ctx, newPlan(&outcomes[i], p.claim.Partition(), places), acks); err != nil {
+			return err
+		}
+	}
+	p.open = append(p.open, acks)
+	if err := acks.wait(ctx); err != nil {
+		return err
+	}
+	for _, k := range acks.left() {
+		p.miss(k, nothing, true)
+	}
+	return nil
+}
+
+// write produces the deliveries and pushes of one outcome.
+func (p *passage) write(ctx context.Context, plan *plan, acks *acks) error {
+	key := binary.BigEndian.AppendUint32(nil, uint32(p.claim.Partition()))
+	for _, d := range plan.deliveries {
+		m := bus.Message{Topic: bus.DeliveryTopic(d.server), Key: key, Value: d.record.Append(nil)}
+		if err := p.produce(ctx, m, len(d.record.Frames) > 0, acks); err != nil {
+			return fmt.Errorf("deliver to %s: %w", d.server, err)
+		}
+		p.deliveries.Inc()
+	}
+	for _, push := range plan.pushes {
+		m := bus.Message{
+			Topic:     bus.TopicPush,
+			Partition: bus.PartitionOfUser(push.User, p.cfg.Partitions),
+			Key:       append([]byte(nil), push.User[:]...),
+			Value:     push.Append(nil),
+		}
+		if err := p.produce(ctx, m, true, acks); err != nil {
+			return fmt.Errorf("push: %w", err)
+		}
+		p.pushes.Inc()
+	}
+	return nil
+}
+
+// produce enqueues one record, waiting while the producer is overloaded: the
+// router has nobody to refuse. On a blocked road it leaves the record out. named
+// says that presence routed somebody there.
+func (p *passage) produce(ctx context.Context, m bus.Message, named bool, acks *acks) error {
+	k := road{m.Topic, m.Partition}
+	for {
+		if p.roads.blocked(k) {
+			p.skipped.Inc()
+			p.miss(k, acks.from, named)
+			return nil
+		}
+		err := p.cfg.Producer.Produce(m, acks.expect(k))
+		if err == nil {
+			return nil
+		}
+		acks.unexpect(k)
+		if errors.Is(err, bus.ErrTooLarge) {
+			p.roads.tooLarge(k)
+			return nil
+		}
+		if !errors.Is(err, bus.ErrOverloaded) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(overloadPause):
+		}
+	}
+}
+
+// miss remembers that a road is blocked, and from which offset on something was
+// left out.
+func (p *passage) miss(k road, from int64, named bool) {
+	m := p.missed[k]
+	if m == nil {
+		m = &miss{from: from, named: time.Now()}
+		p.missed[k] = m
+		p.cfg.Logger.Warn("a topic takes nothing; the others go on without it",
+			"topic", k.topic, "partition", p.claim.Partition())
+	}
+	m.from = min(m.from, from)
+	if named {
+		m.named = time.Now()
+	}
+}
+
+// settle lets go of what was acknowledged meanwhile and notes how far everything
+// is finished. back says that a road is open again on which something was left
+// out: next is then where that begins.
+func (p *passage) settle() (back bool, err error) {
+	before := p.next
+	for k, m := range p.missed {
+		switch {
+		case !p.roads.blocked(k):
+			delete(p.missed, k)
+			p.next = min(p.next, m.from)
+			p.cfg.Logger.Info("a topic takes records again", "topic", k.topic, "partition", p.claim.Partition())
+		case k.topic != bus.TopicPush && time.Since(m.named) > presence.RouteTTL:
+			delete(p.missed, k)
+			p.forget(k)
+		}
+	}
+	finished := p.next
+	for _, m := range p.missed {
+		finished = min(finished, m.from)
+	}
+	open := p.open[:0]
+	for _, a := range p.open {
+		settled, err := a.settled()
+		if err != nil {
+			return false, err
+		}
+		if !settled {
+			open = append(open, a)
+			finished = min(finished, a.from)
+		}
+	}
+	clear(p.open[len(open):])
+	p.open = open
+	p.finished.Store(finished)
+	return p.next < before, nil
+}
+
+// forget gives a server up.
+func (p *passage) forget(k road) {
+	for _, a := range p.open {
+		a.forget(k)
+	}
+	p.forgotten.Inc()
+	p.cfg.Logger.Error("a server is gone; what was for it is forgotten", "topic", k.topic, "partition", p.claim.Partition())
+}
