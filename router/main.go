@@ -27,9 +27,6 @@ Redis is away it waits, /readyz is 503, and nothing is lost.
 Exit status: 0 after SIGTERM, 1 when something failed, 2 for a wrong flag or
 topics on which acknowledged records could be lost.`
 
-// groupName is the consumer group of all routers.
-const groupName = "switchboard-router"
-
 func main() { os.Exit(daemon.Main(run)) }
 
 // run wires one router:
@@ -74,7 +71,7 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 		}
 		return fanout.New(fanout.Config{
 			Log:      client.Log(),
-			Accepted: client.Group(bus.AcceptedTopic(bus.FirstGeneration), groupName, kafka.GroupConfig{}),
+			Accepted: client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),
 			Producer: producer, Directory: directory, Partitions: partitions, Logger: log, Metrics: set,
 		}).Run(ctx)
 	})

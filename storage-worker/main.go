@@ -61,9 +61,6 @@ var (
 	planned = []string{"receipts", "projection", "search"}
 )
 
-// groupName is the consumer group of all workers that fold.
-const groupName = "switchboard-fold"
-
 // options are the flags.
 type options struct {
 	serve, kafka, origins              *[]string
@@ -292,7 +289,7 @@ func (w *worker) newFold(partitions int32) *fold.Fold {
 	generation := uint32(w.generation)
 	return fold.New(fold.Config{
 		Store: w.store, Log: w.client.Log(), Producer: w.producers[partFold],
-		Group:      w.client.Group(bus.InboundTopic(generation), groupName, kafka.GroupConfig{}),
+		Group:      w.client.Group(bus.InboundTopic(generation), bus.FoldGroup, kafka.GroupConfig{}),
 		Generation: generation, Partitions: partitions, Logger: w.log, Metrics: w.set,
 	})
 }

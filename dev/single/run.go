@@ -69,12 +69,12 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 	}
 	group.Go(fold.New(fold.Config{
 		Store: s.store, Log: s.client.Log(), Producer: s.fromFold,
-		Group:      s.client.Group(bus.InboundTopic(bus.FirstGeneration), foldGroup, kafka.GroupConfig{}),
+		Group:      s.client.Group(bus.InboundTopic(bus.FirstGeneration), bus.FoldGroup, kafka.GroupConfig{}),
 		Generation: bus.FirstGeneration, Partitions: Partitions, Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
 	group.Go(fanout.New(fanout.Config{
 		Log: s.client.Log(), Producer: s.fromRouter, Directory: s.directory, Partitions: Partitions,
-		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), routerGroup, kafka.GroupConfig{}),
+		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),
 		Logger:   s.cfg.Logger, Metrics: s.set,
 	}).Run)
 	group.Go(s.rest.Run)

@@ -39,12 +39,6 @@ import (
 // of every id, so a folder keeps it for life.
 const Partitions = 16
 
-// groups of consumers, one for each kind of reader of the log.
-const (
-	foldGroup   = "switchboard-fold"
-	routerGroup = "switchboard-router"
-)
-
 // startTimeout bounds each step of the start: everything is in this process, so
 // what takes longer is broken.
 const startTimeout = 30 * time.Second

@@ -19,6 +19,13 @@ const (
 	deliveryPrefix = "chat.delivery."
 )
 
+// The consumer groups: all programs that do the same work share the partitions
+// under one of these names.
+const (
+	FoldGroup   = "switchboard-fold"   // of the inbound log
+	RouterGroup = "switchboard-router" // of the accepted log
+)
+
 // FirstGeneration is the generation of a log that was never replaced.
 const FirstGeneration = 1
 
