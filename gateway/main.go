@@ -15,10 +15,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"time"
 
+	"switchboard/gateway/edge"
 	"switchboard/gateway/node"
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
@@ -94,7 +94,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 		return daemon.Usagef("-redis: %v", err)
 	}
 	defer closeDirectory(directory, log)
-	listener, err := listen(ctx, opts.listen)
+	listener, err := edge.Listen(ctx, opts.listen) // Who comes before the gateway accepts waits.
 	if err != nil {
 		return err
 	}
@@ -167,16 +167,6 @@ func (o *options) check() error {
 		return daemon.Usagef("-max-connections cannot be negative, -drain-timeout is more than 0")
 	}
 	return nil
-}
-
-// listen opens the public listener. Who comes before the gateway accepts waits.
-func listen(ctx context.Context, address string) (*net.TCPListener, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for clients: %w", err)
-	}
-	return listener.(*net.TCPListener), nil // What "tcp" always gives.
 }
 
 // await waits until the log is there, and returns how many partitions it has.
