@@ -55,14 +55,14 @@ func (s *Server) sync(r *http.Request, who chat.UserID) (reply, error) {
 	return reply{http.StatusOK, answer}, err
 }
 
-// lag is one conversation in which the caller lacks something.
+// lag is what the caller lacks in one conversation: events, or a head, or nothing.
 type lag struct {
 	history
-	from, to chat.Seq // the events to tell; none if to is 0: then there is a head
+	from, to chat.Seq // of the events; 0 = none
 	head     wire.Head
 }
 
-// behind returns the lags of a user, in the index's order.
+// behind returns a lag for each conversation of a user, in the index's order.
 func (s *Server) behind(ctx context.Context, stays []archive.Stay, have map[chat.ConversationID]chat.Seq) ([]lag, error) {
 	var lags []lag
 	for len(stays) > 0 {
@@ -73,62 +73,58 @@ func (s *Server) behind(ctx context.Context, stays []archive.Stay, have map[chat
 		lags = append(lags, lag{history: history{store: s.Store, conversation: stays[0].Conversation, stays: stays[:n]}})
 		stays = stays[n:]
 	}
-	lacking := make([]bool, len(lags))
-	err := together(ctx, len(lags), func(ctx context.Context, i int) (err error) {
+	err := together(ctx, len(lags), func(ctx context.Context, i int) error {
 		seq, named := have[lags[i].conversation]
-		lacking[i], err = s.lacks(ctx, &lags[i], seq, named)
-		return err
+		return lags[i].fill(ctx, seq, named)
 	})
-	kept := lags[:0]
-	for i := range lags {
-		if lacking[i] {
-			kept = append(kept, lags[i])
-		}
-	}
-	return kept, err
+	return lags, err
 }
 
-// lacks decides what to tell of one conversation: nothing, its events above
-// have, or that the client must page it. What the index has and the archive has
-// not yet is not told: it will be pushed.
-func (s *Server) lacks(ctx context.Context, l *lag, have chat.Seq, named bool) (bool, error) {
+// fill decides what to tell of one conversation: nothing, its events above have,
+// or that the client must page it. What the index has and the archive has not
+// yet is not told: it will be pushed.
+func (l *lag) fill(ctx context.Context, have chat.Seq, named bool) error {
 	last := l.stays[len(l.stays)-1]
-	top := last.Head.Seq
-	switch {
-	case last.Left != 0 && !named:
-		return false, nil
-	case last.Left != 0:
-		top = last.Left
-	case last.Large:
-		top = forever // The index does not know it.
-	}
 	if !named {
 		have = last.Joined - 1
 	}
-	if have >= top {
-		return false, nil
+	top := indexed(last)
+	if have >= top || last.Left != 0 && !named {
+		return nil
 	}
-	tip, err := s.Store.Tip(ctx, l.conversation, chat.MessageID{})
+	tip, err := l.store.Tip(ctx, l.conversation, chat.MessageID{})
 	if err != nil {
-		return false, fmt.Errorf("read the head: %w", err)
+		return fmt.Errorf("read the head: %w", err)
 	}
-	if top = min(top, tip.Seq); have >= top {
-		return false, nil
-	}
-	if last.Left != 0 {
+	top = min(top, tip.Seq)
+	switch {
+	case have >= top:
+		return nil
+	case last.Left != 0:
 		l.from, l.to = max(have+1, lastOf(l.stays, top, SyncGap)), top
-		return true, nil
-	}
-	if named && !last.Large && size(l.stays, have+1, top) <= SyncGap {
+		return nil
+	case named && !last.Large && size(l.stays, have+1, top) <= SyncGap:
 		l.from, l.to = have+1, top
-		return true, nil
+		return nil
 	}
-	mark, err := s.Store.Watermark(ctx, l.conversation, last.User, last.Joined)
+	mark, err := l.store.Watermark(ctx, l.conversation, last.User, last.Joined)
 	if err != nil {
-		return false, fmt.Errorf("read the watermark: %w", err)
+		return fmt.Errorf("read the watermark: %w", err)
 	}
 	l.head = wire.Head{ConversationID: l.conversation, HeadSeq: top, ReadSeq: min(mark.Read, top), Large: last.Large}
-	return true, nil
+	return nil
+}
+
+// indexed is the newest event of a stay as far as the index knows: nothing above
+// it can be visible.
+func indexed(s archive.Stay) chat.Seq {
+	switch {
+	case s.Left != 0:
+		return s.Left
+	case s.Large:
+		return forever
+	}
+	return s.Head.Seq
 }
 
 // caughtUp reads the events of the lags, up to limit, and encodes them as they
@@ -138,8 +134,10 @@ func (s *Server) caughtUp(ctx context.Context, who chat.UserID, lags []lag, limi
 	takes := make([]int, len(lags))
 	for i := range lags {
 		l := &lags[i]
-		if l.to == 0 {
+		if l.head.HeadSeq != 0 {
 			body.Heads = append(body.Heads, l.head)
+		}
+		if l.to == 0 {
 			continue
 		}
 		n := size(l.stays, l.from, l.to)
