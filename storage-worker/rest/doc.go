@@ -19,6 +19,13 @@
 // one read. Whoever is in sees what lies inside the stays, earlier ones
 // included, and nothing else.
 //
+// # What is not there yet
+//
+// The archive shows the events of a conversation in order of seq, but its index
+// may run ahead of them and one reading may miss what the next one has. So pages
+// and /sync end before the first event that is missing, and tell no head above
+// it: what is missing is pushed once it is stored, and nothing was stepped over.
+//
 // # What it does not do
 //
 // It keeps nothing: no session, no cursor, no cache. It terminates no TLS. It
