@@ -2,7 +2,6 @@ package single
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -28,9 +27,6 @@ const (
 // drainTimeout is how long clients may take to leave after Ctrl-C: there is no
 // other gateway that they could go to.
 const drainTimeout = time.Second
-
-// TokenTTL is how long a token from POST /dev/token is good.
-const TokenTTL = 24 * time.Hour
 
 // assemble makes the programs' parts; nothing runs yet.
 func (s *System) assemble(context.Context) error {
@@ -97,32 +93,9 @@ func (s *System) serve(ctx context.Context) error {
 	mux.Handle("/", s.rest.Handler())
 	mux.HandleFunc("GET /{$}", s.welcome)
 	if s.demo {
-		mux.HandleFunc("POST /dev/token", s.token)
+		mux.Handle("POST /dev/token", &tokens{keys: s.keys, origins: s.cfg.Origins})
 	}
 	return rest.Serve(ctx, s.public, mux, s.cfg.Logger)
-}
-
-// token gives a token of any user to whoever asks: only where the keys are the
-// demonstration's own.
-func (s *System) token(w http.ResponseWriter, r *http.Request) {
-	var body struct {
-		UserID chat.UserID `json:"user_id"`
-	}
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&body)
-	if err != nil || body.UserID.IsZero() {
-		http.Error(w, `want {"user_id":"<UUID>"}`, http.StatusBadRequest)
-		return
-	}
-	token, err := s.keys.Mint(body.UserID, TokenTTL)
-	if err != nil {
-		http.Error(w, "no token can be signed", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(map[string]any{ // the client is gone if this fails
-		"token": token, "user_id": body.UserID, "expires_in": int(TokenTTL.Seconds()),
-	})
 }
 
 // probe asks both public ports, from outside, whether they answer. With keys that

@@ -129,7 +129,7 @@ func (s *System) listen(ctx context.Context) (err error) {
 	}
 	s.onClose(func() { _ = s.sockets.Close() })
 	if s.ops, err = daemon.NewOps(s.cfg.OpsListen, s.set, s.cfg.Logger); err != nil {
-		return err
+		return fmt.Errorf("-ops-listen: %w", err)
 	}
 	s.ops.Expect("kafka", "redis", "gateway", "system")
 	return nil

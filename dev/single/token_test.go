@@ -1,0 +1,65 @@
+package single
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"switchboard/internal/auth"
+)
+
+func TestTokensAreForWhoSitsAtThisMachine(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys.json")
+	if err := auth.Generate(file); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.Open(file, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const json, user = "application/json", `{"user_id":"00000000-0000-4000-8000-000000000001"}`
+	for _, c := range []struct {
+		name, host, origin, kind, body string
+		want                           int
+	}{
+		{"program", "127.0.0.1:8080", "", json, user, 200},
+		{"program by name", "localhost:8080", "", json + "; charset=utf-8", user, 200},
+		{"program over IPv6", "[::1]:8080", "", json, user, 200},
+		{"page of this server", "127.0.0.1:8080", "http://127.0.0.1:8080", json, user, 200},
+		{"page on the list", "127.0.0.1:8080", "http://localhost:5173", json, user, 200},
+		{"another machine", "192.0.2.1:8080", "", json, user, 403},
+		{"foreign page", "127.0.0.1:8080", "https://evil.example", json, user, 403},
+		{"page of another port", "127.0.0.1:8080", "http://127.0.0.1:9999", json, user, 403},
+		{"sandboxed page", "127.0.0.1:8080", "null", json, user, 403},
+		{"rebound name", "evil.example:8080", "http://evil.example:8080", json, user, 403},
+		{"rebound name without origin", "evil.example:8080", "", json, user, 403},
+		{"name that looks like an address", "127.0.0.1.evil.example:8080", "", json, user, 403},
+		{"simple request", "127.0.0.1:8080", "", "text/plain", user, 415},
+		{"form", "127.0.0.1:8080", "", "application/x-www-form-urlencoded", user, 415},
+		{"nobody", "127.0.0.1:8080", "", json, `{"user_id":"00000000-0000-0000-0000-000000000000"}`, 400},
+		{"no JSON", "127.0.0.1:8080", "", json, `user`, 400},
+		{"too much", "127.0.0.1:8080", "", json, `{"user_id":"` + strings.Repeat("0", tokenBody) + `"}`, 400},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/dev/token", strings.NewReader(c.body))
+			r.Host, r.RemoteAddr = c.host, "127.0.0.1:50000"
+			if c.name == "another machine" {
+				r.RemoteAddr = "192.0.2.7:50000"
+			}
+			r.Header.Set("Content-Type", c.kind)
+			if c.origin != "" {
+				r.Header.Set("Origin", c.origin)
+			}
+			w := httptest.NewRecorder()
+			(&tokens{keys: keys, origins: []string{"http://localhost:5173"}}).ServeHTTP(w, r)
+			if w.Code != c.want {
+				t.Errorf("got %d %s, want %d", w.Code, w.Body, c.want)
+			}
+			if got := strings.Contains(w.Body.String(), `"token"`); got != (c.want == 200) {
+				t.Errorf("got a token: %t, at status %d", got, w.Code)
+			}
+		})
+	}
+}
