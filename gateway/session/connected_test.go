@@ -371,6 +371,32 @@ func TestAnswersAreNeverDropped(t *testing.T) {
 	}
 }
 
+// The last of a queue is left to answers, and only of one that will be told to
+// have drained.
+func TestPushesLeaveRoomForAnswers(t *testing.T) {
+	const bound = 64 << 10
+	for name, test := range map[string]struct {
+		queued int
+		want   []string
+	}{
+		"room":              {bound - answerReserve - 100, []string{"new_message", "message_sent"}},
+		"the answers' room": {bound - answerReserve, []string{"message_sent"}},
+		"not half full":     {bound/2 - 1, []string{"new_message", "message_sent"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 1, nil, func(w *world) {
+				c := w.connect(0, "alice", "")
+				w.with(c, func(s *socket) { s.queued = test.queued })
+				w.push(alice, `{"type":"new_message"}`)
+				b := NewBatch(func(*Batch) {})
+				b.Answer(numberOf(c), []byte(`{"type":"message_sent"}`))
+				w.keeper.Deliver(b)
+				w.want(c, test.want...)
+			})
+		})
+	}
+}
+
 func TestFleetingEventsGoFirst(t *testing.T) {
 	inWorld(t, 1, nil, func(w *world) {
 		c := w.connect(0, "alice", "")

@@ -130,20 +130,35 @@ func (l *loop) deliver(b *Batch) {
 	}
 }
 
+// answerReserve is the end of a full queue that pushes leave to answers, which
+// cannot be dropped: a client that does not keep up with what others say, and says
+// something itself, would otherwise be closed instead of told `behind`.
+const answerReserve = 4 << 10
+
+// crowded reports whether a push has to leave a queue's last room to answers. It
+// speaks of queues at least half full only, for which Drained is certain.
+func (k *Keeper) crowded(queued, size int) bool {
+	return queued >= k.cfg.OutboundBytes/2 && queued+size > k.cfg.OutboundBytes-answerReserve
+}
+
 // push writes one frame to one session, unless it must not or cannot have it.
 // What is dropped for a slow reader is made good by `behind`; what comes before
 // `connected` is covered by the sync after it: see the package comment.
 func (l *loop) push(c edge.Conn, s *state, it *item, frame []byte) {
 	k := l.keeper
+	queued := 0
+	if s.stage == connected {
+		queued = k.sockets.Queued(c)
+	}
 	switch {
 	case s.stage != connected:
 		k.count.skipped["not_connected"].Inc()
 	case it.except != 0 && numberOf(c) == it.except:
 	case s.is(slow):
 		k.count.skipped["slow"].Inc()
-	case it.class == bus.Signal && k.sockets.Queued(c) >= k.cfg.OutboundBytes/2:
+	case it.class == bus.Signal && queued >= k.cfg.OutboundBytes/2:
 		k.count.skipped["fleeting"].Inc()
-	case k.sockets.Write(c, frame):
+	case !k.crowded(queued, len(frame)) && k.sockets.Write(c, frame):
 		k.count.pushes.Inc()
 	default:
 		k.count.skipped["slow"].Inc()
