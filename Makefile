@@ -1,6 +1,6 @@
 # Each target is one command; CI runs `make test`. Nothing needs an installed
-# server, and nothing is written outside bin/ and Go's caches.
-.PHONY: test check build lint fmt race model conformance
+# server, and nothing is written outside bin/, .cache/ and Go's caches.
+.PHONY: test check build lint fmt race model conformance servers
 
 test: # everything, with the seconds of each stage
 	go run -C tools ./stages all
@@ -25,3 +25,6 @@ model: # the road under a scheduler that breaks it, 100,000 schedules
 
 conformance: # an echo server for RFC 6455 suites, on 127.0.0.1:9001
 	go run ./gateway conformance
+
+servers: # real Kafka, Cassandra, PostgreSQL and Redis for tests, until Ctrl-C
+	go run ./dev servers

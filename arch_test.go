@@ -60,7 +60,8 @@ storage-worker/rest                 : storage-worker/archive internal/auth inter
 
 client                              : internal/chat internal/wire
 
-dev                                 : dev/single dev/terminal internal/daemon
+dev                                 : dev/servers dev/single dev/terminal internal/daemon
+dev/servers                         :
 dev/single                          : client gateway/edge gateway/node router/fanout storage-worker/archive/sqlite storage-worker/fold storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

@@ -1,6 +1,6 @@
 // Command dev is the whole system on a laptop: `go run ./dev` serves everything
 // from one process with nothing to install, `go run ./dev chat` is a small text
-// client for it.
+// client for it. `go run ./dev servers` holds up real servers, for tests.
 package main
 
 import (
@@ -22,6 +22,7 @@ as well.
 	go run ./dev                        serve
 	go run ./dev chat -user alice       talk, in a second terminal
 	go run ./dev chat -user bob -with alice
+	go run ./dev servers                hold up real servers for tests
 
 Without -auth-keys it makes a key of its own and gives a token for any user to
 whoever asks: POST /dev/token {"user_id":"…"}. So it listens on loopback only;
@@ -33,8 +34,13 @@ line is sent to the current conversation, /help lists the commands.`
 func main() { os.Exit(daemon.Main(run)) }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	if len(args) > 0 && args[0] == "chat" {
-		return runChat(ctx, args[1:], stdout)
+	if len(args) > 0 {
+		switch args[0] {
+		case "chat":
+			return runChat(ctx, args[1:], stdout)
+		case "servers":
+			return runServers(ctx, args[1:], stdout)
+		}
 	}
 	return runSingle(ctx, args, stdout)
 }

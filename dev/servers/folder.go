@@ -1,0 +1,163 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// maxRuns is how many sets can share a cache without naming their run folders.
+const maxRuns = 9
+
+// folder is a run folder that this process holds.
+type folder struct {
+	path string
+	lock *os.File
+	keep atomic.Bool // set when its contents shall outlive the set
+}
+
+// errHeld says that another process holds a lock.
+var errHeld = errors.New("another process holds it")
+
+// lockFile takes the lock of a file without waiting. The kernel gives it back
+// when this process dies; servers do not inherit it. The file is never deleted:
+// two processes could then hold the locks of two files of that name.
+func lockFile(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, errHeld), f.Close())
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// claim takes the run folder of cfg, or a free one of the cache, ends what a
+// killed process left running there and empties it.
+func claim(ctx context.Context, cfg Config) (*folder, error) {
+	if cfg.Run != "" {
+		return open(ctx, cfg.Run, cfg)
+	}
+	for i := range maxRuns {
+		f, err := open(ctx, filepath.Join(cfg.Cache, "run-"+strconv.Itoa(i+1)), cfg)
+		if !errors.Is(err, errHeld) {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("choose a run folder: all %d of %s are held", maxRuns, cfg.Cache)
+}
+
+func open(ctx context.Context, path string, cfg Config) (*folder, error) {
+	lock, err := lockFile(filepath.Join(path, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	f := &folder{path: path, lock: lock}
+	for _, name := range everyName() {
+		ended, err := endLeftover(ctx, filepath.Join(path, name), farewell(name))
+		if err != nil {
+			return nil, errors.Join(err, f.release())
+		}
+		if ended != 0 {
+			cfg.Log.Warn("ended a server that a killed process had left", "server", name, "pid", ended)
+		}
+	}
+	if err := f.clear(); err != nil {
+		return nil, errors.Join(err, f.release())
+	}
+	return f, nil
+}
+
+// clear deletes what servers wrote, and nothing else: whoever named their home
+// as the run folder keeps it.
+func (f *folder) clear() error {
+	for _, name := range everyName() {
+		if err := os.RemoveAll(filepath.Join(f.path, name)); err != nil {
+			return fmt.Errorf("clear the run folder: %w", err)
+		}
+	}
+	return nil
+}
+
+func (f *folder) release() error {
+	if err := f.lock.Close(); err != nil {
+		return fmt.Errorf("release the run folder: %w", err)
+	}
+	return nil
+}
+
+// endLeftover ends the server whose pid file is in dir, if it still runs, and
+// returns its pid. The number may belong to somebody else by now, so the
+// process must work in dir: every server does.
+func endLeftover(ctx context.Context, dir string, gently syscall.Signal) (int, error) {
+	text, err := os.ReadFile(filepath.Join(dir, pidFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for a server that was left: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, nil // killed between creating the file and writing it: the server did not start yet
+	}
+	// A handle first, then the question: it stays with this one process.
+	process, err := os.FindProcess(pid)
+	if err != nil || !worksIn(pid, dir) {
+		return 0, nil // gone
+	}
+	defer process.Release() // nothing can be done about it, and nothing follows
+	for _, signal := range []syscall.Signal{gently, syscall.SIGKILL} {
+		if err := process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return 0, fmt.Errorf("end process %d, which was left in %s: %w", pid, dir, err)
+		}
+		if poll(ctx, grace, func() bool { return !worksIn(pid, dir) }) {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("end process %d, which was left in %s: it does not end", pid, dir)
+}
+
+// worksIn reports whether a process has its working directory in dir or below.
+// A dead one that nobody has waited for has none.
+func worksIn(pid int, dir string) bool {
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	if err != nil {
+		return false
+	}
+	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = resolved
+	}
+	return cwd == dir || strings.HasPrefix(cwd, dir+string(filepath.Separator))
+}
+
+// poll asks again and again until the answer is yes or the time is over. It is
+// for what cannot be waited for: processes of others, files, servers.
+func poll(ctx context.Context, limit time.Duration, ask func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ask() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
+}

@@ -1,0 +1,87 @@
+package servers
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+)
+
+// postgres plans a server that forgets everything in a power cut: no test makes
+// one, and without it a transaction costs no time on the disk.
+func (p *planner) postgres() ([]*node, string) {
+	n := p.node("postgres")
+	port, data := p.port(), n.path("data")
+	addr := address("127.0.0.1", port)
+	n.prepare = func(ctx context.Context) error {
+		return run(ctx, n.dir, asUser(p.software.initdb, "-D", data, "-U", "app", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")...)
+	}
+	n.command = asUser(p.software.postgres, "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port),
+		"-c", "unix_socket_directories=", "-c", "shared_buffers=32MB",
+		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+	n.ready = func(ctx context.Context, _ bool) error { return askPostgres(ctx, addr) }
+	return []*node{n}, "SWITCHBOARD_TEST_POSTGRES=postgres://app@" + addr + "/postgres?sslmode=disable"
+}
+
+// asUser lets root start programs that refuse to run as root: they see another
+// user, their files belong to root, and no other folder has to be opened up for
+// them. unshare becomes the program, so its pid is the server's.
+func asUser(command ...string) []string {
+	if os.Geteuid() != 0 {
+		return command
+	}
+	return append([]string{"unshare", "--user", "--map-user=1000", "--map-group=1000", "--"}, command...)
+}
+
+// postgresMaxMessage is far above what a server says in a greeting.
+const postgresMaxMessage = 1 << 16
+
+// askPostgres goes through the greeting until the server awaits a query. A
+// server that still recovers refuses with an error instead.
+func askPostgres(ctx context.Context, addr string) error {
+	conn, err := dial(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // nothing was under way
+	body := append(binary.BigEndian.AppendUint32(nil, 3<<16), "user\x00app\x00database\x00postgres\x00\x00"...)
+	hello := append(binary.BigEndian.AppendUint32(nil, uint32(4+len(body))), body...)
+	if _, err := conn.Write(hello); err != nil {
+		return fmt.Errorf("greet: %w", err)
+	}
+	if err := awaitQuery(conn); err != nil {
+		return fmt.Errorf("greet: %w", err)
+	}
+	// Terminate, or the server's log complains about a client that vanished.
+	if _, err := conn.Write([]byte{'X', 0, 0, 0, 4}); err != nil {
+		return fmt.Errorf("say goodbye: %w", err)
+	}
+	return nil
+}
+
+// awaitQuery reads messages, kind:1 length:4 body, up to ReadyForQuery.
+func awaitQuery(conn net.Conn) error {
+	for {
+		var header [5]byte
+		if _, err := io.ReadFull(conn, header[:]); err != nil {
+			return err
+		}
+		length := binary.BigEndian.Uint32(header[1:])
+		if length < 4 || length > postgresMaxMessage {
+			return fmt.Errorf("this is no PostgreSQL: %x", header)
+		}
+		body := make([]byte, length-4)
+		if _, err := io.ReadFull(conn, body); err != nil {
+			return err
+		}
+		switch header[0] {
+		case 'Z':
+			return nil
+		case 'E':
+			return fmt.Errorf("refused: %q", body)
+		}
+	}
+}

@@ -1,0 +1,293 @@
+// Package servers fetches, starts and ends the servers that sites run – Kafka,
+// Cassandra, PostgreSQL and Redis – on a developer's machine, for tests and for
+// trying things out. It needs no container engine and no root: jars come from
+// Maven, the rest are Debian packages.
+//
+//	Cache/kafka, Cache/cassandra   jars, with a stamp of the versions
+//	Cache/repository               what Maven downloaded
+//	Cache/run-1 … run-9            run folders, unless Config.Run names one
+//	RUN/lock                       held as long as a Set lives
+//	RUN/kafka/…                    config, data, log and pid of one server
+//
+// Any number of sets can run at the same time: each holds the lock of its run
+// folder and a block of ports of its own. If a process that held a set is
+// killed, its servers go on; whoever takes the run folder next ends them first,
+// found by their pid files and only if they still work in that folder.
+//
+// It is no way to run a site: nothing is secured, and data is deleted at the
+// end. It needs Linux.
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// patience bounds the start of a server. Ten seconds are usual; a machine that
+// starts several JVMs beside a test run needs some multiple of that.
+const patience = 2 * time.Minute
+
+// Config says what to start, and where.
+type Config struct {
+	// Cache is the folder for downloads; it can be shared by any number of
+	// sets. Default ".cache/servers".
+	Cache string
+	// Run is the folder for everything that the servers write. It is an error
+	// if another set holds it. Default: a free one in Cache.
+	Run string
+
+	Kafka     int  // brokers: 0, 1 or 3, which are then also replicas
+	Cassandra int  // nodes: 0, 1 or 3, on 127.0.0.1 to 127.0.0.3
+	Postgres  bool // the user app may do everything, without a password
+	Redis     bool
+
+	// Log gets a line per server and, if one fails, the end of its log.
+	// Default: none.
+	Log *slog.Logger
+}
+
+// names returns the names of the servers that cfg asks for.
+func (cfg Config) names() []string {
+	names := slices.Concat(numbered("kafka", cfg.Kafka), numbered("cassandra", cfg.Cassandra))
+	if cfg.Postgres {
+		names = append(names, "postgres")
+	}
+	if cfg.Redis {
+		names = append(names, "redis")
+	}
+	return names
+}
+
+// everyName is every name that a server of any set can have.
+func everyName() []string {
+	one := Config{Kafka: 1, Cassandra: 1, Postgres: true, Redis: true}
+	return slices.Concat(one.names(), Config{Kafka: 3, Cassandra: 3}.names())
+}
+
+func numbered(kind string, n int) []string {
+	if n == 1 {
+		return []string{kind}
+	}
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("%s-%d", kind, i+1))
+	}
+	return names
+}
+
+// complete checks cfg and fills in what it leaves open.
+func (cfg Config) complete() (Config, error) {
+	for kind, n := range map[string]int{"Kafka brokers": cfg.Kafka, "Cassandra nodes": cfg.Cassandra} {
+		if n != 0 && n != 1 && n != 3 {
+			return cfg, fmt.Errorf("%d %s: there can be 0, 1 or 3", n, kind)
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Cache == "" {
+		cfg.Cache = filepath.Join(".cache", "servers")
+	}
+	var err error
+	if cfg.Cache, err = filepath.Abs(cfg.Cache); err != nil {
+		return cfg, fmt.Errorf("find the cache: %w", err)
+	}
+	if cfg.Run == "" {
+		return cfg, nil
+	}
+	if cfg.Run, err = filepath.Abs(cfg.Run); err != nil {
+		return cfg, fmt.Errorf("find the run folder: %w", err)
+	}
+	return cfg, nil
+}
+
+// Set is the servers of one Start. Kill and Restart are safe for concurrent
+// use, but not on the same server.
+type Set struct {
+	// Fixed after construction.
+	log    *slog.Logger
+	folder *folder
+	block  net.Listener // holds the ports of this set
+	nodes  []*node
+	env    []string
+}
+
+// Start fetches what is missing, starts what cfg asks for and returns when all
+// of it answers. It returns no half of a set: after an error nothing of it
+// runs, and the run folder stays with configs and logs until its next use.
+// When ctx ends before that, it is an error; later it means nothing.
+func Start(ctx context.Context, cfg Config) (*Set, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	found, err := fetch(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{log: cfg.Log}
+	if s.folder, err = claim(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if err := s.assemble(ctx, cfg, found); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	begun := time.Now()
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.end(), s.release())
+	}
+	s.log.Info("all servers are ready", "run", s.folder.path, "took", time.Since(begun).Round(time.Millisecond))
+	return s, nil
+}
+
+// assemble chooses the ports and plans every server.
+func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
+	// Kafka and Cassandra have a second port for what they say among themselves.
+	block, ports, err := freePorts(ctx, 2*cfg.Kafka+2+2)
+	if err != nil {
+		return err
+	}
+	s.block = block
+	p := &planner{run: s.folder.path, log: cfg.Log, software: found, ports: ports}
+	for _, plan := range []struct {
+		wanted bool
+		plan   func() ([]*node, string)
+	}{
+		{cfg.Kafka > 0, func() ([]*node, string) { return p.kafka(cfg.Kafka) }},
+		{cfg.Cassandra > 0, func() ([]*node, string) { return p.cassandra(cfg.Cassandra) }},
+		{cfg.Postgres, p.postgres},
+		{cfg.Redis, p.redis},
+	} {
+		if plan.wanted {
+			nodes, env := plan.plan()
+			s.nodes = append(s.nodes, nodes...)
+			s.env = append(s.env, env)
+		}
+	}
+	return nil
+}
+
+// start starts all servers at the same time: they spend most of it alone on one
+// core each, or waiting for one another.
+func (s *Set) start(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, n := range s.nodes {
+		group.Go(func() error { return n.begin(ctx) })
+	}
+	return group.Wait()
+}
+
+// Env returns the variables that name the servers to tests, each as
+// SWITCHBOARD_TEST_…=value; several addresses are separated by commas.
+func (s *Set) Env() []string { return slices.Clone(s.env) }
+
+// Names returns what Kill and Restart can be asked for: "kafka", "cassandra",
+// "postgres", "redis", or "kafka-1" to "kafka-3" where there are three.
+func (s *Set) Names() []string {
+	names := make([]string, 0, len(s.nodes))
+	for _, n := range s.nodes {
+		names = append(names, n.name)
+	}
+	return names
+}
+
+// PID returns the process id of a server, for faults other than its end. It is
+// 0 while the server does not run.
+func (s *Set) PID(name string) int {
+	n, err := s.node(name)
+	if err != nil {
+		return 0
+	}
+	return n.pid()
+}
+
+// Kill ends a server as kill -9 does, and returns when it is gone.
+func (s *Set) Kill(name string) error {
+	n, err := s.node(name)
+	if err != nil {
+		return err
+	}
+	s.log.Info("kill", "server", name)
+	return n.kill()
+}
+
+// Restart starts a server again on its data and its ports, after killing it if
+// it runs. It returns when the server itself answers; whether the others of a
+// cluster have noticed is not asked, since they may be dead.
+func (s *Set) Restart(ctx context.Context, name string) error {
+	n, err := s.node(name)
+	if err != nil {
+		return err
+	}
+	if err := n.kill(); err != nil {
+		return err
+	}
+	return n.again(ctx)
+}
+
+func (s *Set) node(name string) (*node, error) {
+	for _, n := range s.nodes {
+		if n.name == name {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("no server %q in the set: %s", name, strings.Join(s.Names(), ", "))
+}
+
+// Keep makes Close leave the run folder as it is: for tests that failed.
+func (s *Set) Keep() { s.folder.keep.Store(true) }
+
+// Close ends every server and deletes what they wrote. If one had died that
+// nobody killed, that is an error, and the run folder stays with its log.
+func (s *Set) Close() error {
+	var err error
+	for _, n := range s.nodes {
+		err = errors.Join(err, n.died())
+	}
+	err = errors.Join(err, s.end())
+	if err == nil && !s.folder.keep.Load() {
+		err = s.folder.clear()
+	}
+	return errors.Join(err, s.release())
+}
+
+// end ends all servers.
+func (s *Set) end() error {
+	errs := make([]error, len(s.nodes))
+	var group errgroup.Group
+	for i, n := range s.nodes {
+		group.Go(func() error {
+			errs[i] = n.end()
+			return nil
+		})
+	}
+	_ = group.Wait() // each has its own error
+	return errors.Join(errs...)
+}
+
+// release gives the run folder and the ports to others.
+func (s *Set) release() error {
+	err := s.folder.release()
+	if s.block != nil {
+		err = errors.Join(err, s.block.Close())
+	}
+	return err
+}
+
+// write puts one file of a server's configuration into place.
+func write(path string, text []byte) error {
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	return nil
+}
