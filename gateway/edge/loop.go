@@ -351,7 +351,20 @@ func (l *loop) tick() {
 func (l *loop) visit(passed uint32) {
 	every := uint64(l.server.visitTicks)
 	l.swept = min(l.swept+uint64(passed)*uint64(l.slots.used), uint64(l.slots.used)*every)
-	for ; l.swept >= every; l.swept -= every {
+	l.visitSome()
+}
+
+// visitBurst is how many visits are made before the sockets have their turn.
+const visitBurst = 2048
+
+// visitSome makes the visits that are owed, or the first of them.
+func (l *loop) visitSome() {
+	every := uint64(l.server.visitTicks)
+	for n := 0; l.swept >= every; l.swept -= every {
+		if n++; n > visitBurst {
+			l.post(func(arg any) { arg.(*loop).visitSome() }, l)
+			return
+		}
 		if l.hand >= l.slots.used {
 			l.hand = 0
 		}

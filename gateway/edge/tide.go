@@ -9,7 +9,9 @@ import (
 // The pools keep what a burst needed until the garbage collector has come by
 // twice, which in an idle program takes minutes. A burst of at least tideBytes
 // that has sunk to an eighth for tideCalm is therefore given back to the kernel,
-// at most once in tideEvery, since it costs a collection.
+// at most once in tideEvery, since it costs two collections. They run beside the
+// loops: with two million sessions' slabs, which hold no pointers, and as many
+// small objects both took 45 ms, and no goroutine stood still for more than 7.
 const (
 	tideBytes = 4 << 20
 	tideCalm  = time.Second
