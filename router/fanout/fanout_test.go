@@ -106,7 +106,7 @@ func (r *reader) Next(ctx context.Context) ([]bus.Record, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(time.Millisecond):
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
