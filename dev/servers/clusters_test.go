@@ -1,9 +1,10 @@
 package servers
 
 import (
-	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 )
@@ -83,6 +84,9 @@ func TestThreeBrokersLiveWithoutOne(t *testing.T) {
 	}
 }
 
+// A node that is killed loses the rows of its last 100 ms, as long as it takes
+// Cassandra to mark in its commit log what to read again: the reason why a site
+// has three. What was written before, it keeps.
 func TestCassandraKeepsRowsOverKill(t *testing.T) {
 	needServers(t)
 	s, _ := begin(t, Config{Cassandra: 1})
@@ -90,17 +94,21 @@ func TestCassandraKeepsRowsOverKill(t *testing.T) {
 	for _, statement := range []string{
 		"CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
 		"CREATE TABLE k.t (a int PRIMARY KEY)",
-		"INSERT INTO k.t (a) VALUES (1)",
+		"INSERT INTO k.t (a) VALUES (0)",
 	} {
-		if err := execute(t.Context(), addr, statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
+		if got := count(t, addr, statement); got != 0 {
+			t.Errorf("%s: finds %d rows", statement, got)
 		}
+	}
+	written := time.Now()
+	for i := 1; time.Since(written) < time.Second; i++ {
+		count(t, addr, fmt.Sprintf("INSERT INTO k.t (a) VALUES (%d)", i))
 	}
 	if err := s.Restart(t.Context(), "cassandra"); err != nil {
 		t.Fatal(err)
 	}
-	if got := count(t, addr, "SELECT a FROM k.t"); got != 1 {
-		t.Errorf("there are %d rows after the restart", got)
+	if got := count(t, addr, "SELECT a FROM k.t WHERE a = 0"); got != 1 {
+		t.Errorf("a row that was a second old is there %d times after the restart", got)
 	}
 }
 
@@ -120,20 +128,6 @@ func TestThreeNodesLiveWithoutOne(t *testing.T) {
 	if got := count(t, addrs[2], "SELECT release_version FROM system.peers"); got != 2 {
 		t.Errorf("the third node knows %d neighbors after its restart", got)
 	}
-}
-
-// execute runs a statement whose answer has no rows.
-func execute(ctx context.Context, addr, statement string) error {
-	c, err := dialCQL(ctx, addr)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	_, err = c.query(statement)
-	if err != nil && strings.Contains(err.Error(), "result of kind") {
-		return nil // void, or the change of a schema
-	}
-	return err
 }
 
 func count(t *testing.T, addr, statement string) int {

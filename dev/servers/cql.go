@@ -60,7 +60,7 @@ func dialCQL(ctx context.Context, addr string) (*cqlConn, error) {
 
 func (c *cqlConn) close() { _ = c.conn.Close() } // nothing was under way
 
-// query returns how many rows a statement finds.
+// query returns how many rows a statement finds; one that looks for none finds 0.
 func (c *cqlConn) query(statement string) (int, error) {
 	body := binary.BigEndian.AppendUint32(nil, uint32(len(statement)))
 	body = append(body, statement...)
@@ -79,14 +79,19 @@ func (c *cqlConn) query(statement string) (int, error) {
 	return rows, nil
 }
 
-// parseRowCount reads kind:4 flags:4 columns:4 rows:4 of a RESULT.
+// parseRowCount reads a RESULT: kind:4, and of rows flags:4 columns:4 rows:4.
 func parseRowCount(body []byte) (int, error) {
+	if len(body) < 4 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	if binary.BigEndian.Uint32(body) != resultRows {
+		return 0, nil
+	}
 	if len(body) < 16 {
 		return 0, io.ErrUnexpectedEOF
 	}
-	kind, flags := binary.BigEndian.Uint32(body), binary.BigEndian.Uint32(body[4:])
-	if kind != resultRows || flags&metadataSkipped == 0 || flags&morePages != 0 {
-		return 0, fmt.Errorf("result of kind %d with flags %#x", kind, flags)
+	if flags := binary.BigEndian.Uint32(body[4:]); flags&metadataSkipped == 0 || flags&morePages != 0 {
+		return 0, fmt.Errorf("a result with flags %#x", flags)
 	}
 	return int(binary.BigEndian.Uint32(body[12:])), nil
 }

@@ -120,7 +120,7 @@ func endLeftover(ctx context.Context, dir string, gently syscall.Signal) (int, e
 	if err != nil || !worksIn(pid, dir) {
 		return 0, nil // gone
 	}
-	defer process.Release() // nothing can be done about it, and nothing follows
+	defer func() { _ = process.Release() }() // only the handle
 	for _, signal := range []syscall.Signal{gently, syscall.SIGKILL} {
 		if err := process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return 0, fmt.Errorf("end process %d, which was left in %s: %w", pid, dir, err)
