@@ -54,6 +54,7 @@ storage-worker                      : storage-worker/archive/sqlite storage-work
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
+storage-worker/archive/scylla       : storage-worker/archive internal/chat internal/metrics
 storage-worker/archive/sqlite       : storage-worker/archive internal/chat internal/metrics
 storage-worker/fold                 : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/wire
@@ -78,9 +79,11 @@ github.com/alicebob/miniredis          internal/presence/embedded
 github.com/coder/websocket             client
 github.com/coreos/go-systemd           internal/daemon
 github.com/gobwas/ws                   gateway/edge
+github.com/gocql/gocql                 storage-worker/archive/scylla
 github.com/golang-jwt/jwt              internal/auth
 github.com/panjf2000/gnet              gateway/edge
 github.com/redis/go-redis              internal/presence/redis
+github.com/scylladb/gocqlx             storage-worker/archive/scylla
 github.com/segmentio/kafka-go          internal/bus/kafka
 github.com/twmb/franz-go               internal/bus/embedded
 google.golang.org/protobuf             internal/bus

@@ -1,10 +1,7 @@
 package sqlite_test
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -15,91 +12,14 @@ import (
 
 	"switchboard/internal/chat"
 	"switchboard/storage-worker/archive"
+	"switchboard/storage-worker/archive/archivetest"
 	"switchboard/storage-worker/archive/sqlite"
 )
 
 // partitions is how many write at the same time: those of `dev`.
 const partitions = 16
 
-// traffic makes the batches that one partition's fold writes: direct
-// conversations and small groups of 2 to 9, each message a row, a key, an index
-// row for each member, a head and the sender's mark.
-type traffic struct {
-	partition     uint32
-	clock         chat.Clock
-	offset        int64
-	random        *rand.Rand
-	conversations []talk
-}
-
-type talk struct {
-	id      chat.ConversationID
-	members []chat.UserID
-	seq     chat.Seq
-}
-
-const (
-	talksEach  = 128  // conversations of a partition
-	usersInAll = 2000 // who take part in them
-)
-
-func newTraffic(partition uint32) *traffic {
-	tr := &traffic{
-		partition: partition, clock: chat.ClockAt(1_800_000_000), random: rand.New(rand.NewPCG(uint64(partition), 1)),
-	}
-	for range talksEach {
-		tk := talk{id: chat.ConversationID(chat.NewRequestID())}
-		for _, u := range tr.random.Perm(usersInAll)[:2+tr.random.IntN(8)] {
-			digest := sha256.Sum256(binary.AppendUvarint(nil, uint64(u)))
-			tk.members = append(tk.members, chat.UserID(digest[:16]))
-		}
-		tr.conversations = append(tr.conversations, tk)
-	}
-	return tr
-}
-
 var content = strings.Repeat("Good morning, ", 9) // 126 bytes
-
-// first is one message in each conversation, which makes the index rows.
-func (tr *traffic) first() *archive.Batch {
-	b := &archive.Batch{}
-	for i := range tr.conversations {
-		tr.say(b, &tr.conversations[i])
-	}
-	return b
-}
-
-// add appends a message in any of the conversations to the batch.
-func (tr *traffic) add(b *archive.Batch) {
-	tr.say(b, &tr.conversations[tr.random.IntN(len(tr.conversations))])
-}
-
-func (tr *traffic) say(b *archive.Batch, tk *talk) {
-	tr.clock += chat.TicksPerMillisecond
-	tr.offset++
-	tk.seq++
-	id := chat.NewMessageID(tr.clock, 1, tr.partition)
-	sender := tk.members[tr.random.IntN(len(tk.members))]
-	row := archive.Row{
-		Entry: chat.Entry{
-			Conversation: tk.id, Seq: tk.seq, ID: id, Sender: sender, Request: chat.NewRequestID(),
-			Kind: chat.KindText, Content: content, MembersVersion: 1,
-		},
-		Position: chat.Position{Generation: 1, Offset: tr.offset},
-	}
-	head := archive.Tip{Seq: tk.seq, ID: id}
-	b.Rows = append(b.Rows, row)
-	b.Seen = append(b.Seen, archive.Seen{
-		Key:      archive.Key{Conversation: tk.id, Sender: sender, Request: row.Request},
-		Position: row.Position, Seq: tk.seq, ID: id, Digest: sha256.Sum256(id[:]),
-	})
-	b.Heads = append(b.Heads, archive.HeadWrite{Conversation: tk.id, Head: head})
-	b.Marks = append(b.Marks, archive.Watermark{Conversation: tk.id, User: sender, Joined: 1, Read: tk.seq, Delivered: tk.seq})
-	for _, u := range tk.members {
-		b.Stays = append(b.Stays, archive.StayWrite{By: id, Stay: archive.Stay{User: u, Conversation: tk.id, Joined: 1, Head: head}})
-	}
-	b.Records++
-}
 
 // processor returns the CPU time that the process has used, kernel included.
 func processor() time.Duration {
@@ -116,10 +36,10 @@ func load(b *testing.B, s *sqlite.Store, each int, pause func(partition int)) {
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	times := make([][]time.Duration, partitions)
-	all := make([]*traffic, partitions)
+	all := make([]*archivetest.Traffic, partitions)
 	for p := range all {
-		all[p] = newTraffic(uint32(p))
-		if err := s.Write(b.Context(), all[p].first()); err != nil {
+		all[p] = archivetest.NewTraffic(uint32(p))
+		if err := s.Write(b.Context(), all[p].First()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -131,7 +51,7 @@ func load(b *testing.B, s *sqlite.Store, each int, pause func(partition int)) {
 			for left.Add(-int64(each)) > -int64(each) {
 				batch := &archive.Batch{}
 				for range each {
-					all[p].add(batch)
+					all[p].Add(batch)
 				}
 				began := time.Now()
 				if err := s.Write(b.Context(), batch); err != nil {
@@ -225,10 +145,10 @@ func BenchmarkStaysIn(b *testing.B) {
 // BenchmarkSeenKeys is what the fold asks for each record: unknown keys, mostly.
 func BenchmarkSeenKeys(b *testing.B) {
 	s := open(b, sqlite.Config{Sync: sqlite.Normal})
-	all := newTraffic(1)
+	all := archivetest.NewTraffic(1)
 	batch := &archive.Batch{}
 	for range 20_000 {
-		all.add(batch)
+		all.Add(batch)
 	}
 	if err := s.Write(b.Context(), batch); err != nil {
 		b.Fatal(err)

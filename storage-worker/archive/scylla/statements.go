@@ -1,0 +1,85 @@
+package scylla
+
+import "github.com/scylladb/gocqlx/v2/qb"
+
+// statement is one text that is prepared once in each node, and the names of
+// its parameters in their order.
+type statement struct {
+	text  string
+	names []string
+}
+
+func built(text string, names []string) statement { return statement{text, names} }
+
+// insert writes the columns given; the last parameter is the write timestamp.
+func insert(table string, columns ...string) statement {
+	return built(qb.Insert(table).Columns(columns...).TimestampNamed("timestamp").ToCql())
+}
+
+// update sets one column of a row of members or watermarks. Unlike an insert it
+// makes no row of its own. Its first parameter is the write timestamp.
+func update(table, column string) statement {
+	return built(qb.Update(table).TimestampNamed("timestamp").Set(column).
+		Where(qb.Eq("conversation_id"), qb.Eq("user_id"), qb.Eq("joined_seq")).ToCql())
+}
+
+// find reads the columns of the rows whose keys are given.
+func find(table string, columns []string, keys ...string) *qb.SelectBuilder {
+	b := qb.Select(table).Columns(columns...)
+	for _, k := range keys {
+		b.Where(qb.Eq(k))
+	}
+	return b
+}
+
+// entryColumns are what scanRow reads.
+var entryColumns = []string{
+	"seq", "message_id", "sender_id", "request_id", "content", "message_type", "media_url",
+	"reply_to", "change", "user_id", "role", "name", "members_version", "generation", "inbound_offset",
+}
+
+var (
+	tipColumns  = []string{"seq", "message_id"}
+	stayColumns = []string{"conversation_id", "joined_seq", "left_seq", "head_seq", "head_id", "large"}
+	markColumns = []string{"user_id", "joined_seq", "read_seq", "delivered_seq"}
+)
+
+// What is written.
+var (
+	putMessage = insert("messages", "conversation_id", "bucket", "seq", "message_id", "sender_id", "request_id",
+		"content", "message_type", "media_url", "created_at", "reply_to", "change", "user_id", "role", "name",
+		"members_version", "generation", "inbound_offset")
+	putKey = insert("message_keys", "conversation_id", "sender_id", "request_id", "generation", "inbound_offset",
+		"seq", "message_id", "digest")
+	putConversation = insert("conversations", "conversation_id", "type", "creator", "created", "name")
+	putHead         = insert("heads", "conversation_id", "seq", "message_id")
+	putOpened       = insert("members", "conversation_id", "user_id", "joined_seq", "role", "message_id")
+	putClosed       = update("members", "left_seq")
+	putStay         = insert("conversations_of", "user_id", "conversation_id", "joined_seq", "head_seq", "head_id", "large", "left_seq")
+	putRead         = update("watermarks", "read_seq")
+	putDelivered    = update("watermarks", "delivered_seq")
+	putProgress     = insert("progress", "generation", "partition", "inbound_offset", "clock")
+)
+
+// What is read.
+var (
+	getHead     = built(find("heads", []string{"seq"}, "conversation_id").ToCql())
+	getNewest   = built(find("messages", tipColumns, "conversation_id", "bucket").Limit(1).ToCql())
+	getUpTo     = built(find("messages", tipColumns, "conversation_id", "bucket").Where(qb.LtOrEq("seq")).Limit(1).ToCql())
+	getHighest  = built(page().ToCql())
+	getLowest   = built(page().OrderBy("seq", qb.ASC).ToCql())
+	getInfo     = built(find("conversations", []string{"type", "creator", "created", "name"}, "conversation_id").ToCql())
+	getSpans    = built(find("members", []string{"user_id", "joined_seq", "left_seq", "role", "message_id"}, "conversation_id").ToCql())
+	getSeen     = built(find("message_keys", []string{"generation", "inbound_offset", "seq", "message_id", "digest"}, "conversation_id", "sender_id", "request_id").ToCql())
+	getStays    = built(find("conversations_of", stayColumns, "user_id").ToCql())
+	getStaysIn  = built(find("conversations_of", stayColumns, "user_id", "conversation_id").ToCql())
+	getMarks    = built(find("watermarks", markColumns, "conversation_id").ToCql())
+	getMark     = built(find("watermarks", markColumns, "conversation_id", "user_id", "joined_seq").ToCql())
+	getProgress = built(find("progress", []string{"inbound_offset", "clock"}, "generation", "partition").ToCql())
+)
+
+// page reads a part of one bucket, newest first, which is how it lies there.
+func page() *qb.SelectBuilder {
+	return find("messages", entryColumns, "conversation_id", "bucket").
+		Where(qb.GtOrEqNamed("seq", "from"), qb.LtOrEqNamed("seq", "to")).LimitNamed("limit")
+}
