@@ -99,18 +99,26 @@ func (c *Conn) Next(ctx context.Context) (Event, error) {
 
 // Write sends one frame; data is anything that encoding/json takes.
 func (c *Conn) Write(ctx context.Context, kind, id string, data any) error {
+	frame, err := encode(kind, id, data)
+	if err != nil {
+		return err
+	}
+	if err := c.socket.Write(ctx, websocket.MessageText, frame); err != nil {
+		return fmt.Errorf("send %s: %w", kind, err)
+	}
+	return nil
+}
+
+func encode(kind, id string, data any) ([]byte, error) {
 	frame, err := json.Marshal(struct {
 		Type string `json:"type"`
 		ID   string `json:"id,omitempty"`
 		Data any    `json:"data"`
 	}{kind, id, data})
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", kind, err)
+		return nil, fmt.Errorf("encode %s: %w", kind, err)
 	}
-	if err := c.socket.Write(ctx, websocket.MessageText, frame); err != nil {
-		return fmt.Errorf("send %s: %w", kind, err)
-	}
-	return nil
+	return frame, nil
 }
 
 // Close says goodbye and waits for the server to agree.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"switchboard/internal/chat"
@@ -16,6 +18,7 @@ import (
 type hold struct {
 	since time.Time
 	early map[chat.Seq]wire.Message
+	head  chat.Seq // known to be there, without its event
 }
 
 // receive applies the gap rule to one live event: the next one is applied, an
@@ -29,33 +32,48 @@ func (c *Client) receive(m wire.Message) {
 	case m.Seq <= last:
 		return
 	case m.Seq > last+1:
-		h := c.held[m.ConversationID]
-		if h == nil {
-			h = &hold{since: time.Now(), early: make(map[chat.Seq]wire.Message)}
-			c.held[m.ConversationID] = h
-		}
-		h.early[m.Seq] = m
+		c.hold(m.ConversationID).early[m.Seq] = m
 		return
 	}
 	c.apply(m)
-	h := c.held[m.ConversationID]
+	c.release(m.ConversationID)
+}
+
+// expect notes that a seq of ours is known to be there, without its event.
+func (c *Client) expect(id chat.ConversationID, seq chat.Seq) {
+	if seq <= c.last[id] {
+		return
+	}
+	h := c.hold(id)
+	h.head = max(h.head, seq)
+}
+
+// hold returns what is held of a conversation, begun if nothing is yet.
+func (c *Client) hold(id chat.ConversationID) *hold {
+	h := c.held[id]
+	if h == nil {
+		h = &hold{since: time.Now(), early: make(map[chat.Seq]wire.Message)}
+		c.held[id] = h
+	}
+	return h
+}
+
+// release applies what waited for the last applied event, forgets what is no
+// longer early, and the hold when it is empty.
+func (c *Client) release(id chat.ConversationID) {
+	h := c.held[id]
 	if h == nil {
 		return
 	}
-	for next, ok := h.early[m.Seq+1]; ok; next, ok = h.early[next.Seq+1] {
+	for next, ok := h.early[c.last[id]+1]; ok; next, ok = h.early[next.Seq+1] {
 		c.apply(next)
 	}
-	c.release(m.ConversationID, h)
-}
-
-// release forgets what is no longer early, and the hold when it is empty.
-func (c *Client) release(id chat.ConversationID, h *hold) {
 	for seq := range h.early {
 		if seq <= c.last[id] {
 			delete(h.early, seq)
 		}
 	}
-	if len(h.early) == 0 {
+	if len(h.early) == 0 && h.head <= c.last[id] {
 		delete(c.held, id)
 	}
 }
@@ -71,38 +89,58 @@ func (c *Client) apply(m wire.Message) {
 	}
 }
 
-// pull fills the gaps that have been open for too long.
-func (c *Client) pull(ctx context.Context, now time.Time) error {
+// pull fills the gaps that have been open for too long. One that cannot be filled
+// now waits as long again, and keeps no other waiting.
+func (c *Client) pull(ctx context.Context, now time.Time) (failed error) {
 	for id, h := range c.held {
 		if now.Sub(h.since) < HoldFor {
 			continue
 		}
-		if err := c.fill(ctx, id); err != nil {
-			return err
-		}
-		c.release(id, h)
 		h.since = now
+		left, err := c.fill(ctx, id)
+		if left {
+			err = c.leave(ctx, id)
+		}
+		if err != nil {
+			failed = err
+		}
 	}
-	return nil
+	return failed
 }
 
 // fill reads everything above the last applied event from history. What a page
-// leaves out below its first event is not for this user to see. A conversation
-// that was left answers "not a member": nothing more will come.
-func (c *Client) fill(ctx context.Context, id chat.ConversationID) error {
+// leaves out below its first event is not for this user to see. left says that
+// history answers "not a member".
+func (c *Client) fill(ctx context.Context, id chat.ConversationID) (left bool, err error) {
 	missing, err := c.cfg.REST.All(ctx, id, c.last[id])
 	var status *StatusError
 	if errors.As(err, &status) && status.Status == http.StatusNotFound {
-		delete(c.held, id)
-		return nil
+		return true, nil
 	}
 	if err != nil {
-		return fmt.Errorf("fill the gap of %s: %w", id, err)
+		return false, fmt.Errorf("fill the gap of %s: %w", id, err)
 	}
 	for _, m := range missing {
 		if m.Seq > c.last[id] {
 			c.apply(m)
 		}
+	}
+	c.release(id)
+	return false, nil
+}
+
+// leave ends the gap of a conversation that this user has left: history is
+// closed, but sync still has what came before the removal, and what was pushed
+// was ours to see, the removal above all.
+func (c *Client) leave(ctx context.Context, id chat.ConversationID) error {
+	if err := c.sync(ctx); err != nil {
+		return err
+	}
+	if h := c.held[id]; h != nil {
+		for _, seq := range slices.Sorted(maps.Keys(h.early)) {
+			c.apply(h.early[seq])
+		}
+		delete(c.held, id)
 	}
 	return nil
 }
@@ -125,10 +163,11 @@ func (c *Client) sync(ctx context.Context) error {
 			if m.Seq > c.last[m.ConversationID] {
 				c.apply(m)
 			}
+			c.release(m.ConversationID)
 		}
 		for _, h := range answer.Heads {
 			if h.HeadSeq > c.last[h.ConversationID] {
-				if err := c.fill(ctx, h.ConversationID); err != nil {
+				if _, err := c.fill(ctx, h.ConversationID); err != nil {
 					return err
 				}
 			}

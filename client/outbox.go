@@ -47,7 +47,14 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (wire.MessageSent, error)
 		m.Request = chat.NewRequestID()
 	}
 	p := &parcel{Outgoing: m, done: make(chan result, 1)}
+	if err := p.check(); err != nil {
+		return wire.MessageSent{}, err
+	}
 	c.mu.Lock()
+	if c.outbox[m.Request] != nil {
+		c.mu.Unlock()
+		return wire.MessageSent{}, fmt.Errorf("send: request %s is under way already", m.Request)
+	}
 	c.outbox[m.Request] = p
 	c.order = append(c.order, m.Request)
 	conn := c.conn
@@ -68,6 +75,24 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (wire.MessageSent, error)
 // write puts one parcel on a connection. A failure is no news: the reader meets
 // it too, and the parcel stays in the outbox.
 func (c *Client) write(ctx context.Context, conn *Conn, p *parcel) {
+	_ = conn.Write(ctx, "send_message", "", p.data())
+}
+
+// check refuses what the server would close the connection for: it would be sent
+// again on the next one, for ever.
+func (p *parcel) check() error {
+	frame, err := encode("send_message", "", p.data())
+	if err != nil {
+		return err
+	}
+	if len(p.Content) > chat.ContentBytes || len(frame) > chat.FrameBytes {
+		return chat.Errorf(chat.TooLarge, "the message is larger than a frame may be")
+	}
+	return nil
+}
+
+// data is what goes into the frame.
+func (p *parcel) data() map[string]any {
 	data := map[string]any{
 		"conversation_id": p.Conversation, "content": p.Content, "type": p.Type,
 		"client_message_id": p.Request,
@@ -78,7 +103,7 @@ func (c *Client) write(ctx context.Context, conn *Conn, p *parcel) {
 	if !p.ReplyTo.IsZero() {
 		data["reply_to"] = p.ReplyTo
 	}
-	_ = conn.Write(ctx, "send_message", "", data)
+	return data
 }
 
 // attach makes conn the connection to send on, and sends what waits.
@@ -141,7 +166,8 @@ func (c *Client) sent(data json.RawMessage) error {
 		return fmt.Errorf("message_sent: %w", err)
 	}
 	p := c.take(s.ClientMessageID)
-	if p == nil {
+	if p == nil { // Whoever sent it waits no longer; the event is ours all the same.
+		c.expect(s.ConversationID, s.Seq)
 		return nil
 	}
 	own := wire.Message{

@@ -1,0 +1,189 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+)
+
+func TestGapIsHeldUntilItFills(t *testing.T) {
+	s := newScript(t)
+	d := s.device(1)
+	c := s.next()
+	for _, seq := range []chat.Seq{3, 4, 2, 2, 3, 5} { // out of order, and twice
+		c.say("new_message", at(seq))
+	}
+	d.wants(2, 3, 4, 5)
+	if got := d.Have()[talk]; got != 5 {
+		t.Errorf("have %d, want 5", got)
+	}
+}
+
+func TestGapThatStaysIsPulled(t *testing.T) {
+	s := newScript(t)
+	d := s.device(1)
+	c := s.next()
+	s.mu.Lock()
+	s.history = []wire.Message{at(4), at(5)} // 2 and 3 are not ours to see
+	s.mu.Unlock()
+	c.say("new_message", at(6))
+	d.wants(4, 5, 6)
+}
+
+func TestSyncComesBeforeWhatIsLive(t *testing.T) {
+	s := newScript(t)
+	s.synced = []wire.Message{at(2), at(3)}
+	d := s.device(1)
+	c := s.next()
+	c.say("new_message", at(4))
+	d.wants(2, 3, 4)
+	s.mu.Lock()
+	s.synced = []wire.Message{at(5)}
+	s.mu.Unlock()
+	c.say("behind", map[string]string{"reason": "routing"})
+	d.wants(5)
+}
+
+func TestOwnRemovalIsAppliedAlthoughHistoryIsClosed(t *testing.T) {
+	s := newScript(t)
+	d := s.device(1)
+	c := s.next()
+	s.mu.Lock()
+	s.left = true
+	s.mu.Unlock()
+	c.say("conversation_updated", wire.ConversationUpdated{ConversationID: talk, Seq: 3, Change: "member_removed"})
+	d.wants(3)
+}
+
+func TestSendIsRepeatedOnTheNextConnectionWithTheSameID(t *testing.T) {
+	s := newScript(t)
+	d := s.device(1)
+	first := s.next()
+	done := make(chan error, 1)
+	go func() {
+		_, err := d.Send(t.Context(), Outgoing{Conversation: talk, Content: "hello"})
+		done <- err
+	}()
+	before := first.hear()
+	_ = first.CloseNow() // the answer is lost with the connection
+	second := s.next()
+	after := second.hear()
+	if after.Data != before.Data || after.Data.ClientMessageID.IsZero() {
+		t.Errorf("sent %+v, then %+v, want the same", before, after)
+	}
+	answer := wire.MessageSent{ClientMessageID: after.Data.ClientMessageID, ConversationID: talk, Seq: 2, Duplicate: true}
+	second.say("message_sent", answer)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	second.say("message_sent", answer)
+	second.say("new_message", at(3))
+	d.wants(2, 3)
+	if len(d.outbox) != 0 || len(d.order) != 0 {
+		t.Errorf("the outbox keeps %d and %d entries", len(d.outbox), len(d.order))
+	}
+}
+
+func TestTemporaryErrorIsTriedAgainAndAnyOtherEndsTheSend(t *testing.T) {
+	s := newScript(t)
+	d := s.device(1)
+	c := s.next()
+	done := make(chan error, 1)
+	go func() {
+		_, err := d.Send(t.Context(), Outgoing{Conversation: talk, Content: "hello"})
+		done <- err
+	}()
+	id := c.hear().Data.ClientMessageID
+	began := time.Now()
+	c.say("error", wire.Error{ClientMessageID: &id, Code: chat.Unavailable, Temporary: true, RetryAfterMS: 500})
+	if again := c.hear().Data.ClientMessageID; again != id || time.Since(began) < 400*time.Millisecond {
+		t.Errorf("sent %s again after %v, want %s after 500 ms", again, time.Since(began), id)
+	}
+	c.say("error", wire.Error{ClientMessageID: &id, Code: chat.NotMember})
+	var refused *chat.Error
+	if err := <-done; !errors.As(err, &refused) || refused.Code != chat.NotMember {
+		t.Errorf("got %v, want not_member", err)
+	}
+}
+
+func TestAbandonedSendIsStillApplied(t *testing.T) {
+	s := newScript(t)
+	d := s.device(1)
+	c := s.next()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := d.Send(ctx, Outgoing{Conversation: talk, Content: "hello"})
+		done <- err
+	}()
+	id := c.hear().Data.ClientMessageID
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that the outcome is unknown", err)
+	}
+	s.mu.Lock()
+	s.history = []wire.Message{at(2)}
+	s.mu.Unlock()
+	c.say("message_sent", wire.MessageSent{ClientMessageID: id, ConversationID: talk, Seq: 2})
+	d.wants(2)
+}
+
+func TestMessageThatNoFrameHoldsIsRefusedHere(t *testing.T) {
+	c := New(Config{})
+	for _, content := range []string{strings.Repeat("x", chat.ContentBytes+1), strings.Repeat("\x00", chat.ContentBytes)} {
+		var refused *chat.Error
+		_, err := c.Send(t.Context(), Outgoing{Conversation: talk, Content: content})
+		if !errors.As(err, &refused) || refused.Code != chat.TooLarge {
+			t.Errorf("got %v, want too_large: the server would close every connection for it", err)
+		}
+	}
+}
+
+func TestOneRequestIsUnderWayOnce(t *testing.T) {
+	c := New(Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	m := Outgoing{Conversation: talk, Content: "hello", Request: chat.NewRequestID()}
+	c.outbox[m.Request] = &parcel{}
+	if _, err := c.Send(ctx, m); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
+func TestFinalCloseEndsTheDevice(t *testing.T) {
+	s := newScript(t)
+	d := s.device(1)
+	_ = s.next().Close(websocket.StatusCode(4504), "replaced")
+	var closed *CloseError
+	if err := <-d.ended; !errors.As(err, &closed) || closed.Code != 4504 {
+		t.Errorf("got %v, want 4504", err)
+	}
+}
+
+func TestRefusedUpgradeEndsTheDevice(t *testing.T) {
+	s := newScript(t)
+	s.refuse = 401
+	var status *StatusError
+	if err := <-s.device(1).ended; !errors.As(err, &status) || status.Status != 401 {
+		t.Errorf("got %v, want 401", err)
+	}
+}
+
+func TestOtherClosesAreComeBackFrom(t *testing.T) {
+	s := newScript(t)
+	d := s.device(1)
+	_ = s.next().Close(websocket.StatusCode(4001), "draining")
+	s.next().say("new_message", at(2))
+	d.wants(2)
+	d.cancel()
+	if err := <-d.ended; err != nil {
+		t.Errorf("got %v, want none: the caller ended it", err)
+	}
+}

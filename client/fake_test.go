@@ -1,0 +1,203 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"go.uber.org/goleak"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait for something that must happen.
+const patience = 20 * time.Second
+
+// The cast.
+var (
+	talk  = chat.ConversationID{0x7a}
+	alice = chat.UserID{0xa1}
+)
+
+// script is a server that does as the test says: history and sync are what the
+// test put there, and each connection is handed to the test.
+type script struct {
+	t      *testing.T
+	server *httptest.Server
+	conns  chan *socket // those that were accepted and got `connected`
+
+	mu      sync.Mutex
+	history []wire.Message // of talk
+	synced  []wire.Message // what sync answers above have
+	left    bool           // history is closed
+	refuse  int            // the status of every upgrade, unless 0
+	asked   chan string    // paths of REST calls
+}
+
+// socket is the server's end of one connection.
+type socket struct {
+	*websocket.Conn
+	t    *testing.T
+	done chan struct{}
+}
+
+func newScript(t *testing.T) *script {
+	s := &script{t: t, conns: make(chan *socket), asked: make(chan string, 1000)}
+	s.server = httptest.NewServer(s)
+	t.Cleanup(func() {
+		s.server.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return s
+}
+
+func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case s.asked <- r.URL.Path:
+	default:
+	}
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/ws") && s.refuse != 0:
+		w.WriteHeader(s.refuse)
+	case strings.HasSuffix(r.URL.Path, "/ws"):
+		s.mu.Unlock()
+		s.accept(w, r)
+		s.mu.Lock()
+	case strings.HasSuffix(r.URL.Path, "/sync"):
+		var answer Synced
+		for _, m := range s.synced {
+			data, _ := json.Marshal(m)
+			answer.Events = append(answer.Events, Event{Type: "new_message", Data: data})
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	case s.left:
+		w.WriteHeader(http.StatusNotFound)
+	default:
+		_ = json.NewEncoder(w).Encode(Page{Messages: s.history})
+	}
+}
+
+func (s *script) accept(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{wire.Subprotocol}})
+	if err != nil {
+		s.t.Errorf("accept: %v", err)
+		return
+	}
+	c := &socket{Conn: conn, t: s.t, done: make(chan struct{})}
+	c.say("connected", wire.Connected{UserID: alice})
+	select {
+	case s.conns <- c:
+		<-c.done
+	case <-r.Context().Done():
+	case <-time.After(patience):
+		s.t.Error("a connection that the test did not expect")
+	}
+	_ = conn.CloseNow() // the test is done with it
+}
+
+// next waits for the client's next connection, which the test's end closes.
+func (s *script) next() *socket {
+	s.t.Helper()
+	select {
+	case c := <-s.conns:
+		s.t.Cleanup(sync.OnceFunc(func() { close(c.done) }))
+		return c
+	case <-time.After(patience):
+		s.t.Fatal("the client does not connect")
+		return nil
+	}
+}
+
+// say sends one frame.
+func (c *socket) say(kind string, data any) {
+	frame, err := encode(kind, "", data)
+	if err == nil {
+		err = c.Write(context.Background(), websocket.MessageText, frame)
+	}
+	if err != nil {
+		c.t.Errorf("say %s: %v", kind, err)
+	}
+}
+
+// sent is what the client sends.
+type sent struct {
+	Type string
+	Data struct {
+		ClientMessageID chat.RequestID `json:"client_message_id"`
+		Content         string
+	}
+}
+
+// hear waits for the client's next frame.
+func (c *socket) hear() (f sent) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, frame, err := c.Read(ctx)
+	if err == nil {
+		err = json.Unmarshal(frame, &f)
+	}
+	if err != nil {
+		c.t.Fatalf("hear: %v", err)
+	}
+	return f
+}
+
+// device is a client at work whose applied seqs come one by one.
+type device struct {
+	*Client
+	t       *testing.T
+	applied chan wire.Message
+	ended   chan error
+	cancel  context.CancelFunc
+}
+
+func (s *script) device(have chat.Seq) *device {
+	d := &device{t: s.t, applied: make(chan wire.Message, 100), ended: make(chan error, 1)}
+	cfg := Config{
+		REST:  &REST{Base: s.server.URL, Token: func(context.Context) (string, error) { return "token", nil }},
+		URL:   "ws" + strings.TrimPrefix(s.server.URL, "http") + "/ws",
+		Apply: func(m wire.Message) { d.applied <- m },
+	}
+	if have > 0 {
+		cfg.Have = map[chat.ConversationID]chat.Seq{talk: have}
+	}
+	d.Client = New(cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	ended := make(chan struct{})
+	go func() { defer close(ended); d.ended <- d.Run(ctx) }()
+	s.t.Cleanup(func() { cancel(); <-ended })
+	return d
+}
+
+// wants waits for events with these seqs, in this order, and no other before.
+func (d *device) wants(seqs ...chat.Seq) {
+	d.t.Helper()
+	for _, want := range seqs {
+		select {
+		case m := <-d.applied:
+			if m.Seq != want {
+				d.t.Fatalf("applied seq %d, want %d", m.Seq, want)
+			}
+		case <-time.After(patience):
+			d.t.Fatalf("seq %d is not applied", want)
+		}
+	}
+}
+
+// at is the message with a seq.
+func at(seq chat.Seq) wire.Message {
+	return wire.Message{ConversationID: talk, Seq: seq, SenderID: alice, Type: "text"}
+}
