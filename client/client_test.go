@@ -15,7 +15,7 @@ import (
 
 func TestGapIsHeldUntilItFills(t *testing.T) {
 	s := newScript(t)
-	d := s.device(1)
+	d := s.device()
 	c := s.next()
 	for _, seq := range []chat.Seq{3, 4, 2, 2, 3, 5} { // out of order, and twice
 		c.say("new_message", at(seq))
@@ -28,7 +28,7 @@ func TestGapIsHeldUntilItFills(t *testing.T) {
 
 func TestGapThatStaysIsPulled(t *testing.T) {
 	s := newScript(t)
-	d := s.device(1)
+	d := s.device()
 	c := s.next()
 	s.mu.Lock()
 	s.history = []wire.Message{at(4), at(5)} // 2 and 3 are not ours to see
@@ -40,7 +40,7 @@ func TestGapThatStaysIsPulled(t *testing.T) {
 func TestSyncComesBeforeWhatIsLive(t *testing.T) {
 	s := newScript(t)
 	s.synced = []wire.Message{at(2), at(3)}
-	d := s.device(1)
+	d := s.device()
 	c := s.next()
 	c.say("new_message", at(4))
 	d.wants(2, 3, 4)
@@ -53,7 +53,7 @@ func TestSyncComesBeforeWhatIsLive(t *testing.T) {
 
 func TestOwnRemovalIsAppliedAlthoughHistoryIsClosed(t *testing.T) {
 	s := newScript(t)
-	d := s.device(1)
+	d := s.device()
 	c := s.next()
 	s.mu.Lock()
 	s.left = true
@@ -64,7 +64,7 @@ func TestOwnRemovalIsAppliedAlthoughHistoryIsClosed(t *testing.T) {
 
 func TestSendIsRepeatedOnTheNextConnectionWithTheSameID(t *testing.T) {
 	s := newScript(t)
-	d := s.device(1)
+	d := s.device()
 	first := s.next()
 	done := make(chan error, 1)
 	go func() {
@@ -93,7 +93,7 @@ func TestSendIsRepeatedOnTheNextConnectionWithTheSameID(t *testing.T) {
 
 func TestTemporaryErrorIsTriedAgainAndAnyOtherEndsTheSend(t *testing.T) {
 	s := newScript(t)
-	d := s.device(1)
+	d := s.device()
 	c := s.next()
 	done := make(chan error, 1)
 	go func() {
@@ -115,7 +115,7 @@ func TestTemporaryErrorIsTriedAgainAndAnyOtherEndsTheSend(t *testing.T) {
 
 func TestAbandonedSendIsStillApplied(t *testing.T) {
 	s := newScript(t)
-	d := s.device(1)
+	d := s.device()
 	c := s.next()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -159,7 +159,7 @@ func TestOneRequestIsUnderWayOnce(t *testing.T) {
 
 func TestFinalCloseEndsTheDevice(t *testing.T) {
 	s := newScript(t)
-	d := s.device(1)
+	d := s.device()
 	_ = s.next().Close(websocket.StatusCode(4504), "replaced")
 	var closed *CloseError
 	if err := <-d.ended; !errors.As(err, &closed) || closed.Code != 4504 {
@@ -171,14 +171,14 @@ func TestRefusedUpgradeEndsTheDevice(t *testing.T) {
 	s := newScript(t)
 	s.refuse = 401
 	var status *StatusError
-	if err := <-s.device(1).ended; !errors.As(err, &status) || status.Status != 401 {
+	if err := <-s.device().ended; !errors.As(err, &status) || status.Status != 401 {
 		t.Errorf("got %v, want 401", err)
 	}
 }
 
 func TestOtherClosesAreComeBackFrom(t *testing.T) {
 	s := newScript(t)
-	d := s.device(1)
+	d := s.device()
 	_ = s.next().Close(websocket.StatusCode(4001), "draining")
 	s.next().say("new_message", at(2))
 	d.wants(2)

@@ -163,15 +163,14 @@ type device struct {
 	cancel  context.CancelFunc
 }
 
-func (s *script) device(have chat.Seq) *device {
+// device starts one that has applied seq 1 of talk in an earlier life.
+func (s *script) device() *device {
 	d := &device{t: s.t, applied: make(chan wire.Message, 100), ended: make(chan error, 1)}
 	cfg := Config{
 		REST:  &REST{Base: s.server.URL, Token: func(context.Context) (string, error) { return "token", nil }},
 		URL:   "ws" + strings.TrimPrefix(s.server.URL, "http") + "/ws",
 		Apply: func(m wire.Message) { d.applied <- m },
-	}
-	if have > 0 {
-		cfg.Have = map[chat.ConversationID]chat.Seq{talk: have}
+		Have:  map[chat.ConversationID]chat.Seq{talk: 1},
 	}
 	d.Client = New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
