@@ -1,10 +1,11 @@
 // Storage-worker decides what becomes of every record of the inbound log, keeps
 // the history and serves it over REST.
 //
-//	chat.inbound ──▶ fold ──▶ archive (SQLite) ◀── REST ◀── clients
-//	                  └──▶ chat.accepted             └──▶ chat.inbound
+//	chat.inbound ──▶ fold ──▶ archive ◀── REST ◀── clients
+//	                  └──▶ chat.accepted    └──▶ chat.inbound
 //
-// `storage-worker migrate` makes the topics that all programs share.
+// The archive is a SQLite file or a keyspace in Cassandra or Scylla.
+// `storage-worker migrate` makes the topics and tables that all programs share.
 package main
 
 import (
@@ -24,7 +25,7 @@ import (
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
 	"switchboard/internal/metrics"
-	"switchboard/storage-worker/archive/sqlite"
+	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/fold"
 	"switchboard/storage-worker/rest"
 )
@@ -32,19 +33,20 @@ import (
 const manual = `storage-worker: order, history and REST
 
   storage-worker [flags]            work on the inbound log, serve REST
-  storage-worker migrate [flags]    make the topics; see its -help
+  storage-worker migrate [flags]    make topics and tables; see its -help
 
 The worker reads chat.inbound, decides each record's outcome, keeps what is
 durable in the archive and only then writes the outcome to chat.accepted. REST
 reads the same archive; what a REST call changes takes the way over chat.inbound,
 and its answer comes back on the topic chat.delivery.<-server>.
 
-The archive of this version is one SQLite file, -archive, which one process at a
-time may use: run fold and rest together. Cassandra, Scylla and PostgreSQL are not
-built yet; -cql and -postgres are refused rather than ignored.
+The archive is one SQLite file, -archive, which one process at a time may use: run
+fold and rest together. Or it is a keyspace in Cassandra or Scylla, -cql, which any
+number of processes share. Credentials and TLS for -cql are not built yet, nor is
+PostgreSQL: -postgres is refused rather than ignored.
 
-While Kafka is away at start, or the topics are missing, it waits and says so on
-/readyz. SIGTERM drains: REST first, then the fold, then what is on its way to the
+While Kafka or -cql is away at start, or topics or tables are missing, it waits and
+says so on /readyz. SIGTERM drains: REST first, then the fold, then what is on its way to the
 log; the exit status is 0. SIGHUP reads -auth-keys again. A wrong flag or topics on
 which acknowledged records could be lost end it with status 2.
 
@@ -65,7 +67,8 @@ var (
 type options struct {
 	serve, kafka, origins              *[]string
 	server, listen, opsListen, archive string
-	cql, postgres                      string
+	cql                                *[]string
+	cqlKeyspace, cqlDC, postgres       string
 	authKeys, authIssuer, authAudience string
 	gatewayURL                         string
 	heartbeat                          time.Duration
@@ -93,7 +96,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ops.Expect(append([]string{"kafka"}, *opts.serve...)...)
+	ops.Expect(append([]string{partArchive, "kafka"}, *opts.serve...)...)
 	ops.DrainAt(ctx)
 	w := &worker{options: opts, log: log, set: set, ops: ops}
 	if err := w.open(ctx); err != nil {
@@ -123,7 +126,9 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9103", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
 	o.kafka = flags.List("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
 	flags.StringVar(&o.archive, "archive", "", "`FILE` of the SQLite archive; made if missing")
-	flags.StringVar(&o.cql, "cql", "", "`HOST:PORT,…` of Cassandra or Scylla: not built yet, refused")
+	o.cql = flags.List("cql", "`HOST:PORT,…` of Cassandra or Scylla, some of the nodes; instead of -archive")
+	flags.StringVar(&o.cqlKeyspace, "cql-keyspace", defaultKeyspace, "`NAME` of the keyspace in -cql")
+	flags.StringVar(&o.cqlDC, "cql-dc", "", "`NAME` of the data centre of -cql that is near; empty: there is only one")
 	flags.StringVar(&o.postgres, "postgres", "", "`URL` of PostgreSQL: not built yet, refused")
 	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
 	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
@@ -154,10 +159,12 @@ func (o *options) check() error {
 		}
 	}
 	switch {
-	case o.cql != "" || o.postgres != "":
-		return daemon.Usagef("-cql and -postgres: this version keeps everything in SQLite; give -archive FILE instead")
-	case o.archive == "":
-		return daemon.Usagef("-archive: no file given")
+	case o.postgres != "":
+		return daemon.Usagef("-postgres: not built yet; this version needs none")
+	case o.archive == "" && len(*o.cql) == 0:
+		return daemon.Usagef("-archive: no file given, nor -cql")
+	case o.archive != "" && len(*o.cql) > 0:
+		return daemon.Usagef("-archive and -cql: there is one archive")
 	case len(*o.kafka) == 0:
 		return daemon.Usagef("-kafka: no broker given")
 	case o.generation < 1 || o.replication < 1 || o.partitions < 0:
@@ -185,10 +192,11 @@ type worker struct {
 	set *metrics.Set
 	ops *daemon.Ops
 
-	store    *sqlite.Store
-	client   *kafka.Client
-	keys     *auth.Keys   // nil without REST
-	listener net.Listener // nil without REST
+	store      archive.Store
+	closeStore func() // nil until the store is open
+	client     *kafka.Client
+	keys       *auth.Keys   // nil without REST
+	listener   net.Listener // nil without REST
 	// One producer for each part, so that a backlog of the fold does not hold
 	// up REST.
 	producers map[string]*kafka.Producer
@@ -206,9 +214,11 @@ func (w *worker) open(ctx context.Context) (err error) {
 			return fmt.Errorf("listen for REST: %w", err)
 		}
 	}
-	if w.store, err = sqlite.Open(ctx, w.archive, sqlite.Config{Metrics: w.set}); err != nil {
-		w.close()
-		return fmt.Errorf("open the archive %s: %w", w.archive, err)
+	if len(*w.cql) == 0 {
+		if err := w.openFile(ctx); err != nil {
+			w.close()
+			return err
+		}
 	}
 	w.client = kafka.Open(kafka.Config{Brokers: *w.kafka, ClientID: "storage-worker", Log: w.log, Metrics: w.set})
 	w.producers = make(map[string]*kafka.Producer)
@@ -223,18 +233,19 @@ func (w *worker) close() {
 	if w.client != nil {
 		w.client.Close()
 	}
-	if w.store != nil {
-		if err := w.store.Close(); err != nil {
-			w.log.Warn("close the archive", "error", err)
-		}
+	if w.closeStore != nil {
+		w.closeStore()
 	}
 	if w.listener != nil {
 		_ = w.listener.Close() // Serve has closed it already, if it ran.
 	}
 }
 
-// run waits for the log and then runs the parts.
+// run waits for the archive and the log, and then runs the parts.
 func (w *worker) run(ctx context.Context) error {
+	if err := w.awaitCluster(ctx); err != nil {
+		return err
+	}
 	partitions, err := w.await(ctx)
 	if err != nil {
 		return err

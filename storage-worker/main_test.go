@@ -36,11 +36,11 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	for want, args := range map[string][]string{
 		`-serve receipts: not built yet; this version has fold, rest`: with("-serve", "fold,receipts"),
 		`-serve "everything": this version has fold, rest`:            with("-serve", "everything"),
-		`-archive: no file given`:                                     good[:2],
+		`-archive: no file given, nor -cql`:                           good[:2],
 		`-kafka: no broker given`:                                     good[2:],
 		`-auth-keys: no file given`:                                   good[:4],
-		`give -archive FILE instead`:                                  with("-cql", "127.0.0.1:9042"),
-		`-cql and -postgres`:                                          with("-postgres", "postgres://x"),
+		`-archive and -cql: there is one archive`:                     with("-cql", "127.0.0.1:9042"),
+		`-postgres: not built yet`:                                    with("-postgres", "postgres://x"),
 		`-server "REST 1"`:                                            with("-server", "REST 1"),
 		`-members: want 2 to 10000`:                                   with("-members", "10001"),
 		`-generation and -replication`:                                with("-generation", "0"),
@@ -109,7 +109,9 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func startWorker(t *testing.T, brokers, dir string) *program {
+// startWorker runs a worker on the archive in dir, unless more flags name
+// another.
+func startWorker(t *testing.T, brokers, dir string, more ...string) *program {
 	t.Helper()
 	file := filepath.Join(dir, "keys.json")
 	if err := auth.Generate(file); err != nil {
@@ -121,11 +123,14 @@ func startWorker(t *testing.T, brokers, dir string) *program {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &program{t: t, rest: freePort(t), ops: freePort(t), keys: keys, stop: cancel, ended: make(chan error, 1)}
+	if len(more) == 0 {
+		more = []string{"-archive", filepath.Join(dir, "archive.db")}
+	}
 	go func() {
-		p.ended <- run(ctx, []string{
-			"-kafka", brokers, "-archive", filepath.Join(dir, "archive.db"), "-auth-keys", file, "-replication", "1",
+		p.ended <- run(ctx, append([]string{
+			"-kafka", brokers, "-auth-keys", file, "-replication", "1",
 			"-listen", p.rest, "-ops-listen", p.ops, "-log-level", "error",
-		}, os.Stdout)
+		}, more...), os.Stdout)
 	}()
 	return p
 }
@@ -243,10 +248,17 @@ func answer(t *testing.T, producer bus.Producer, r bus.Record) {
 // The program waits for its topics, folds, serves, and finds everything again
 // after a restart.
 func TestAWorkerFoldsAndServes(t *testing.T) {
+	foldAndServe(t, "chat.inbound: unknown topic")
+}
+
+// foldAndServe is a worker's life with an archive that the flags name: first it
+// waits for something.
+func foldAndServe(t *testing.T, waits string, flags ...string) {
 	brokers, dir := startKafka(t), t.TempDir()
-	p := startWorker(t, brokers, dir)
-	p.await(503, "chat.inbound: unknown topic")
-	if err := run(t.Context(), []string{"migrate", "-kafka", brokers, "-partitions", "2", "-replication", "1"}, io.Discard); err != nil {
+	p := startWorker(t, brokers, dir, flags...)
+	p.await(503, waits)
+	migrate := append([]string{"migrate", "-kafka", brokers, "-partitions", "2", "-replication", "1"}, flags...)
+	if err := run(t.Context(), migrate, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	p.await(200, "ok")
@@ -269,7 +281,7 @@ func TestAWorkerFoldsAndServes(t *testing.T) {
 	}
 	p.end()
 
-	p = startWorker(t, brokers, dir)
+	p = startWorker(t, brokers, dir, flags...)
 	defer p.end()
 	p.await(200, "ok")
 	if _, after := p.call("GET", "http://"+p.rest+path+"/messages", ""); after != before {

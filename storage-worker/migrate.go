@@ -12,17 +12,19 @@ import (
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/daemon"
 	"switchboard/internal/metrics"
+	"switchboard/storage-worker/archive/scylla"
 )
 
-const migrateManual = `storage-worker migrate: make the topics that all programs share
+const migrateManual = `storage-worker migrate: make the topics and tables that all programs share
 
 It creates what is missing, says what it did, and checks that what is there is as
 asked for: repeating it is harmless. The number of partitions is part of every
 message's id and is chosen once; topics that have another number are refused with
-status 2. Each server's own delivery topic is made by that server. The SQLite
-archive makes its own tables.`
+status 2. Each server's own delivery topic is made by that server. With -cql it makes
+the keyspace and its tables as well: run it once at a time, with all nodes up. The
+SQLite archive makes its own tables.`
 
-// migrateTimeout bounds the whole of it, waiting for Kafka included.
+// migrateTimeout bounds the whole of it, waiting for servers included.
 const migrateTimeout = time.Minute
 
 // runMigrate is the sub-command.
@@ -31,6 +33,9 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	brokers := flags.List("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
 	partitions := flags.Int("partitions", 256, "`NUMBER` of partitions of each topic, for ever")
 	replication := flags.Int("replication", 3, "`NUMBER` of replicas; below 3, acknowledged records can be lost with a host")
+	cql := flags.List("cql", "`HOST:PORT,…` of Cassandra or Scylla; empty: make topics only")
+	keyspace := flags.String("cql-keyspace", defaultKeyspace, "`NAME` of the keyspace in -cql")
+	center := flags.String("cql-dc", "", "`NAME` of the data centre for -replication copies of each row; empty: that of the node that answers")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -45,6 +50,12 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)
 	defer cancel()
+	if len(*cql) > 0 {
+		c := scylla.Config{Hosts: *cql, Keyspace: *keyspace, LocalDC: *center, Logger: log}
+		if err := migrateArchive(ctx, c, *replication, stdout); err != nil {
+			return err
+		}
+	}
 	topics := bus.Topics(bus.FirstGeneration, int32(*partitions))
 	var created []string
 	err := daemon.Retry(ctx, log, "make the topics", func(ctx context.Context) error {
@@ -61,6 +72,28 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	return daemon.Retry(ctx, log, "check the topics", func(ctx context.Context) error {
 		return client.Admin().Check(ctx, topics)
 	})
+}
+
+// migrateArchive makes the keyspace and the tables, and says which it made.
+func migrateArchive(ctx context.Context, c scylla.Config, replication int, stdout io.Writer) error {
+	var made []string
+	err := daemon.Retry(ctx, c.Logger, "make the tables", func(ctx context.Context) error {
+		some, err := scylla.Migrate(ctx, c, replication)
+		made = append(made, some...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(made) == 0 {
+		made = []string{"the keyspace " + c.Keyspace + " and its tables were there"}
+	}
+	for _, line := range made {
+		if _, err := fmt.Fprintf(stdout, "cql: %s\n", line); err != nil {
+			return fmt.Errorf("say what was done: %w", err)
+		}
+	}
+	return nil
 }
 
 // report says of each topic what became of it.
