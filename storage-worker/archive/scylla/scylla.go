@@ -151,7 +151,8 @@ func start(cluster *gocql.ClusterConfig) (gocqlx.Session, error) {
 	}
 	if err := session.WaitUntilReady(); err != nil {
 		session.Close()
-		return gocqlx.Session{}, err
+		// The driver keeps nothing but the text, and ends it with a line break.
+		return gocqlx.Session{}, errors.New(strings.TrimSpace(err.Error()))
 	}
 	return gocqlx.NewSession(session), nil
 }

@@ -1,0 +1,71 @@
+package scylla_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"strings"
+	"testing"
+
+	"switchboard/storage-worker/archive"
+	"switchboard/storage-worker/archive/scylla"
+)
+
+// secured and authority are environment variables: the HOST:PORT of a server
+// that asks for TLS and a password, which is that of a new Cassandra, and the
+// file with the certificate that signed the server's.
+const (
+	secured   = "SWITCHBOARD_TEST_CQL_SECURE"
+	authority = "SWITCHBOARD_TEST_CQL_CA"
+)
+
+func TestASecuredServer(t *testing.T) {
+	host := os.Getenv(secured)
+	if host == "" {
+		t.Skipf("%s is not set: no secured Cassandra to test with", secured)
+	}
+	pem, err := os.ReadFile(os.Getenv(authority))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		t.Fatalf("no certificate in %s", os.Getenv(authority))
+	}
+	good := scylla.Config{
+		Hosts: []string{host}, Keyspace: "switchboard_test", Username: "cassandra", Password: "cassandra", TLS: &tls.Config{RootCAs: pool},
+	}
+	if _, err := scylla.Migrate(t.Context(), good, 1); err != nil {
+		t.Fatal(err)
+	}
+	s, err := scylla.Open(t.Context(), good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := newConversation()
+	write(t, s, &archive.Batch{Rows: []archive.Row{rowAt(c, 1)}})
+	if rows, err := s.Entries(t.Context(), c, 1, 1, 1, false); err != nil || len(rows) != 1 {
+		t.Errorf("got %d events, %v", len(rows), err)
+	}
+
+	for name, spoil := range map[string]func(*scylla.Config){
+		"a wrong password":   func(c *scylla.Config) { c.Password = "wrong" },
+		"no password":        func(c *scylla.Config) { c.Username, c.Password = "", "" },
+		"no TLS":             func(c *scylla.Config) { c.TLS = nil },
+		"another authority":  func(c *scylla.Config) { c.TLS = &tls.Config{RootCAs: x509.NewCertPool()} },
+		"another name of it": func(c *scylla.Config) { c.TLS = &tls.Config{RootCAs: pool, ServerName: "other.example"} },
+	} {
+		bad := good
+		spoil(&bad)
+		_, err := scylla.Open(t.Context(), bad)
+		if err == nil {
+			t.Errorf("%s was accepted", name)
+			continue
+		}
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s is not one line: %q", name, err)
+		}
+		t.Logf("%s: %v", name, err)
+	}
+}
