@@ -230,7 +230,7 @@ func (s *Server) ticker(ctx context.Context) {
 		for _, l := range s.loops {
 			l.deliver(func(m *mail) { m.tick = true })
 		}
-		if tide.ebbs(s.buffers.lent.Load()+s.chunks.queued.Load(), time.Now()) {
+		if tide.ebbs(s.buffers.lent.Load()+s.chunks.queued.Load(), s.meter.opens.Get(), time.Now()) {
 			giveBack()
 		}
 	}
