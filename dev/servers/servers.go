@@ -222,8 +222,8 @@ func (s *Set) Kill(name string) error {
 }
 
 // Restart starts a server again on its data and its ports, after killing it if
-// it runs. It returns when the server itself answers; whether the others of a
-// cluster have noticed is not asked, since they may be dead.
+// it runs. It returns when the server itself answers. Whether it has found the
+// others of its cluster yet is not asked, since they may be dead.
 func (s *Set) Restart(ctx context.Context, name string) error {
 	n, err := s.node(name)
 	if err != nil {

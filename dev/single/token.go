@@ -2,7 +2,6 @@ package single
 
 import (
 	"encoding/json"
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,11 +23,10 @@ const tokenBody = 1 << 10
 // tokens gives a token of any user to whoever asks: only where the keys are the
 // demonstration's own. Whoever asks must sit at this machine, though, even if
 // -listen is open to the network, and every web page that the developer opens
-// sends requests from here. So the body must be
-// declared as JSON, which a foreign page may not do without asking first; a page
-// that says where it comes from must come from here or from -origins; and the
-// server must be called by address or as localhost, since a page can make its
-// own name mean 127.0.0.1 (DNS rebinding) and is then of the same origin.
+// sends requests from here. So a page, which says where it comes from with every
+// POST, must come from here or from -origins; and the server must be called by
+// address or as localhost, since a page can make its own name mean 127.0.0.1 (DNS
+// rebinding) and is then of the same origin.
 type tokens struct {
 	keys    *auth.Keys
 	origins []string
@@ -45,10 +43,6 @@ func (t *tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if origin := r.Header.Get("Origin"); origin != "" && !sameOrigin(origin, r.Host) && !slices.Contains(t.origins, origin) {
 		http.Error(w, "pages of this origin get no tokens; see -origins", http.StatusForbidden)
-		return
-	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		http.Error(w, "the body's Content-Type must be application/json", http.StatusUnsupportedMediaType)
 		return
 	}
 	var body struct {

@@ -32,7 +32,7 @@ dd { margin: 0 0 .5rem }
 <pre>go run ./dev chat -user alice -with bob -rest {{.REST}}
 go run ./dev chat -user bob -with alice -rest {{.REST}}</pre>
 <p>A token for a program of your own:</p>
-<pre>curl -H "Content-Type: application/json" -d '{"user_id":"00000000-0000-4000-8000-000000000001"}' {{.REST}}/dev/token</pre>
+<pre>curl -d '{"user_id":"00000000-0000-4000-8000-000000000001"}' {{.REST}}/dev/token</pre>
 <p>The protocol is in <code>docs/protocol.md</code>.</p>
 </body>
 </html>

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"switchboard/internal/chat"
@@ -26,12 +27,8 @@ func readBody(r *http.Request, limit int64, optional bool) ([]byte, error) {
 	case len(body) == 0 && optional:
 		return nil, nil
 	}
-	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || mediaType != "application/json" {
-		return nil, chat.Errorf(chat.UnsupportedMedia, "the body's Content-Type must be application/json")
-	}
-	if charset, ok := parameters["charset"]; ok && charset != "utf-8" && charset != "UTF-8" {
-		return nil, chat.Errorf(chat.UnsupportedMedia, "JSON is in UTF-8")
+	if err := judgeType(r.Header.Get("Content-Type")); err != nil {
+		return nil, err
 	}
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not UTF-8")
@@ -139,4 +136,21 @@ func single(query url.Values, name string) (text string, given bool, err error) 
 		return values[0], true, nil
 	}
 	return "", true, badRequest("%s is given more than once", name)
+}
+
+// judgeType refuses bodies that say they are something other than JSON. Saying
+// nothing is fine, and so is a form's type, which curl says of whatever it posts:
+// the body is read as JSON all the same, and no browser's form can carry a token.
+func judgeType(header string) error {
+	if header == "" {
+		return nil
+	}
+	mediaType, parameters, err := mime.ParseMediaType(header)
+	if err != nil || mediaType != "application/json" && mediaType != "application/x-www-form-urlencoded" {
+		return chat.Errorf(chat.UnsupportedMedia, "the body's Content-Type must be application/json")
+	}
+	if charset, ok := parameters["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+		return chat.Errorf(chat.UnsupportedMedia, "JSON is in UTF-8")
+	}
+	return nil
 }

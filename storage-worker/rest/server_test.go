@@ -341,8 +341,9 @@ func TestBodiesThatAreNoneOfOurs(t *testing.T) {
 		body, mediaType string
 		code            chat.Code
 	}{
-		"a form":            {"type=text", "application/x-www-form-urlencoded", chat.UnsupportedMedia},
-		"no type":           {`{}`, "", chat.UnsupportedMedia},
+		"a form":            {"type=text", "application/x-www-form-urlencoded", chat.BadRequest},
+		"another type":      {`{}`, "text/plain", chat.UnsupportedMedia},
+		"many parts":        {`{}`, "multipart/form-data; boundary=x", chat.UnsupportedMedia},
 		"another charset":   {`{}`, "application/json; charset=latin1", chat.UnsupportedMedia},
 		"no JSON":           {`{"type"`, "application/json", chat.BadRequest},
 		"an array":          {`[]`, "application/json", chat.BadRequest},
