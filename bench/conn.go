@@ -220,16 +220,9 @@ func awaitReady(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		response, err := http.DefaultClient.Do(request)
+		err := get(ctx, url)
 		if err == nil {
-			_ = response.Body.Close() // nothing is read from it
-			if response.StatusCode == http.StatusOK {
-				return nil
-			}
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -237,6 +230,24 @@ func awaitReady(ctx context.Context, url string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// get asks for a page and wants 200.
+func get(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close() // it was read to the end
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, response.Status)
+	}
+	return err
 }
 
 func (b *connBench) stop() {
@@ -311,8 +322,9 @@ func pong(conn net.Conn) {
 	}
 }
 
-// settle is how long the gateway may take to come to rest before it is measured.
-const settle = 3 * time.Second
+// settle is how long the gateway may take to come to rest before it is measured:
+// it gives the memory of many handshakes back at most every ten seconds.
+const settle = 12 * time.Second
 
 func (b *connBench) measure(ctx context.Context, pid int) (step, error) {
 	select {
