@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"switchboard/dev/single"
 	"switchboard/dev/terminal"
@@ -61,7 +62,8 @@ func runSingle(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	cfg.Origins = *origins
+	cfg.Origins, cfg.Loops = *origins, runtime.GOMAXPROCS(0)
+	daemon.RoomForLoops(cfg.Loops)
 	cfg.Logger = flags.Logger(os.Stderr)
 	system, err := single.Open(ctx, cfg)
 	if err != nil {

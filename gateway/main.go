@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"switchboard/gateway/edge"
@@ -186,7 +187,8 @@ func await(ctx context.Context, o *options, admin bus.Admin, ops *daemon.Ops, lo
 
 // newNode hands everything to the node.
 func newNode(o *options, cfg node.Config) (*node.Node, error) {
-	cfg.Server = o.server
+	cfg.Server, cfg.Loops = o.server, runtime.GOMAXPROCS(0)
+	daemon.RoomForLoops(cfg.Loops)
 	cfg.Boot = uint64(time.Now().UnixNano()) // Ascends from life to life.
 	cfg.Generation, cfg.Replication = uint32(o.generation), o.replication
 	cfg.Origins, cfg.MaxConnections = *o.origins, o.maxConnections

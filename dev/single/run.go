@@ -43,7 +43,7 @@ func (s *System) assemble(context.Context) error {
 		Listener: s.sockets, Server: gatewaySlot, Boot: uint64(time.Now().UnixNano()), Keys: s.keys,
 		Producer: s.fromGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
 		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
-		Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, DrainTimeout: drainTimeout,
+		Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
 		Ready: s.ops.SetReady, Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	s.gateway = gateway

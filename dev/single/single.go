@@ -52,6 +52,7 @@ type Config struct {
 	AuthKeys      string // empty = a key of its own in Data, and POST /dev/token
 	Durable       bool   // wait for the disk before each acknowledgement
 	Origins       []string
+	Loops         int           // event loops of the gateway; 0 = one for each processor
 	Heartbeat     time.Duration // 0 = the gateway's default
 	Recheck       time.Duration // 0 = the gateway's default
 	Logger        *slog.Logger
