@@ -14,11 +14,11 @@ const (
 	// checkpointEvery is how often the size of the write-ahead log is looked at.
 	checkpointEvery = time.Second
 	// checkpointPages is how long the log may become before it is moved into
-	// the file: 16 MiB. The longer, the more often a page that was written again
+	// the file: 32 MiB. The longer, the more often a page that was written again
 	// and again is moved only once.
-	checkpointPages = 16 << 20 / pageBytes
+	checkpointPages = 32 << 20 / pageBytes
 	// walKeepBytes is to what the log's file shrinks when it starts anew.
-	walKeepBytes = 64 << 20
+	walKeepBytes = 96 << 20
 	// sweepKeys bounds one step of looking for expired keys.
 	sweepKeys = 512
 	// sweepPause lets others have the disk between two steps.

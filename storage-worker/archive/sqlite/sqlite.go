@@ -241,15 +241,18 @@ func address(path string, config Config, p purpose) string {
 	pragma("busy_timeout", strconv.FormatInt(config.Busy.Milliseconds(), 10))
 	if p == reading {
 		pragma("query_only", "1")
-		pragma("cache_size", "-4096") // KiB; a commit empties it anyway
-		pragma("mmap_size", strconv.Itoa(1<<30))
+		// A commit empties a reader's cache and would unmap a mapped file: both
+		// at each read while somebody writes. The kernel's cache serves as well.
+		pragma("cache_size", "-1024") // KiB
 	} else {
 		pragma("synchronous", string(config.Sync))
 		pragma("wal_autocheckpoint", "0") // a duty of its own: see checkpoints
 		pragma("journal_size_limit", strconv.Itoa(walKeepBytes))
 	}
 	if p == writing {
-		pragma("cache_size", "-65536") // KiB: the pages being written stay at hand
+		// Each commit walks the whole index of the cache, which grows with its
+		// size: 64 MiB cost 8 % of the CPU time of `dev` at 2,000 messages/s.
+		pragma("cache_size", "-16384") // KiB: the pages being written stay at hand
 		pragma("temp_store", "MEMORY")
 	}
 	if p == writing && config.MaxPages > 0 {
