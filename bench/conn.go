@@ -111,11 +111,13 @@ func (b *connBench) run(ctx context.Context, progress io.Writer) (*connReport, e
 	if err != nil {
 		return nil, err
 	}
-	before := cpuTime(pid)
+	var opening time.Duration
 	for i := 1; i <= b.steps; i++ {
+		before := cpuTime(pid)
 		if err := b.open(ctx, b.total*i/b.steps); err != nil {
 			return nil, err
 		}
+		opening += cpuTime(pid) - before
 		s, err := b.measure(ctx, pid)
 		if err != nil {
 			return nil, err
@@ -123,7 +125,7 @@ func (b *connBench) run(ctx context.Context, progress io.Writer) (*connReport, e
 		report.Steps = append(report.Steps, s)
 		fmt.Fprintf(progress, "%6d connections: PSS %9d bytes, kernel %10d bytes\n", s.Connections, s.PSS, s.Kernel)
 	}
-	report.OpenCPU = float64((cpuTime(pid) - before).Microseconds()) / float64(b.total)
+	report.OpenCPU = float64(opening.Microseconds()) / float64(b.total)
 	loaded, err := b.rest(ctx, pid)
 	if err != nil {
 		return nil, err
