@@ -48,17 +48,11 @@ func (p *person) send(ctx context.Context, talk *conversation, i int) {
 	for _, m := range talk.members {
 		m.expected.Add(1)
 	}
+	request := requestOf(i)
 	// A failed write shows as a message that was never answered.
-	_ = p.conn.Write(ctx, "send_message", "", sendMessage{
-		Conversation: talk.id, Content: payload(i), Type: "text", Request: requestOf(i),
+	_ = p.conn.Write(ctx, "send_message", "", wire.SendMessage{
+		ConversationID: &talk.id, Content: payload(i), Type: chat.KindText.String(), ClientMessageID: &request,
 	})
-}
-
-type sendMessage struct {
-	Conversation chat.ConversationID `json:"conversation_id"`
-	Content      string              `json:"content"`
-	Type         string              `json:"type"`
-	Request      chat.RequestID      `json:"client_message_id"`
 }
 
 // requestOf is the client_message_id of message i of this run.

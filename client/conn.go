@@ -15,11 +15,7 @@ import (
 
 // Event is one frame from the server: its type, the id of the request that it
 // answers, if any, and its data as JSON.
-type Event struct {
-	Type string          `json:"type"`
-	ID   string          `json:"id"`
-	Data json.RawMessage `json:"data"`
-}
+type Event = wire.Envelope
 
 // CloseError says that the server closed the connection, and whether it is of
 // use to come back.

@@ -75,7 +75,7 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.accept(w, r)
 		s.mu.Lock()
 	case strings.HasSuffix(r.URL.Path, "/sync"):
-		var answer Synced
+		var answer wire.SyncResponse
 		for _, m := range s.synced {
 			data, _ := json.Marshal(m)
 			answer.Events = append(answer.Events, Event{Type: "new_message", Data: data})
@@ -84,7 +84,7 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case s.left:
 		w.WriteHeader(http.StatusNotFound)
 	default:
-		_ = json.NewEncoder(w).Encode(Page{Messages: s.history})
+		_ = json.NewEncoder(w).Encode(wire.MessagePage{Messages: s.history})
 	}
 }
 

@@ -92,16 +92,13 @@ func (p *parcel) check() error {
 }
 
 // data is what goes into the frame.
-func (p *parcel) data() map[string]any {
-	data := map[string]any{
-		"conversation_id": p.Conversation, "content": p.Content, "type": p.Type,
-		"client_message_id": p.Request,
-	}
-	if p.MediaURL != "" {
-		data["media_url"] = p.MediaURL
+func (p *parcel) data() wire.SendMessage {
+	data := wire.SendMessage{
+		ConversationID: &p.Conversation, Content: p.Content, Type: p.Type,
+		ClientMessageID: &p.Request, MediaURL: p.MediaURL,
 	}
 	if !p.ReplyTo.IsZero() {
-		data["reply_to"] = p.ReplyTo
+		data.ReplyTo = &p.ReplyTo
 	}
 	return data
 }

@@ -93,45 +93,33 @@ func (r *REST) exchange(request *http.Request, out any) error {
 
 // Gateway asks where to open the WebSocket.
 func (r *REST) Gateway(ctx context.Context) (url string, err error) {
-	var answer struct {
-		URL string `json:"url"`
-	}
+	var answer wire.GatewayInfo
 	err = r.Do(ctx, http.MethodGet, "/api/v1/gateway", nil, &answer)
 	return answer.URL, err
 }
 
 // Direct returns the direct conversation with another user, created if need be.
 func (r *REST) Direct(ctx context.Context, other chat.UserID) (chat.ConversationID, error) {
-	return r.create(ctx, map[string]any{"type": "direct", "member_ids": []chat.UserID{other}})
+	return r.create(ctx, wire.CreateConversation{Type: chat.Direct.String(), MemberIDs: []chat.UserID{other}})
 }
 
 // Group creates a group. The same request id names the same group.
 func (r *REST) Group(ctx context.Context, id chat.RequestID, name string, members []chat.UserID) (chat.ConversationID, error) {
-	return r.create(ctx, map[string]any{
-		"type": "group", "name": name, "member_ids": members, "client_conversation_id": id,
+	return r.create(ctx, wire.CreateConversation{
+		Type: chat.Group.String(), Name: name, MemberIDs: members, ClientConversationID: &id,
 	})
 }
 
-func (r *REST) create(ctx context.Context, body any) (chat.ConversationID, error) {
-	var answer struct {
-		ID chat.ConversationID `json:"id"`
-	}
+func (r *REST) create(ctx context.Context, body wire.CreateConversation) (chat.ConversationID, error) {
+	var answer wire.Conversation
 	err := r.Do(ctx, http.MethodPost, "/api/v1/conversations", body, &answer)
 	return answer.ID, err
 }
 
-// Page is a page of history, ascending by seq.
-type Page struct {
-	Messages []wire.Message `json:"messages"`
-	FirstSeq chat.Seq       `json:"first_seq"`
-	LastSeq  chat.Seq       `json:"last_seq"`
-	HasMore  bool           `json:"has_more"`
-}
-
 // History asks for a page; query holds the cursor and the limit, as in
 // {"after_seq": {"17"}}.
-func (r *REST) History(ctx context.Context, c chat.ConversationID, query url.Values) (Page, error) {
-	var page Page
+func (r *REST) History(ctx context.Context, c chat.ConversationID, query url.Values) (wire.MessagePage, error) {
+	var page wire.MessagePage
 	err := r.Do(ctx, http.MethodGet, "/api/v1/conversations/"+c.String()+"/messages?"+query.Encode(), nil, &page)
 	return page, err
 }
@@ -154,21 +142,9 @@ func (r *REST) All(ctx context.Context, c chat.ConversationID, after chat.Seq) (
 	}
 }
 
-// Synced is one answer of POST /sync.
-type Synced struct {
-	Events []Event `json:"events"`
-	Heads  []struct {
-		ConversationID chat.ConversationID `json:"conversation_id"`
-		HeadSeq        chat.Seq            `json:"head_seq"`
-		ReadSeq        chat.Seq            `json:"read_seq"`
-		Large          bool                `json:"large"`
-	} `json:"heads"`
-	HasMore bool `json:"has_more"`
-}
-
 // Sync tells the server what this client has and gets what lies above.
-func (r *REST) Sync(ctx context.Context, have map[chat.ConversationID]chat.Seq) (Synced, error) {
-	var answer Synced
-	err := r.Do(ctx, http.MethodPost, "/api/v1/sync", map[string]any{"have": have}, &answer)
+func (r *REST) Sync(ctx context.Context, have map[chat.ConversationID]chat.Seq) (wire.SyncResponse, error) {
+	var answer wire.SyncResponse
+	err := r.Do(ctx, http.MethodPost, "/api/v1/sync", wire.SyncRequest{Have: have}, &answer)
 	return answer, err
 }
