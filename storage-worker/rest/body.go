@@ -69,7 +69,7 @@ func loneSurrogate(body []byte) bool {
 	return false
 }
 
-// escaped returns the code unit of uXXXX, or 0.
+// escaped returns the code unit of a `u` with four hexadecimal digits, or 0.
 func escaped(b []byte) uint64 {
 	if len(b) < 5 || b[0] != 'u' {
 		return 0
