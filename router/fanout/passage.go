@@ -66,7 +66,8 @@ func newPassage(r *Router, claim bus.Claim) *passage {
 func (p *passage) run(ctx context.Context) error {
 	var commits sync.WaitGroup
 	committing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	commits.Go(func() { p.commit(committing) })
+	committed := p.finished.Load() // Before anything else is: the goroutine may begin late.
+	commits.Go(func() { p.commit(committing, committed) })
 	defer func() {
 		_, _ = p.settle() // The last commit is to know what arrived by now.
 		stop()
@@ -104,12 +105,11 @@ func (p *passage) jump(ctx context.Context) error {
 	return nil
 }
 
-// commit notes how far the partition is finished, once every CommitEvery and
-// when ctx ends, which is when run does.
-func (p *passage) commit(ctx context.Context) {
+// commit notes how far the partition is finished beyond what is committed, once
+// every CommitEvery and when ctx ends, which is when run does.
+func (p *passage) commit(ctx context.Context, committed int64) {
 	ticker := time.NewTicker(CommitEvery)
 	defer ticker.Stop()
-	committed := p.finished.Load()
 	for ending := false; !ending; {
 		select {
 		case <-ctx.Done():
