@@ -173,6 +173,8 @@ func TestFormatWords(t *testing.T) {
 			word = chat.Role(n).String()
 		case "outcome":
 			word = bus.Outcome(n).String()
+		case "status":
+			word = chat.Status(n).String()
 		case "class":
 			word = map[bus.Class]string{bus.Durable: "durable", bus.Latest: "latest wins", bus.Signal: "signal"}[bus.Class(n)]
 		}

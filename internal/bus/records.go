@@ -153,6 +153,10 @@ type Frame struct {
 	// ExceptBoot and ExceptSession name the one socket that gets Answer
 	// instead; zero when there is none.
 	ExceptBoot, ExceptSession uint64
+	// Key is set for frames that say the latest of something: of those with one
+	// key a gateway passes none whose Order is below one that it has passed.
+	Key   []byte
+	Order int64
 }
 
 // Answer is the outcome for the one who asked.
@@ -176,4 +180,39 @@ type Push struct {
 	Seq          chat.Seq
 	Sender       chat.UserID
 	Kind         chat.Kind
+}
+
+// Receipt is how far a user says to have received and read a conversation.
+type Receipt struct {
+	Conversation chat.ConversationID
+	User         chat.UserID
+	ReplyTo      ReplyTo // where refusals go; ReplyTo.ID is not used
+	Answer       bool    // somebody waits to hear that the marks are in force
+	Marks        []Mark
+}
+
+// Mark says "all up to here", by Seq or, where that is 0, by Message.
+type Mark struct {
+	Status  chat.Status
+	Seq     chat.Seq
+	Message chat.MessageID
+	ID      string // the client's own envelope id, echoed in a refusal
+}
+
+// Status is a watermark that moved, or the answer to the one who moved it: an
+// answer has an Outcome, a watermark has Recipients.
+type Status struct {
+	Conversation chat.ConversationID
+	User         chat.UserID // whose watermark
+
+	Status     chat.Status
+	Seq        chat.Seq
+	Message    chat.MessageID // of the event with that seq
+	Millis     int64          // when it was marked: Unix time
+	Recipients []chat.UserID
+
+	ReplyTo ReplyTo // of an answer: to whom; else the one socket that is left out
+	Outcome Outcome // Stored or Refused; 0 = no answer
+	Code    chat.Code
+	Text    string // of a refusal, a sentence
 }

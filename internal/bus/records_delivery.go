@@ -35,6 +35,8 @@ func (f *Frame) append(dst []byte, num protowire.Number) []byte {
 	dst = appendUsers(dst, 3, f.Recipients)
 	dst = appendFixed(dst, 4, f.ExceptBoot)
 	dst = appendFixed(dst, 5, f.ExceptSession)
+	dst = appendBytes(dst, 6, f.Key)
+	dst = appendUint(dst, 7, uint64(f.Order))
 	return shut(dst, body)
 }
 
@@ -119,6 +121,10 @@ func (f *Frame) parse(s scanner) error {
 			f.ExceptBoot = s.fixed()
 		case 5:
 			f.ExceptSession = s.fixed()
+		case 6:
+			f.Key = s.bytes()
+		case 7:
+			f.Order = s.natural()
 		}
 	}
 	if s.err != nil {

@@ -72,3 +72,11 @@ func FuzzParseDelivery(f *testing.F) {
 func FuzzParsePush(f *testing.F) {
 	fuzzAgainstSchema[Push](f, "Push", ParsePush, samplePush().Append(nil))
 }
+
+func FuzzParseReceipt(f *testing.F) {
+	fuzzAgainstSchema[Receipt](f, "Receipt", ParseReceipt, sampleReceipt().Append(nil))
+}
+
+func FuzzParseStatus(f *testing.F) {
+	fuzzAgainstSchema[Status](f, "Status", ParseStatus, sampleStatus().Append(nil))
+}

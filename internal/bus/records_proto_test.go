@@ -138,7 +138,7 @@ func (s schema) delivery(r *Delivery) *dynamicpb.Message {
 	for _, f := range r.Frames {
 		frames = append(frames, s.message("Frame", fields{
 			"codec": uint32(1), "payload": f.Payload, "recipients": rawUsers(f.Recipients),
-			"except_boot": f.ExceptBoot, "except_session": f.ExceptSession,
+			"except_boot": f.ExceptBoot, "except_session": f.ExceptSession, "key": f.Key, "order": f.Order,
 		}))
 	}
 	var answer *dynamicpb.Message
@@ -160,5 +160,27 @@ func (s schema) push(r *Push) *dynamicpb.Message {
 		"partition": uint32(r.Partition), "offset": r.Position.Offset,
 		"conversation_id": rawID(r.Conversation), "message_id": rawID(r.ID), "seq": int64(r.Seq),
 		"sender_id": rawID(r.Sender), "kind": uint32(r.Kind),
+	})
+}
+
+func (s schema) receipt(r *Receipt) *dynamicpb.Message {
+	var marks []*dynamicpb.Message
+	for _, m := range r.Marks {
+		marks = append(marks, s.message("Mark", fields{
+			"status": uint32(m.Status), "seq": int64(m.Seq), "message_id": rawID(m.Message), "id": m.ID,
+		}))
+	}
+	return s.message("Receipt", fields{
+		"codec": uint32(1), "conversation_id": rawID(r.Conversation), "user_id": rawID(r.User),
+		"reply_to": s.replyTo(r.ReplyTo), "answer": r.Answer, "marks": marks,
+	})
+}
+
+func (s schema) status(r *Status) *dynamicpb.Message {
+	return s.message("Status", fields{
+		"codec": uint32(1), "conversation_id": rawID(r.Conversation), "user_id": rawID(r.User),
+		"status": uint32(r.Status), "seq": int64(r.Seq), "message_id": rawID(r.Message), "time": r.Millis,
+		"recipients": rawUsers(r.Recipients), "reply_to": s.replyTo(r.ReplyTo), "outcome": uint32(r.Outcome),
+		"code": string(r.Code), "message": r.Text,
 	})
 }

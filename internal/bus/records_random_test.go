@@ -136,6 +136,7 @@ func anyDelivery(t *rapid.T) Delivery {
 		r.Frames = append(r.Frames, Frame{
 			Payload: anyBytes(t, "payload"), Recipients: anyUsers(t, "recipients"),
 			ExceptBoot: rapid.Uint64().Draw(t, "boot"), ExceptSession: rapid.Uint64().Draw(t, "session"),
+			Key: anyBytes(t, "key"), Order: int64(anySeq(t, "order")),
 		})
 	}
 	if rapid.Bool().Draw(t, "answered") {
@@ -156,5 +157,28 @@ func anyPush(t *rapid.T) Push {
 		Conversation: anyID(t, "conversation"),
 		ID:           anyID(t, "id"), Seq: anySeq(t, "seq"),
 		Sender: anyID(t, "sender"), Kind: chat.Kind(rapid.Byte().Draw(t, "kind")),
+	}
+}
+
+func anyReceipt(t *rapid.T) Receipt {
+	r := Receipt{
+		Conversation: anyID(t, "conversation"), User: anyID(t, "user"),
+		ReplyTo: anyReplyTo(t), Answer: rapid.Bool().Draw(t, "answer"),
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "marks") {
+		r.Marks = append(r.Marks, Mark{
+			Status: chat.Status(rapid.Byte().Draw(t, "status")), Seq: anySeq(t, "seq"),
+			Message: anyID(t, "message"), ID: anyText(t, "id"),
+		})
+	}
+	return r
+}
+
+func anyStatus(t *rapid.T) Status {
+	return Status{
+		Conversation: anyID(t, "conversation"), User: anyID(t, "user"),
+		Status: chat.Status(rapid.Byte().Draw(t, "status")), Seq: anySeq(t, "seq"), Message: anyID(t, "message"),
+		Millis: int64(anySeq(t, "millis")), Recipients: anyUsers(t, "recipients"), ReplyTo: anyReplyTo(t),
+		Outcome: Outcome(rapid.Byte().Draw(t, "outcome")), Code: chat.Code(anyText(t, "code")), Text: anyText(t, "text"),
 	}
 }

@@ -93,6 +93,14 @@ func TestPushIsWhatTheSchemaSays(t *testing.T) {
 	checkAgainstSchema[Push](t, anyPush, compileSchema(t).push, ParsePush)
 }
 
+func TestReceiptIsWhatTheSchemaSays(t *testing.T) {
+	checkAgainstSchema[Receipt](t, anyReceipt, compileSchema(t).receipt, ParseReceipt)
+}
+
+func TestStatusIsWhatTheSchemaSays(t *testing.T) {
+	checkAgainstSchema[Status](t, anyStatus, compileSchema(t).status, ParseStatus)
+}
+
 // id returns an id of sixteen times the same byte.
 func id(b byte) (out [16]byte) {
 	for i := range out {
@@ -139,6 +147,21 @@ func samplePush() *Push {
 	}
 }
 
+func sampleReceipt() *Receipt {
+	return &Receipt{
+		Conversation: id(0xc0), User: id(0x0a), ReplyTo: ReplyTo{Server: "gw-7", Boot: 2, Session: 3}, Answer: true,
+		Marks: []Mark{{Status: chat.Read, Seq: 300, ID: "c17"}, {Status: chat.Delivered, Message: id(0xee)}},
+	}
+}
+
+func sampleStatus() *Status {
+	return &Status{
+		Conversation: id(0xc0), User: id(0x0a), Status: chat.Read, Seq: 300, Message: id(0xee), Millis: 10_000,
+		Recipients: []chat.UserID{id(0x0b)}, ReplyTo: ReplyTo{Server: "gw-7"},
+		Outcome: Refused, Code: chat.BadRequest, Text: "no",
+	}
+}
+
 // The bytes on the log, for ever: a change here is a change of format.
 func TestGoldenRecords(t *testing.T) {
 	six := func(b string) string { return strings.Repeat(b, 16) }
@@ -161,6 +184,14 @@ func TestGoldenRecords(t *testing.T) {
 			"2003" + "2805" + "3210" + six("ee") + "3a0a" + hex.EncodeToString([]byte("not_member")) + "42026e6f"},
 		"push": {samplePush().Append(nil), "0801" + "1210" + six("0b") + "1801" + "2004" + "28ac02" +
 			"3210" + six("c0") + "3a10" + six("ee") + "4005" + "4a10" + six("0a") + "5003"},
+		"latest": {(&Delivery{Class: Latest, Frames: []Frame{{Payload: []byte("{}"), Key: []byte("k"), Order: 300}}}).Append(nil),
+			"0801" + "1002" + "320c" + "0801" + "12027b7d" + "32016b" + "38ac02"},
+		"receipt": {sampleReceipt().Append(nil), "0801" + "1210" + six("c0") + "1a10" + six("0a") +
+			"2218" + "0a0467772d37" + "110200000000000000" + "190300000000000000" + "2801" +
+			"320a" + "0802" + "10ac02" + "2203633137" + "3214" + "0801" + "1a10" + six("ee")},
+		"status": {sampleStatus().Append(nil), "0801" + "1210" + six("c0") + "1a10" + six("0a") + "2002" + "28ac02" +
+			"3210" + six("ee") + "38904e" + "4210" + six("0b") + "4a06" + "0a0467772d37" + "5003" +
+			"5a0b" + hex.EncodeToString([]byte("bad_request")) + "62026e6f"},
 	} {
 		if got := hex.EncodeToString(c.got); got != c.want {
 			t.Errorf("%s\n got %s\nwant %s", name, got, c.want)
@@ -183,6 +214,8 @@ func TestMalformedRecordsAreRefused(t *testing.T) {
 		"accepted": func(b []byte) error { return ParseAccepted(b, new(Accepted)) },
 		"delivery": func(b []byte) error { return ParseDelivery(b, new(Delivery)) },
 		"push":     func(b []byte) error { return ParsePush(b, new(Push)) },
+		"receipt":  func(b []byte) error { return ParseReceipt(b, new(Receipt)) },
+		"status":   func(b []byte) error { return ParseStatus(b, new(Status)) },
 	}
 	for name, c := range map[string]struct {
 		parser string
@@ -217,6 +250,12 @@ func TestMalformedRecordsAreRefused(t *testing.T) {
 		"two answers":          {"delivery", join(codec, number(2, 1), raw(7, nil), raw(7, nil))},
 		"partition too high":   {"delivery", join(codec, number(2, 1), number(4, 1<<31))},
 		"push without codec":   {"push", number(10, 1)},
+		"negative order":       {"delivery", join(codec, number(2, 1), raw(6, join(codec, number(7, 1<<63))))},
+		"receipt of no codec":  {"receipt", raw(6, number(1, 1))},
+		"negative mark":        {"receipt", join(codec, raw(6, number(2, 1<<63)))},
+		"too many marks":       {"receipt", join(codec, bytes.Repeat(raw(6, nil), marksPerReceipt+1))},
+		"status without codec": {"status", number(4, 1)},
+		"recipients not whole": {"status", join(codec, raw(8, make([]byte, 17)))},
 	} {
 		if err := parsers[c.parser](c.bytes); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %v, want ErrMalformed", name, err)
@@ -283,12 +322,15 @@ func TestCopiesDoNotPointIntoTheRecord(t *testing.T) {
 func TestEncodingAllocatesNothingBeyondItsBuffer(t *testing.T) {
 	buffer := make([]byte, 0, 4096)
 	in, out, delivery, push := sampleInbound(), sampleAccepted(), sampleDelivery(), samplePush()
+	receipt, status := sampleReceipt(), sampleStatus()
 	if got := testing.AllocsPerRun(100, func() {
 		_ = in.Append(buffer)
 		_ = out.Append(buffer)
 		_ = delivery.Append(buffer)
 		_ = push.Append(buffer)
+		_ = receipt.Append(buffer)
+		_ = status.Append(buffer)
 	}); got != 0 {
-		t.Errorf("encoding four records costs %v allocations, want 0", got)
+		t.Errorf("encoding six records costs %v allocations, want 0", got)
 	}
 }

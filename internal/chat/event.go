@@ -129,6 +129,26 @@ func (r Role) String() string {
 	return "unknown"
 }
 
+// Status is what a mark says of the events up to a seq.
+type Status uint8
+
+// The statuses. The numbers are on the log. Who has read has received.
+const (
+	Delivered Status = 1
+	Read      Status = 2
+)
+
+// String returns the protocol's word.
+func (s Status) String() string {
+	switch s {
+	case Delivered:
+		return "delivered"
+	case Read:
+		return "read"
+	}
+	return "unknown"
+}
+
 // Entry is one durable event of a conversation, as it stands in history: a
 // message, or something that happened to the conversation.
 type Entry struct {
