@@ -37,7 +37,9 @@ internal/bus/kafka                  : internal/bus internal/metrics
 internal/presence                   : internal/chat
 internal/presence/embedded          :
 internal/presence/presencetest      : internal/chat internal/presence
-internal/presence/redis             : internal/chat internal/presence
+internal/presence/redis             : internal/chat internal/metrics internal/presence
+internal/roster                     : internal/chat
+internal/roster/postgres            : internal/chat internal/roster
 internal/daemon                     : internal/bus internal/metrics
 
 gateway                             : gateway/edge gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
@@ -81,6 +83,7 @@ github.com/coreos/go-systemd           internal/daemon
 github.com/gobwas/ws                   gateway/edge
 github.com/gocql/gocql                 storage-worker/archive/scylla
 github.com/golang-jwt/jwt              internal/auth
+github.com/jackc/pgx                   internal/roster/postgres
 github.com/panjf2000/gnet              gateway/edge
 github.com/redis/go-redis              internal/presence/redis
 github.com/scylladb/gocqlx             storage-worker/archive/scylla
