@@ -2,6 +2,7 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -39,17 +40,10 @@ func (p *planner) cassandra(n int) ([]*node, string) {
 		node, own := p.node(name), values
 		own.Host, own.Data = hosts[i], node.path("data")
 		node.command = p.cassandraCommand(node, tokens(n)[i])
-		node.prepare = func(context.Context) error {
-			for file, values := range map[string]any{"cassandra.yaml": own, "logback.xml": nil} {
-				text, err := render(file, values)
-				if err != nil {
-					return err
-				}
-				if err := write(node.path(file), text); err != nil {
-					return err
-				}
-			}
-			return nil
+		node.configure = func() error {
+			return errors.Join(
+				node.write("cassandra.yaml", "cassandra.yaml", own),
+				node.write("logback.xml", "logback.xml", nil))
 		}
 		node.ready = func(ctx context.Context, first bool) error { return askCassandra(ctx, addrs[i], n, first) }
 		nodes = append(nodes, node)
@@ -61,7 +55,7 @@ func (p *planner) cassandra(n int) ([]*node, string) {
 // with the settings of a site.
 func (p *planner) cassandraCommand(n *node, token string) []string {
 	file := func(name string) string { return (&url.URL{Scheme: "file", Path: n.path(name)}).String() }
-	return append(p.java("-Xms128m", "-Xmx256m"),
+	return append(p.java(n, "-Xms128m", "-Xmx256m"),
 		"-Xss512k", "-XX:MaxDirectMemorySize=128m", "-Dio.netty.maxDirectMemory="+strconv.Itoa(64<<20),
 		"-Djava.net.preferIPv4Stack=true",
 		"-Dcassandra.available_processors=2",

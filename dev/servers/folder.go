@@ -2,10 +2,13 @@ package servers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -20,6 +23,7 @@ const maxRuns = 9
 type folder struct {
 	path string
 	lock *os.File
+	data *kept       // nil when there is none, or none that the next set wants
 	keep atomic.Bool // set when its contents shall outlive the set
 }
 
@@ -76,15 +80,97 @@ func open(ctx context.Context, path string, cfg Config) (*folder, error) {
 			cfg.Log.Warn("ended a server that a killed process had left", "server", name, "pid", ended)
 		}
 	}
+	if cfg.Keep {
+		if err := f.recall(cfg.names()); err != nil {
+			return nil, errors.Join(err, f.release())
+		}
+	}
+	if f.data != nil {
+		return f, nil
+	}
 	if err := f.clear(); err != nil {
 		return nil, errors.Join(err, f.release())
 	}
 	return f, nil
 }
 
+// keptFile says what is in a run folder whose data is kept.
+const keptFile = "kept.json"
+
+// kept is what keptFile holds. It is written when a new set is ready for the
+// first time: data from before that nobody has been told of.
+type kept struct {
+	Servers []string `json:"servers"`
+	Block   int      `json:"block"` // see holdBlock
+}
+
+// recall finds data that was kept; it must be that of the servers called names.
+func (f *folder) recall(names []string) error {
+	text, err := os.ReadFile(filepath.Join(f.path, keptFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for kept data: %w", err)
+	}
+	var k kept
+	if err := json.Unmarshal(text, &k); err != nil {
+		return fmt.Errorf("read %s of %s: %w", keptFile, f.path, err)
+	}
+	if !slices.Equal(k.Servers, names) {
+		return fmt.Errorf("the data in %s is that of %s: it cannot be used by %s",
+			f.path, strings.Join(k.Servers, ", "), strings.Join(names, ", "))
+	}
+	f.data = &k
+	return nil
+}
+
+// remember writes keptFile.
+func (f *folder) remember(k kept) error {
+	text, err := json.Marshal(k)
+	if err != nil {
+		return fmt.Errorf("remember what is kept: %w", err)
+	}
+	path := filepath.Join(f.path, keptFile)
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return fmt.Errorf("remember what is kept: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("remember what is kept: %w", err)
+	}
+	return nil
+}
+
+// ports returns n ports, the same as before if data was kept and they are free.
+// Only a cluster of Cassandra insists on them: its nodes remember one another
+// by address.
+func (f *folder) ports(ctx context.Context, cfg Config, n int) (net.Listener, []int, error) {
+	if f.data == nil {
+		return freePorts(ctx, n)
+	}
+	var holder net.Listener
+	var ports []int
+	var err error
+	if poll(ctx, grace, func() bool {
+		holder, ports, err = holdBlock(ctx, f.data.Block, n)
+		return err == nil
+	}) {
+		return holder, ports, nil
+	}
+	if cfg.Cassandra > 1 {
+		return nil, nil, fmt.Errorf("the ports from %d on belong to the data in %s: %w", f.data.Block, f.path, err)
+	}
+	cfg.Log.Warn("the ports of before are in use by others; the servers get new ones", "run", f.path, "error", err)
+	return freePorts(ctx, n)
+}
+
 // clear deletes what servers wrote, and nothing else: whoever named their home
 // as the run folder keeps it.
 func (f *folder) clear() error {
+	// First, or a kill in between would leave word of data that is gone.
+	if err := os.Remove(filepath.Join(f.path, keptFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("clear the run folder: %w", err)
+	}
 	for _, name := range everyName() {
 		if err := os.RemoveAll(filepath.Join(f.path, name)); err != nil {
 			return fmt.Errorf("clear the run folder: %w", err)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,8 +15,8 @@ import (
 // planner plans the servers of one set.
 type planner struct {
 	// Fixed after construction.
+	cfg      Config
 	run      string
-	log      *slog.Logger
 	software *software
 
 	// Consumed while planning.
@@ -33,16 +32,26 @@ func (p *planner) port() int {
 
 // node returns a server without what makes it one.
 func (p *planner) node(name string) *node {
-	return &node{name: name, dir: filepath.Join(p.run, name), log: p.log}
+	n := &node{name: name, dir: filepath.Join(p.run, name), log: p.cfg.Log, mortal: p.cfg.Mortal}
+	n.out = n.path(logFile)
+	if p.cfg.Logs != "" {
+		n.out = filepath.Join(p.cfg.Logs, name+".log")
+	}
+	if p.cfg.Started != nil {
+		n.started = func(pid int) { p.cfg.Started(name, pid) }
+	}
+	return n
 }
 
 // java starts every command line of a server in Java. Heaps are small, and the
 // second compiler takes longer than it saves in a test. A JVM that ran out of
-// memory must end: Kafka goes on half-dead otherwise.
-func (p *planner) java(heap ...string) []string {
+// memory must end: Kafka goes on half-dead otherwise. What libraries unpack, and
+// would leave in /tmp when they are killed, stays in the server's own folder.
+func (p *planner) java(n *node, heap ...string) []string {
 	return append([]string{
 		p.software.java,
 		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
+		"-XX:-UsePerfData", "-Djava.io.tmpdir=" + n.dir,
 	}, heap...)
 }
 
@@ -73,11 +82,12 @@ func (p *planner) kafka(n int) ([]*node, string) {
 	for i, name := range numbered("kafka", n) {
 		node, props := p.node(name), all[i]
 		props.Voters, props.Data = strings.Join(voters, ","), node.path("data")
-		node.command = append(p.java("-Xms64m", "-Xmx160m"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		node.command = append(p.java(node, "-Xms64m", "-Xmx160m"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 			"-cp", filepath.Join(p.software.kafka, "*"), "kafka.Kafka", node.path("properties"))
-		node.prepare = func(context.Context) error {
-			return formatKafka(node, props, cluster, p.software.kafkaCheckpoint)
+		node.format = func(context.Context) error {
+			return formatKafka(props, cluster, p.software.kafkaCheckpoint)
 		}
+		node.configure = func() error { return node.write("properties", "kafka.properties", props) }
 		broker := kafkaBroker{addr: addrs[i], id: props.ID, brokers: n}
 		node.ready = broker.ready
 		nodes = append(nodes, node)
@@ -85,19 +95,12 @@ func (p *planner) kafka(n int) ([]*node, string) {
 	return nodes, "SWITCHBOARD_TEST_KAFKA=" + strings.Join(addrs, ",")
 }
 
-// formatKafka writes what `kafka-storage format` writes, and the properties.
-func formatKafka(n *node, props kafkaProperties, cluster, checkpoint string) error {
-	text, err := render("kafka.properties", props)
-	if err != nil {
-		return err
-	}
-	if err := write(n.path("properties"), text); err != nil {
-		return err
-	}
+// formatKafka writes what `kafka-storage format` writes.
+func formatKafka(props kafkaProperties, cluster, checkpoint string) error {
 	if err := os.MkdirAll(props.Data, 0o755); err != nil {
 		return fmt.Errorf("format: %w", err)
 	}
-	text, err = os.ReadFile(checkpoint)
+	text, err := os.ReadFile(checkpoint)
 	if err != nil {
 		return fmt.Errorf("format: %w", err)
 	}

@@ -43,11 +43,15 @@ func farewell(name string) syscall.Signal {
 // node is one server process over all its lives.
 type node struct {
 	// Fixed after construction.
-	name    string
-	dir     string // its own, and its working directory
-	log     *slog.Logger
-	prepare func(ctx context.Context) error // once, in an empty dir
-	command []string
+	name      string
+	dir       string // its own, and its working directory
+	out       string // the file that gets what it says
+	log       *slog.Logger
+	format    func(ctx context.Context) error // makes its data in an empty dir; nil = nothing to make
+	configure func() error                    // writes its configuration; nil = there is none
+	command   []string
+	mortal    bool          // the kernel ends it with us
+	started   func(pid int) // hears of every process; nil = nobody
 	// ready asks the server in its own protocol. At its first start it asks
 	// for the whole cluster as well.
 	ready func(ctx context.Context, first bool) error
@@ -87,16 +91,31 @@ func (l *life) wasOrdered() bool {
 	return l.ordered
 }
 
-// begin prepares the folder and starts the server for the first time.
-func (n *node) begin(ctx context.Context) error {
+// begin prepares the folder, which holds data already unless it is fresh, and
+// starts the server for the first time.
+func (n *node) begin(ctx context.Context, fresh bool) error {
 	begun := time.Now()
-	if err := os.MkdirAll(n.dir, 0o755); err != nil {
-		return fmt.Errorf("start %s: %w", n.name, err)
-	}
-	if err := n.prepare(ctx); err != nil {
+	if err := n.prepare(ctx, fresh); err != nil {
 		return fmt.Errorf("start %s: %w", n.name, err)
 	}
 	return n.up(ctx, begun, true)
+}
+
+func (n *node) prepare(ctx context.Context, fresh bool) error {
+	for _, dir := range []string{n.dir, filepath.Dir(n.out)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if n.format != nil && fresh {
+		if err := n.format(ctx); err != nil {
+			return err
+		}
+	}
+	if n.configure == nil {
+		return nil
+	}
+	return n.configure()
 }
 
 // again starts a server that was killed.
@@ -113,7 +132,7 @@ func (n *node) up(ctx context.Context, begun time.Time, first bool) error {
 		if !errors.Is(err, context.Canceled) { // else it is another server that failed
 			n.showLog()
 		}
-		return fmt.Errorf("start %s: %w; its log is %s", n.name, err, n.path(logFile))
+		return fmt.Errorf("start %s: %w; its log is %s", n.name, err, n.out)
 	}
 	n.log.Info("ready", "server", n.name, "pid", n.pid(), "took", time.Since(begun).Round(time.Millisecond))
 	return nil
@@ -123,7 +142,7 @@ func (n *node) up(ctx context.Context, begun time.Time, first bool) error {
 func (n *node) launch(ctx context.Context) (*life, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	out, err := os.OpenFile(n.path(logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(n.out, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +152,11 @@ func (n *node) launch(ctx context.Context) (*life, error) {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = n.dir, out, out
 	// Ctrl-C in a terminal is for us; we end the servers.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if n.mortal {
+		// It comes when the thread that we are on ends, not the process; Go
+		// ends no thread early but that of a goroutine locked to it.
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -142,6 +166,9 @@ func (n *node) launch(ctx context.Context) (*life, error) {
 	if err := os.WriteFile(n.path(pidFile), []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("leave the pid: %w", err)
 	}
+	if n.started != nil {
+		n.started(cmd.Process.Pid)
+	}
 	return l, nil
 }
 
@@ -149,7 +176,7 @@ func (n *node) launch(ctx context.Context) (*life, error) {
 func (n *node) watch(l *life) {
 	_ = l.cmd.Wait() // how it ended is in the state of the process
 	if !l.wasOrdered() {
-		n.log.Error("a server ended by itself", "server", n.name, "state", l.cmd.ProcessState.String(), "log", n.path(logFile))
+		n.log.Error("a server ended by itself", "server", n.name, "state", l.cmd.ProcessState.String(), "log", n.out)
 	}
 	close(l.ended)
 }
@@ -208,7 +235,7 @@ func (n *node) died() error {
 	if l == nil || !l.gone() || l.wasOrdered() {
 		return nil
 	}
-	return fmt.Errorf("%s ended by itself: %s; its log is %s", n.name, l.cmd.ProcessState, n.path(logFile))
+	return fmt.Errorf("%s ended by itself: %s; its log is %s", n.name, l.cmd.ProcessState, n.out)
 }
 
 // finish sends a signal, then SIGKILL, and waits for the end.
@@ -235,7 +262,7 @@ func (n *node) path(name string) string { return filepath.Join(n.dir, name) }
 
 // showLog passes on the end of the server's log.
 func (n *node) showLog() {
-	lines, err := tail(n.path(logFile))
+	lines, err := tail(n.out)
 	if err != nil {
 		n.log.Error("cannot read the log of a server", "server", n.name, "error", err)
 	}

@@ -3,10 +3,12 @@ package servers
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -16,10 +18,19 @@ func (p *planner) postgres() ([]*node, string) {
 	n := p.node("postgres")
 	port, data := p.port(), n.path("data")
 	addr := address("127.0.0.1", port)
-	n.prepare = func(ctx context.Context) error {
-		return run(ctx, n.dir, asUser(p.software.initdb, "-D", data, "-U", "app", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")...)
+	n.format = func(ctx context.Context) error {
+		return run(ctx, n.dir, asUser(false, p.software.initdb, "-D", data, "-U", "app", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")...)
 	}
-	n.command = asUser(p.software.postgres, "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port),
+	// What a life that was killed left here names a process that may be somebody
+	// else's by now, and PostgreSQL would not start beside it. Its own is gone:
+	// see open.
+	n.configure = func() error {
+		if err := os.Remove(filepath.Join(data, "postmaster.pid")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("configure: %w", err)
+		}
+		return nil
+	}
+	n.command = asUser(p.cfg.Mortal, p.software.postgres, "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port),
 		"-c", "unix_socket_directories=", "-c", "shared_buffers=32MB",
 		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 	n.ready = func(ctx context.Context, _ bool) error { return askPostgres(ctx, addr) }
@@ -28,10 +39,15 @@ func (p *planner) postgres() ([]*node, string) {
 
 // asUser lets root start programs that refuse to run as root: they see another
 // user, their files belong to root, and no other folder has to be opened up for
-// them. unshare becomes the program, so its pid is the server's.
-func asUser(command ...string) []string {
+// them. unshare becomes the program, so its pid is the server's. Becoming another
+// user makes the kernel forget that the process shall end with us; setpriv says
+// so again.
+func asUser(mortal bool, command ...string) []string {
 	if os.Geteuid() != 0 {
 		return command
+	}
+	if mortal {
+		command = append([]string{"setpriv", "--pdeathsig", "KILL", "--"}, command...)
 	}
 	return append([]string{"unshare", "--user", "--map-user=1000", "--map-group=1000", "--"}, command...)
 }

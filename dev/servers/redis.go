@@ -13,7 +13,6 @@ func (p *planner) redis() ([]*node, string) {
 	n := p.node("redis")
 	port := p.port()
 	addr := address("127.0.0.1", port)
-	n.prepare = func(context.Context) error { return nil }
 	n.command = []string{
 		p.software.redis, "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
 		"--save", "", "--appendonly", "no", "--dir", n.dir,

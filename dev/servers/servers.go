@@ -8,6 +8,7 @@
 //	Cache/run-1 … run-9            run folders, unless Config.Run names one
 //	RUN/lock                       held as long as a Set lives
 //	RUN/kafka/…                    config, data, log and pid of one server
+//	RUN/kept.json                  with Config.Keep: whose data is here, and its ports
 //
 // Any number of sets can run at the same time: each holds the lock of its run
 // folder and a block of ports of its own. If a process that held a set is
@@ -15,7 +16,7 @@
 // found by their pid files and only if they still work in that folder.
 //
 // It is no way to run a site: nothing is secured, and data is deleted at the
-// end. It needs Linux.
+// end unless Config.Keep says otherwise. It needs Linux.
 package servers
 
 import (
@@ -50,6 +51,20 @@ type Config struct {
 	Cassandra int  // nodes: 0, 1 or 3, on 127.0.0.1 to 127.0.0.3
 	Postgres  bool // the user app may do everything, without a password
 	Redis     bool
+
+	// Keep keeps the data, and the ports, for the next set in the same Run
+	// folder. What a server has acknowledged is there again, however this one
+	// ended, a power cut aside; Redis starts empty. A set that asks for other
+	// servers than those whose data is there is an error.
+	Keep bool
+	// Mortal has the kernel end the servers when this process ends without
+	// having closed the set. Else they live on until the run folder's next use.
+	Mortal bool
+	// Logs is the folder for the servers' logs, NAME.log. Default: RUN/NAME/log.
+	Logs string
+	// Started hears the process id of each server at each of its starts, before
+	// it is ready. It is called from several goroutines. Default: nobody.
+	Started func(name string, pid int)
 
 	// Log gets a line per server and, if one fails, the end of its log.
 	// Default: none.
@@ -102,6 +117,14 @@ func (cfg Config) complete() (Config, error) {
 	if cfg.Cache, err = filepath.Abs(cfg.Cache); err != nil {
 		return cfg, fmt.Errorf("find the cache: %w", err)
 	}
+	if cfg.Logs != "" {
+		if cfg.Logs, err = filepath.Abs(cfg.Logs); err != nil {
+			return cfg, fmt.Errorf("find the folder of logs: %w", err)
+		}
+	}
+	if cfg.Run == "" && cfg.Keep {
+		return cfg, errors.New("data is kept in a run folder that has a name")
+	}
 	if cfg.Run == "" {
 		return cfg, nil
 	}
@@ -117,6 +140,7 @@ type Set struct {
 	// Fixed after construction.
 	log    *slog.Logger
 	folder *folder
+	kept   bool         // data outlives the set
 	block  net.Listener // holds the ports of this set
 	nodes  []*node
 	env    []string
@@ -135,7 +159,7 @@ func Start(ctx context.Context, cfg Config) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{log: cfg.Log}
+	s := &Set{log: cfg.Log, kept: cfg.Keep}
 	if s.folder, err = claim(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -146,6 +170,11 @@ func Start(ctx context.Context, cfg Config) (*Set, error) {
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.end(), s.release())
 	}
+	if cfg.Keep {
+		if err := s.folder.remember(kept{Servers: s.Names(), Block: s.block.Addr().(*net.TCPAddr).Port}); err != nil {
+			return nil, errors.Join(err, s.end(), s.release())
+		}
+	}
 	s.log.Info("all servers are ready", "run", s.folder.path, "took", time.Since(begun).Round(time.Millisecond))
 	return s, nil
 }
@@ -153,12 +182,12 @@ func Start(ctx context.Context, cfg Config) (*Set, error) {
 // assemble chooses the ports and plans every server.
 func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
 	// Kafka and Cassandra have a second port for what they say among themselves.
-	block, ports, err := freePorts(ctx, 2*cfg.Kafka+2+2)
+	block, ports, err := s.folder.ports(ctx, cfg, 2*cfg.Kafka+2+2)
 	if err != nil {
 		return err
 	}
 	s.block = block
-	p := &planner{run: s.folder.path, log: cfg.Log, software: found, ports: ports}
+	p := &planner{cfg: cfg, run: s.folder.path, software: found, ports: ports}
 	for _, plan := range []struct {
 		wanted bool
 		plan   func() ([]*node, string)
@@ -182,7 +211,7 @@ func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
 func (s *Set) start(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, n := range s.nodes {
-		group.Go(func() error { return n.begin(ctx) })
+		group.Go(func() error { return n.begin(ctx, s.folder.data == nil) })
 	}
 	return group.Wait()
 }
@@ -209,6 +238,25 @@ func (s *Set) PID(name string) int {
 		return 0
 	}
 	return n.pid()
+}
+
+// Wait returns when the process of a server has ended, whoever ended it, and at
+// once if none runs. The error is that of ctx, or of a wrong name.
+func (s *Set) Wait(ctx context.Context, name string) error {
+	n, err := s.node(name)
+	if err != nil {
+		return err
+	}
+	l := n.current()
+	if l == nil {
+		return nil
+	}
+	select {
+	case <-l.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Kill ends a server as kill -9 does, and returns when it is gone.
@@ -248,8 +296,13 @@ func (s *Set) node(name string) (*node, error) {
 func (s *Set) Keep() { s.folder.keep.Store(true) }
 
 // Close ends every server and deletes what they wrote. If one had died that
-// nobody killed, that is an error, and the run folder stays with its log.
+// nobody killed, that is an error, and the run folder stays with its log. With
+// Config.Keep nothing is deleted, and a dead server is no error: it is taken for
+// one that somebody keeps running.
 func (s *Set) Close() error {
+	if s.kept {
+		return errors.Join(s.end(), s.release())
+	}
 	var err error
 	for _, n := range s.nodes {
 		err = errors.Join(err, n.died())
@@ -282,6 +335,15 @@ func (s *Set) release() error {
 		err = errors.Join(err, s.block.Close())
 	}
 	return err
+}
+
+// write puts one file of the node's configuration into place.
+func (n *node) write(name, template string, values any) error {
+	text, err := render(template, values)
+	if err != nil {
+		return err
+	}
+	return write(n.path(name), text)
 }
 
 // write puts one file of a server's configuration into place.

@@ -339,14 +339,14 @@ func TestProcessOfOthersIsLeftAlone(t *testing.T) {
 func TestServerThatDiesAtOnceFailsAtOnce(t *testing.T) {
 	needServers(t)
 	r := &record{}
+	dir := filepath.Join(t.TempDir(), "redis")
 	n := &node{
-		name: "redis", dir: filepath.Join(t.TempDir(), "redis"), log: r.logger(),
-		prepare: func(context.Context) error { return nil },
+		name: "redis", dir: dir, out: filepath.Join(dir, logFile), log: r.logger(),
 		command: []string{"sh", "-c", "for i in $(seq 60); do echo line $i; done; exit 3"},
 		ready:   func(context.Context, bool) error { return errors.New("no") },
 	}
 	begun := time.Now()
-	err := n.begin(t.Context())
+	err := n.begin(t.Context(), true)
 	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), n.path(logFile)) {
 		t.Errorf("begin returns %v", err)
 	}
@@ -363,16 +363,16 @@ func TestServerThatDiesAtOnceFailsAtOnce(t *testing.T) {
 func TestStartThatIsGivenUpLeavesNoServer(t *testing.T) {
 	needServers(t)
 	ctx, cancel := context.WithCancel(t.Context())
+	dir := filepath.Join(t.TempDir(), "redis")
 	n := &node{
-		name: "redis", dir: filepath.Join(t.TempDir(), "redis"), log: (&record{}).logger(),
-		prepare: func(context.Context) error { return nil },
+		name: "redis", dir: dir, out: filepath.Join(dir, logFile), log: (&record{}).logger(),
 		command: []string{"sleep", "600"},
 		ready: func(context.Context, bool) error {
 			cancel()
 			return errors.New("no")
 		},
 	}
-	if err := n.begin(ctx); !errors.Is(err, context.Canceled) {
+	if err := n.begin(ctx, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("begin returns %v", err)
 	}
 	pid := n.pid()

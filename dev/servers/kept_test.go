@@ -1,0 +1,112 @@
+package servers
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// startKept starts a set on a run folder that outlives it.
+func startKept(t *testing.T, cfg Config) *Set {
+	t.Helper()
+	cfg.Cache, cfg.Keep = cacheDir(t), true
+	s, err := Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestKeptSetFindsDataAndPortsAgain(t *testing.T) {
+	needServers(t)
+	run := t.TempDir()
+	cfg := Config{Run: run, Kafka: 1, Cassandra: 1, Redis: true, Postgres: true}
+	var env []string
+	for life := range 3 {
+		s := startKept(t, cfg)
+		if life == 0 {
+			env = s.Env()
+			newTopic(t, variable(t, s, "KAFKA"), 1)
+			count(t, variable(t, s, "CQL"), "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+			count(t, variable(t, s, "CQL"), "CREATE TABLE k.t (a int PRIMARY KEY)")
+		}
+		if got := s.Env(); !slices.Equal(got, env) {
+			t.Errorf("life %d has the servers %v, the first had %v", life, got, env)
+		}
+		if got := produce(t, variable(t, s, "KAFKA")); got != int64(life) {
+			t.Errorf("life %d: the next record has offset %d", life, got)
+		}
+		count(t, variable(t, s, "CQL"), "INSERT INTO k.t (a) VALUES ("+string(rune('0'+life))+")")
+		if got := count(t, variable(t, s, "CQL"), "SELECT a FROM k.t"); got != life+1 {
+			t.Errorf("life %d finds %d rows", life, got)
+		}
+		if err := s.Kill("redis"); err != nil { // a dead server does not spoil the end
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := cfg
+	other.Cache, other.Keep, other.Kafka = cacheDir(t), true, 3
+	if _, err := Start(t.Context(), other); err == nil || !strings.Contains(err.Error(), "is that of kafka, cassandra") {
+		t.Errorf("three brokers on the data of one: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(run, "kafka", "data")); err != nil {
+		t.Errorf("the refusal cost the data: %v", err)
+	}
+}
+
+// A set that was never ready leaves nothing that the next one could mistake for
+// whole data.
+func TestHalfMadeDataIsNotKept(t *testing.T) {
+	needServers(t)
+	run := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(run, "postgres", "data"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(run, "postgres", "data", "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startKept(t, Config{Run: run, Postgres: true})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStartedHearsOfEveryProcess(t *testing.T) {
+	needServers(t)
+	pids := make(chan int, 2)
+	logs := t.TempDir()
+	s := startKept(t, Config{
+		Run: t.TempDir(), Redis: true, Logs: logs, Mortal: true,
+		Started: func(name string, pid int) {
+			if name != "redis" {
+				t.Errorf("%s was started", name)
+			}
+			pids <- pid
+		},
+	})
+	defer s.Close()
+	first := <-pids
+	if first != s.PID("redis") {
+		t.Errorf("redis has pid %d, and %d was said", s.PID("redis"), first)
+	}
+	if err := s.Kill("redis"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(t.Context(), "redis"); err != nil {
+		t.Errorf("waiting for the end of a dead server: %v", err)
+	}
+	if err := s.Restart(t.Context(), "redis"); err != nil {
+		t.Fatal(err)
+	}
+	if second := <-pids; second != s.PID("redis") || second == first {
+		t.Errorf("redis has pid %d, and %d was said", s.PID("redis"), second)
+	}
+	if _, err := os.Stat(filepath.Join(logs, "redis.log")); err != nil {
+		t.Errorf("the log is elsewhere: %v", err)
+	}
+}
