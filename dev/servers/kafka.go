@@ -51,7 +51,7 @@ func (p *planner) java(n *node, heap ...string) []string {
 	return append([]string{
 		p.software.java,
 		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
-		"-XX:-UsePerfData", "-Djava.io.tmpdir=" + n.dir,
+		"-XX:-UsePerfData", "-Djava.io.tmpdir=" + n.dir, "-Djna.tmpdir=" + n.dir,
 	}, heap...)
 }
 
