@@ -90,7 +90,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	client := kafka.Open(kafka.Config{Brokers: *opts.kafka, ClientID: opts.server, Log: log, Metrics: set})
 	defer client.Close()
 	producer := client.Producer(kafka.ProducerConfig{})
-	directory, err := redis.Open(redis.Config{Addrs: *opts.redis})
+	directory, err := redis.Open(redis.Config{Addrs: *opts.redis, Metrics: set})
 	if err != nil {
 		return daemon.Usagef("-redis: %v", err)
 	}

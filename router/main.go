@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 
 	client := kafka.Open(kafka.Config{Brokers: *brokers, ClientID: "router", Log: log, Metrics: set})
 	defer client.Close()
-	directory, err := redis.Open(redis.Config{Addrs: *addresses})
+	directory, err := redis.Open(redis.Config{Addrs: *addresses, Metrics: set})
 	if err != nil {
 		return daemon.Usagef("%v", err)
 	}

@@ -162,7 +162,7 @@ func (s *System) openServers(context.Context) (err error) {
 		return err
 	}
 	s.onClose(s.redis.Close)
-	s.directory, err = redis.Open(redis.Config{Addrs: []string{s.redis.Addr()}})
+	s.directory, err = redis.Open(redis.Config{Addrs: []string{s.redis.Addr()}, Metrics: s.set})
 	if err == nil {
 		s.onClose(func() { _ = s.directory.Close() })
 	}

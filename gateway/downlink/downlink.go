@@ -60,7 +60,7 @@ type Downlink struct {
 	// Fixed after construction.
 	cfg   Config
 	topic string
-	free  chan *session.Batch
+	free  chan *flight
 
 	// Owned by Run.
 	reader bus.Reader
@@ -68,7 +68,16 @@ type Downlink struct {
 	record bus.Delivery    // reused
 
 	delivered, filtered, unreadable, jumps *metrics.Counter
-	seconds                                *metrics.Histogram
+	delivery                               *metrics.Histogram // from the record's timestamp to the sockets
+	whole                                  *metrics.Histogram // from that of the inbound record
+}
+
+// flight is a batch on its way to the loops, and where its oldest parts come
+// from. It belongs to Run until it is delivered, then to the loops.
+type flight struct {
+	batch   *session.Batch
+	routed  int64      // milliseconds, of the first delivery record
+	decided chat.Clock // of the first answer, 0 if there is none: its inbound record's time
 }
 
 // New returns a downlink. Seek it before it runs.
@@ -76,21 +85,33 @@ func New(cfg Config) *Downlink {
 	d := &Downlink{
 		cfg:        cfg,
 		topic:      bus.DeliveryTopic(cfg.Server),
-		free:       make(chan *session.Batch, batches),
+		free:       make(chan *flight, batches),
 		seen:       make([]chat.Position, cfg.Partitions),
 		delivered:  cfg.Metrics.Counter("switchboard_gateway_deliveries_total"),
 		filtered:   cfg.Metrics.Counter("switchboard_gateway_deliveries_repeated_total"),
 		unreadable: cfg.Metrics.Counter("switchboard_gateway_deliveries_unreadable_total"),
 		jumps:      cfg.Metrics.Counter("switchboard_gateway_delivery_jumps_total"),
-		seconds:    cfg.Metrics.Histogram(`switchboard_delivery_seconds{hop="route_gateway"}`),
+		delivery:   cfg.Metrics.Histogram("switchboard_gateway_delivery_seconds"),
+		whole:      cfg.Metrics.Histogram("switchboard_gateway_whole_seconds"),
 	}
 	for range batches {
-		d.free <- session.NewBatch(func(b *session.Batch) {
-			b.Reset()
-			d.free <- b
-		})
+		f := new(flight)
+		f.batch = session.NewBatch(func(*session.Batch) { d.landed(f) })
+		d.free <- f
 	}
 	return d
+}
+
+// landed is called when all loops have written a batch's frames.
+func (d *Downlink) landed(f *flight) {
+	now := time.Now()
+	d.delivery.Update(max(now.Sub(time.UnixMilli(f.routed)).Seconds(), 0))
+	if f.decided != 0 {
+		d.whole.Update(max(now.Sub(f.decided.Time()).Seconds(), 0))
+	}
+	f.batch.Reset()
+	f.routed, f.decided = 0, 0
+	d.free <- f
 }
 
 // Seek asks for the end of the topic and makes Run begin at that number. It
@@ -152,18 +173,19 @@ func (d *Downlink) jump(ctx context.Context) error {
 // deliver makes batches of records and hands them on.
 func (d *Downlink) deliver(ctx context.Context, records []bus.Record) error {
 	for len(records) > 0 {
-		var b *session.Batch
+		var f *flight
 		select {
-		case b = <-d.free:
+		case f = <-d.free:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		b := f.batch
 		for len(records) > 0 && b.Len() < batchFrames && b.Bytes() < batchBytes {
-			d.add(b, &records[0])
+			d.add(f, &records[0])
 			records = records[1:]
 		}
 		if b.Len() == 0 {
-			d.free <- b // All repeated or unreadable.
+			d.free <- f // All repeated or unreadable.
 			continue
 		}
 		d.cfg.Sessions.Deliver(b)
@@ -172,7 +194,7 @@ func (d *Downlink) deliver(ctx context.Context, records []bus.Record) error {
 }
 
 // add puts one record's frames into a batch, unless they were delivered before.
-func (d *Downlink) add(b *session.Batch, r *bus.Record) {
+func (d *Downlink) add(f *flight, r *bus.Record) {
 	rec := &d.record
 	if err := bus.ParseDelivery(r.Value, rec); err != nil {
 		d.unreadable.Inc()
@@ -183,17 +205,22 @@ func (d *Downlink) add(b *session.Batch, r *bus.Record) {
 		return
 	}
 	d.delivered.Inc()
-	d.seconds.Update(time.Since(time.UnixMilli(r.Millis)).Seconds())
+	if f.routed == 0 {
+		f.routed = r.Millis
+	}
 	if a := rec.Answer; a != nil && a.Boot == d.cfg.Boot {
-		b.Answer(a.Session, a.Payload)
+		f.batch.Answer(a.Session, a.Payload)
+		if f.decided == 0 && a.Outcome == bus.Stored {
+			f.decided = chat.ClockOf(a.ID)
+		}
 	}
 	for i := range rec.Frames {
-		f := &rec.Frames[i]
+		frame := &rec.Frames[i]
 		var except uint64
-		if f.ExceptBoot == d.cfg.Boot {
-			except = f.ExceptSession
+		if frame.ExceptBoot == d.cfg.Boot {
+			except = frame.ExceptSession
 		}
-		b.Push(rec.Class, f.Payload, f.Recipients, except)
+		f.batch.Push(rec.Class, frame.Payload, frame.Recipients, except)
 	}
 }
 

@@ -328,3 +328,28 @@ type back struct{}
 
 func (back) Deliver(b *session.Batch) { b.Discard() }
 func (back) Behind(string)            {}
+
+// The time of the whole road is known without a clock in the record: the
+// answer's id carries that of the inbound record.
+func TestTheWholeRoadIsMeasuredOnAnswers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		d := durable(1, 3, 1, `{"n":1}`)
+		clock := chat.Clock(time.Now().Add(-20 * time.Millisecond).UnixMicro())
+		d.Answer = &bus.Answer{
+			Boot: boot, Session: w.number, Payload: []byte(`{"a":1}`), Outcome: bus.Stored, Seq: 1, ID: chat.NewMessageID(clock, 1, 3),
+		}
+		w.write(d, durable(1, 4, 1, `{"n":2}`))
+		w.want(t, `{"a":1}`, `{"n":1}`, `{"n":2}`)
+		var out strings.Builder
+		w.set.Write(&out)
+		for _, want := range []string{
+			"switchboard_gateway_whole_seconds_sum 0.02\n",
+			"switchboard_gateway_whole_seconds_count 1\n", // one a batch
+			"switchboard_gateway_delivery_seconds_count 1\n",
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%q is missing in:\n%s", want, out.String())
+			}
+		}
+	})
+}

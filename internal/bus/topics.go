@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"switchboard/internal/chat"
@@ -22,8 +23,10 @@ const (
 // The consumer groups: all programs that do the same work share the partitions
 // under one of these names.
 const (
-	FoldGroup   = "switchboard-fold"   // of the inbound log
-	RouterGroup = "switchboard-router" // of the accepted log
+	FoldGroup     = "switchboard-fold"          // of the inbound log
+	RouterGroup   = "switchboard-router"        // of the accepted log
+	ReceiptsGroup = "switchboard-receipts"      // of the receipts
+	StatusGroup   = "switchboard-router-status" // of the statuses
 )
 
 // FirstGeneration is the generation of a log that was never replaced.
@@ -42,6 +45,17 @@ func generationName(base string, generation uint32) string {
 		return base
 	}
 	return fmt.Sprintf("%s.%d", base, generation)
+}
+
+// Kind returns the word for a topic in metrics, such as inbound or delivery: there
+// are few of these, and as many topics as servers.
+func Kind(topic string) string {
+	kind, prefixed := strings.CutPrefix(topic, "chat.")
+	if !prefixed {
+		return "other"
+	}
+	kind, _, _ = strings.Cut(kind, ".")
+	return kind
 }
 
 // DeliveryTopic returns the topic of one server's deliveries. A server is a

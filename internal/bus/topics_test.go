@@ -34,6 +34,17 @@ func TestNamesOfTopics(t *testing.T) {
 	}
 }
 
+func TestKindsOfTopics(t *testing.T) {
+	for topic, want := range map[string]string{
+		InboundTopic(1): "inbound", InboundTopic(2): "inbound", AcceptedTopic(12): "accepted",
+		DeliveryTopic("gw-7"): "delivery", TopicPush: "push", "mine": "other",
+	} {
+		if got := Kind(topic); got != want {
+			t.Errorf("%s: got %s, want %s", topic, got, want)
+		}
+	}
+}
+
 func TestNamesOfServers(t *testing.T) {
 	for name, want := range map[string]bool{
 		"gw-7": true, "rest-1": true, "0": true, strings.Repeat("x", 64): true,

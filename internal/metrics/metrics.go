@@ -37,8 +37,8 @@ func New() *Set { return &Set{set: vm.NewSet()} }
 func (s *Set) Counter(name string) *Counter { return s.set.GetOrCreateCounter(name) }
 
 // Histogram returns the histogram of that name, the same one each time. Names
-// that end in `_seconds` have buckets from 100 µs to 30 s, with a border at the
-// 500 ms within which a message is promised; others count things and have powers
+// that end in `_seconds` have buckets from 100 µs to 30 s, dense where one hop of a
+// message lies and with a border at the 500 ms within which all is promised; others count things and have powers
 // of two from 1 to 65,536.
 func (s *Set) Histogram(name string) *Histogram {
 	base, _, _ := strings.Cut(name, "{")
@@ -50,8 +50,8 @@ func (s *Set) Histogram(name string) *Histogram {
 
 func secondBuckets() []float64 {
 	return []float64{
-		.0001, .00025, .0005, .001, .0025, .005, .01, .015, .025, .05,
-		.1, .25, .5, 1, 2.5, 5, 10, 30,
+		.0001, .00025, .0005, .001, .002, .003, .005, .0075, .01, .015, .02, .03, .05, .075,
+		.1, .15, .25, .5, 1, 2.5, 5, 10, 30,
 	}
 }
 

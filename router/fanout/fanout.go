@@ -46,7 +46,12 @@ type Router struct {
 	skipped, forgotten *metrics.Counter
 	unreadable, jumps  *metrics.Counter
 	batch              *metrics.Histogram
-	seconds            *metrics.Histogram
+
+	// The way of a batch through the router, in this order; the look-up of its
+	// people lies between the first two.
+	wait    *metrics.Histogram // from the oldest outcome's timestamp to the batch's begin
+	writes  *metrics.Histogram // from the look-up's answer to the last acknowledgement
+	seconds *metrics.Histogram // all of it, without the wait
 }
 
 // New returns a router; Run starts it.
@@ -62,6 +67,8 @@ func New(cfg Config) *Router {
 		unreadable: cfg.Metrics.Counter("switchboard_router_unreadable_records_total"),
 		jumps:      cfg.Metrics.Counter("switchboard_router_log_jumps_total"),
 		batch:      cfg.Metrics.Histogram("switchboard_router_batch_records"),
+		wait:       cfg.Metrics.Histogram("switchboard_router_wait_seconds"),
+		writes:     cfg.Metrics.Histogram("switchboard_router_produce_seconds"),
 		seconds:    cfg.Metrics.Histogram("switchboard_router_batch_seconds"),
 	}
 }

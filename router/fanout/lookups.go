@@ -52,6 +52,7 @@ func (l *lookups) where(ctx context.Context, users []chat.UserID) (map[chat.User
 	if len(users) == 0 {
 		return l.notAsked, nil
 	}
+	began := time.Now()
 	q := &question{users: users, done: make(chan struct{})}
 	l.mu.Lock()
 	l.pending = append(l.pending, q)
@@ -64,6 +65,7 @@ func (l *lookups) where(ctx context.Context, users []chat.UserID) (map[chat.User
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-q.done:
+		l.seconds.UpdateDuration(began)
 		return q.places, nil
 	}
 }
@@ -116,10 +118,8 @@ func (l *lookups) answer(ctx context.Context, questions []*question) bool {
 func (l *lookups) ask(ctx context.Context, users []chat.UserID, places map[chat.UserID]presence.Places) bool {
 	const first, last = 20 * time.Millisecond, time.Second
 	for pause := first; ; pause = min(2*pause, last) {
-		began := time.Now()
 		answers, err := l.cfg.Directory.Where(ctx, users)
 		if err == nil {
-			l.seconds.UpdateDuration(began)
 			l.users.Add(len(users))
 			for i, u := range users {
 				places[u] = answers[i]

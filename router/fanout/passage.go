@@ -147,6 +147,7 @@ func (p *passage) follow(ctx context.Context) error {
 		}
 		if len(records) > 0 {
 			began := time.Now()
+			p.wait.Update(max(began.Sub(time.UnixMilli(records[0].Millis)).Seconds(), 0))
 			if err := p.deliver(ctx, records[0].Offset, p.parse(records, &seen)); err != nil {
 				return err
 			}
@@ -182,6 +183,7 @@ func (p *passage) deliver(ctx context.Context, from int64, outcomes []bus.Accept
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	acks := newAcks(p.roads, from)
 	for i := range outcomes {
 		if err := p.write(ctx, newPlan(&outcomes[i], p.claim.Partition(), places), acks); err != nil {
@@ -192,6 +194,7 @@ func (p *passage) deliver(ctx context.Context, from int64, outcomes []bus.Accept
 	if err := acks.wait(ctx); err != nil {
 		return err
 	}
+	p.writes.UpdateDuration(began)
 	for _, k := range acks.left() {
 		p.miss(k, nothing, true)
 	}

@@ -140,8 +140,13 @@ type counts struct {
 	retries  *metrics.Counter
 	cold     *metrics.Counter
 	batches  *metrics.Histogram
-	writes   *metrics.Histogram
-	appends  *metrics.Histogram
+
+	// The way of a batch through the fold, in this order.
+	waits   *metrics.Histogram // from the oldest record's timestamp to the batch's begin
+	reads   *metrics.Histogram // keys and cold conversations
+	decides *metrics.Histogram
+	writes  *metrics.Histogram
+	appends *metrics.Histogram
 }
 
 func newCounts(set *metrics.Set) counts {
@@ -149,6 +154,9 @@ func newCounts(set *metrics.Set) counts {
 		retries: set.Counter("switchboard_fold_retries_total"),
 		cold:    set.Counter("switchboard_fold_cold_conversations_total"),
 		batches: set.Histogram("switchboard_fold_batch_records"),
+		waits:   set.Histogram("switchboard_fold_wait_seconds"),
+		reads:   set.Histogram("switchboard_fold_read_seconds"),
+		decides: set.Histogram("switchboard_fold_decide_seconds"),
 		writes:  set.Histogram("switchboard_fold_write_seconds"),
 		appends: set.Histogram("switchboard_fold_append_seconds"),
 	}

@@ -119,17 +119,23 @@ func (p *partition) read(ctx context.Context, reader bus.Reader) ([]bus.Record, 
 // when all of the former is acknowledged, so what a successor finds half done is
 // never more than one.
 func (p *partition) work(ctx context.Context, records []bus.Record) error {
+	counts, now := &p.fold.counts, p.fold.host.now
+	begun := now()
+	counts.waits.Update(max(begun.Sub(time.UnixMilli(records[0].Millis)).Seconds(), 0))
 	p.parse(records)
 	p.decider.begin()
 	if err := p.load(ctx); err != nil {
 		return err
 	}
+	loaded := now()
+	counts.reads.Update(loaded.Sub(begun).Seconds())
 	for i := range p.requests {
 		p.decider.decide(&p.requests[i], &p.outcomes[i])
-		p.fold.counts.outcomes[p.outcomes[i].Outcome].Inc()
+		counts.outcomes[p.outcomes[i].Outcome].Inc()
 	}
 	batch := p.decider.finish(len(records))
-	p.fold.counts.batches.Update(float64(len(records)))
+	counts.decides.Update(now().Sub(loaded).Seconds())
+	counts.batches.Update(float64(len(records)))
 	p.next = records[len(records)-1].Offset + 1
 
 	if p.fold.faults.appendBeforeWrite {

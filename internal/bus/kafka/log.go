@@ -16,7 +16,10 @@ type partitionLog struct{ client *Client }
 
 // Open implements [bus.Log].
 func (l *partitionLog) Open(topic string, partition int32, offset int64) bus.Reader {
-	return &reader{client: l.client, topic: topic, partition: partition, next: offset, arrived: make(chan struct{}, 1)}
+	return &reader{
+		client: l.client, topic: topic, partition: partition, next: offset, arrived: make(chan struct{}, 1),
+		traffic: l.client.fetched(topic),
+	}
 }
 
 // Bounds implements [bus.Log]. It tries until ctx ends.

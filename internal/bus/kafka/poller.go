@@ -218,7 +218,8 @@ type reader struct {
 	topic     string
 	partition int32
 	arrived   chan struct{} // capacity 1: something changed for Next
-	attempts  int           // of Next, fruitless and in a row
+	traffic   *traffic
+	attempts  int // of Next, fruitless and in a row
 
 	mu      sync.Mutex
 	poller  *poller // nil while nobody fetches for it
@@ -256,9 +257,12 @@ func (r *reader) deliver(g got) {
 		return
 	}
 	r.next = g.next
+	bytes := 0
 	for i := range g.records {
-		r.bytes += len(g.records[i].Key) + len(g.records[i].Value) + lingerOverhead
+		bytes += len(g.records[i].Key) + len(g.records[i].Value)
 	}
+	r.bytes += bytes + len(g.records)*lingerOverhead
+	r.traffic.arrived(g.records, bytes)
 	if len(r.records) == 0 {
 		r.records = g.records
 	} else {

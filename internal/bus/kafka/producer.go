@@ -187,7 +187,7 @@ func (p *Producer) lane(topic string, partition int32) *lane {
 			bytes = new(int)
 			p.topics[topic] = bytes
 		}
-		l = &lane{key: key, who: identity{id: -1}, topicBytes: bytes}
+		l = &lane{key: key, who: identity{id: -1}, topicBytes: bytes, traffic: p.client.produced(topic)}
 		p.lanes[key] = l
 	}
 	return l

@@ -54,6 +54,7 @@ type flight struct {
 type lane struct {
 	key        laneKey
 	topicBytes *int // guarded by the producer's mu
+	traffic    *traffic
 
 	// Guarded by the producer's mu.
 	state     laneState
@@ -382,6 +383,9 @@ func (s *sender) finish(l *lane, base int64, err error) {
 		r.done(offset, err)
 	}
 	n := len(l.flight.records)
+	if err == nil {
+		l.traffic.add(n, len(l.flight.bytes))
+	}
 	l.land()
 	p := s.producer
 	p.mu.Lock()

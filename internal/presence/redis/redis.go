@@ -27,6 +27,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"switchboard/internal/chat"
+	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	TLS                *tls.Config
 	// Timeout bounds each round trip; default 500 ms.
 	Timeout time.Duration
+	// Metrics may be nil.
+	Metrics *metrics.Set
 }
 
 // Directory is a presence.Directory on Redis. It is safe for concurrent use.
@@ -69,7 +72,9 @@ func Open(cfg Config) (*Directory, error) {
 			Mode: maintnotifications.ModeDisabled,
 		},
 	}
-	return &Directory{client: goredis.NewUniversalClient(options)}, nil
+	client := goredis.NewUniversalClient(options)
+	client.AddHook(newMeter(cfg.Metrics))
+	return &Directory{client: client}, nil
 }
 
 // Close closes the connections.

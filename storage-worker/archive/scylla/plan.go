@@ -60,17 +60,9 @@ type plan struct {
 
 // partition names one in a table.
 type partition struct {
-	table byte
+	table tableID
 	id    [16]byte
 }
-
-// The tables whose partitions get several writes of one batch.
-const (
-	ofConversations byte = iota
-	ofMembers
-	ofIndex
-	ofMarks
-)
 
 // planned sorts a batch by partition.
 func planned(b *archive.Batch) (*plan, error) {
@@ -93,7 +85,7 @@ func planned(b *archive.Batch) (*plan, error) {
 	}
 	for i := range b.Stays {
 		s := &b.Stays[i]
-		p.together(partition{ofIndex, s.User}, write{statement: putStay, values: []any{
+		p.together(partition{conversationsOf, s.User}, write{statement: putStay, values: []any{
 			gocql.UUID(s.User), gocql.UUID(s.Conversation), int64(s.Joined),
 			int64(s.Head.Seq), optionalID(s.Head.ID), s.Large, optionalInt(s.Left), stamp(s.By),
 		}})
@@ -110,13 +102,13 @@ func planned(b *archive.Batch) (*plan, error) {
 func (p *plan) addMembership(b *archive.Batch) {
 	for i := range b.Infos {
 		w := &b.Infos[i]
-		p.together(partition{ofConversations, w.Conversation}, write{statement: putConversation, values: []any{
+		p.together(partition{conversations, w.Conversation}, write{statement: putConversation, values: []any{
 			gocql.UUID(w.Conversation), optionalInt(w.Type), optionalID(w.Creator), optionalID(w.Created), w.Name, stamp(w.By),
 		}})
 	}
 	for i := range b.Opened {
 		o := &b.Opened[i]
-		p.together(partition{ofMembers, o.Conversation}, write{statement: putOpened, values: []any{
+		p.together(partition{members, o.Conversation}, write{statement: putOpened, values: []any{
 			gocql.UUID(o.Conversation), gocql.UUID(o.User), int64(o.Joined), int8(o.Role), gocql.UUID(o.At), stamp(o.At),
 		}})
 		if o.Left != 0 { // Opened and closed by one record.
@@ -129,7 +121,7 @@ func (p *plan) addMembership(b *archive.Batch) {
 }
 
 func (p *plan) addEnd(c archive.SpanClosed) {
-	p.together(partition{ofMembers, c.Conversation}, write{statement: putClosed, values: []any{
+	p.together(partition{members, c.Conversation}, write{statement: putClosed, values: []any{
 		stamp(c.By), int64(c.Left), gocql.UUID(c.Conversation), gocql.UUID(c.User), int64(c.Joined),
 	}})
 }
@@ -141,7 +133,7 @@ func (p *plan) addMark(m *archive.Watermark) {
 		statement
 		seq chat.Seq
 	}{{putRead, m.Read}, {putDelivered, m.Delivered}} {
-		p.together(partition{ofMarks, m.Conversation}, write{statement: mark.statement, values: []any{
+		p.together(partition{watermarks, m.Conversation}, write{statement: mark.statement, values: []any{
 			int64(mark.seq), int64(mark.seq), gocql.UUID(m.Conversation), gocql.UUID(m.User), int64(m.Joined),
 		}})
 	}
@@ -204,7 +196,7 @@ func (p *plan) together(to partition, w write) {
 	}
 	p.alone(w)
 	place := len(p.chains) - 1
-	p.chains[place].marks = to.table == ofMarks
+	p.chains[place].marks = to.table == watermarks
 	p.places[to] = place
 }
 

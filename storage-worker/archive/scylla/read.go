@@ -3,6 +3,7 @@ package scylla
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/gocql/gocql"
 	"golang.org/x/sync/errgroup"
@@ -23,6 +24,7 @@ func collect[T any](ctx context.Context, s *Store, l lane, st *statement, scan s
 		return nil, err
 	}
 	defer l.leave()
+	defer s.meter.asked(st, time.Now())
 	query := s.session.ContextQuery(ctx, st.text, st.names).Bind(values...)
 	defer query.Release()
 	rows := query.Iter()

@@ -163,8 +163,7 @@ type Store struct {
 	lane    lane // of all statements but those of watermarks
 	marks   lane
 
-	writes                        *metrics.Histogram // seconds of a Write
-	statements, records, failures *metrics.Counter
+	meter meter
 }
 
 var _ archive.Store = (*Store)(nil)
@@ -180,10 +179,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	}
 	s := &Store{
 		session: session, lane: make(lane, inFlight), marks: make(lane, marksInFlight),
-		writes:     config.Metrics.Histogram(`switchboard_archive_write_seconds`),
-		statements: config.Metrics.Counter(`switchboard_archive_statements_total`),
-		records:    config.Metrics.Counter(`switchboard_archive_records_total`),
-		failures:   config.Metrics.Counter(`switchboard_archive_failures_total`),
+		meter: newMeter(config.Metrics),
 	}
 	if err := s.checkTables(ctx, config.Keyspace); err != nil {
 		s.Close()

@@ -7,25 +7,30 @@ import "github.com/scylladb/gocqlx/v2/qb"
 type statement struct {
 	text  string
 	names []string
+	table tableID
 }
 
-func built(text string, names []string) statement { return statement{text, names} }
+// built finishes a statement on a table.
+func built(t tableID, b interface{ ToCql() (string, []string) }) statement {
+	text, names := b.ToCql()
+	return statement{text, names, t}
+}
 
 // insert writes the columns given; the last parameter is the write timestamp.
-func insert(table string, columns ...string) statement {
-	return built(qb.Insert(table).Columns(columns...).TimestampNamed("timestamp").ToCql())
+func insert(t tableID, columns ...string) statement {
+	return built(t, qb.Insert(t.String()).Columns(columns...).TimestampNamed("timestamp"))
 }
 
 // update sets one column of a row of members or watermarks. Unlike an insert it
 // makes no row of its own. Its first parameter is the write timestamp.
-func update(table, column string) statement {
-	return built(qb.Update(table).TimestampNamed("timestamp").Set(column).
-		Where(qb.Eq("conversation_id"), qb.Eq("user_id"), qb.Eq("joined_seq")).ToCql())
+func update(t tableID, column string) statement {
+	return built(t, qb.Update(t.String()).TimestampNamed("timestamp").Set(column).
+		Where(qb.Eq("conversation_id"), qb.Eq("user_id"), qb.Eq("joined_seq")))
 }
 
 // find reads the columns of the rows whose keys are given.
-func find(table string, columns []string, keys ...string) *qb.SelectBuilder {
-	b := qb.Select(table).Columns(columns...)
+func find(t tableID, columns []string, keys ...string) *qb.SelectBuilder {
+	b := qb.Select(t.String()).Columns(columns...)
 	for _, k := range keys {
 		b.Where(qb.Eq(k))
 	}
@@ -46,40 +51,40 @@ var (
 
 // What is written.
 var (
-	putMessage = insert("messages", "conversation_id", "bucket", "seq", "message_id", "sender_id", "request_id",
+	putMessage = insert(messages, "conversation_id", "bucket", "seq", "message_id", "sender_id", "request_id",
 		"content", "message_type", "media_url", "created_at", "reply_to", "change", "user_id", "role", "name",
 		"members_version", "generation", "inbound_offset")
-	putKey = insert("message_keys", "conversation_id", "sender_id", "request_id", "generation", "inbound_offset",
+	putKey = insert(messageKeys, "conversation_id", "sender_id", "request_id", "generation", "inbound_offset",
 		"seq", "message_id", "digest")
-	putConversation = insert("conversations", "conversation_id", "type", "creator", "created", "name")
-	putHead         = insert("heads", "conversation_id", "seq", "message_id")
-	putOpened       = insert("members", "conversation_id", "user_id", "joined_seq", "role", "message_id")
-	putClosed       = update("members", "left_seq")
-	putStay         = insert("conversations_of", "user_id", "conversation_id", "joined_seq", "head_seq", "head_id", "large", "left_seq")
-	putRead         = update("watermarks", "read_seq")
-	putDelivered    = update("watermarks", "delivered_seq")
-	putProgress     = insert("progress", "generation", "partition", "inbound_offset", "clock")
+	putConversation = insert(conversations, "conversation_id", "type", "creator", "created", "name")
+	putHead         = insert(heads, "conversation_id", "seq", "message_id")
+	putOpened       = insert(members, "conversation_id", "user_id", "joined_seq", "role", "message_id")
+	putClosed       = update(members, "left_seq")
+	putStay         = insert(conversationsOf, "user_id", "conversation_id", "joined_seq", "head_seq", "head_id", "large", "left_seq")
+	putRead         = update(watermarks, "read_seq")
+	putDelivered    = update(watermarks, "delivered_seq")
+	putProgress     = insert(progress, "generation", "partition", "inbound_offset", "clock")
 )
 
 // What is read.
 var (
-	getHead     = built(find("heads", []string{"seq"}, "conversation_id").ToCql())
-	getNewest   = built(find("messages", tipColumns, "conversation_id", "bucket").Limit(1).ToCql())
-	getUpTo     = built(find("messages", tipColumns, "conversation_id", "bucket").Where(qb.LtOrEq("seq")).Limit(1).ToCql())
-	getHighest  = built(page().ToCql())
-	getLowest   = built(page().OrderBy("seq", qb.ASC).ToCql())
-	getInfo     = built(find("conversations", []string{"type", "creator", "created", "name"}, "conversation_id").ToCql())
-	getSpans    = built(find("members", []string{"user_id", "joined_seq", "left_seq", "role", "message_id"}, "conversation_id").ToCql())
-	getSeen     = built(find("message_keys", []string{"generation", "inbound_offset", "seq", "message_id", "digest"}, "conversation_id", "sender_id", "request_id").ToCql())
-	getStays    = built(find("conversations_of", stayColumns, "user_id").ToCql())
-	getStaysIn  = built(find("conversations_of", stayColumns, "user_id", "conversation_id").ToCql())
-	getMarks    = built(find("watermarks", markColumns, "conversation_id").ToCql())
-	getMark     = built(find("watermarks", markColumns, "conversation_id", "user_id", "joined_seq").ToCql())
-	getProgress = built(find("progress", []string{"inbound_offset", "clock"}, "generation", "partition").ToCql())
+	getHead     = built(heads, find(heads, []string{"seq"}, "conversation_id"))
+	getNewest   = built(messages, find(messages, tipColumns, "conversation_id", "bucket").Limit(1))
+	getUpTo     = built(messages, find(messages, tipColumns, "conversation_id", "bucket").Where(qb.LtOrEq("seq")).Limit(1))
+	getHighest  = built(messages, page())
+	getLowest   = built(messages, page().OrderBy("seq", qb.ASC))
+	getInfo     = built(conversations, find(conversations, []string{"type", "creator", "created", "name"}, "conversation_id"))
+	getSpans    = built(members, find(members, []string{"user_id", "joined_seq", "left_seq", "role", "message_id"}, "conversation_id"))
+	getSeen     = built(messageKeys, find(messageKeys, []string{"generation", "inbound_offset", "seq", "message_id", "digest"}, "conversation_id", "sender_id", "request_id"))
+	getStays    = built(conversationsOf, find(conversationsOf, stayColumns, "user_id"))
+	getStaysIn  = built(conversationsOf, find(conversationsOf, stayColumns, "user_id", "conversation_id"))
+	getMarks    = built(watermarks, find(watermarks, markColumns, "conversation_id"))
+	getMark     = built(watermarks, find(watermarks, markColumns, "conversation_id", "user_id", "joined_seq"))
+	getProgress = built(progress, find(progress, []string{"inbound_offset", "clock"}, "generation", "partition"))
 )
 
 // page reads a part of one bucket, newest first, which is how it lies there.
 func page() *qb.SelectBuilder {
-	return find("messages", entryColumns, "conversation_id", "bucket").
+	return find(messages, entryColumns, "conversation_id", "bucket").
 		Where(qb.GtOrEqNamed("seq", "from"), qb.LtOrEqNamed("seq", "to")).LimitNamed("limit")
 }

@@ -28,11 +28,11 @@ func (s *Store) Write(ctx context.Context, b *archive.Batch) error {
 		err = s.run(ctx, p)
 	}
 	if err != nil {
-		s.failures.Inc()
+		s.meter.failures.Inc()
 		return wrap(ctx, "write a batch", err)
 	}
-	s.writes.Update(time.Since(began).Seconds())
-	s.records.Add(b.Records)
+	s.meter.writes.UpdateDuration(began)
+	s.meter.records.Add(b.Records)
 	return nil
 }
 
@@ -75,7 +75,7 @@ func (s *Store) follow(ctx, failed context.Context, c *chain) error {
 
 // apply writes to one partition.
 func (s *Store) apply(ctx context.Context, writes []write) error {
-	s.statements.Inc()
+	defer s.meter.wrote(writes, time.Now())
 	if len(writes) == 1 {
 		w := &writes[0]
 		if err := s.session.ContextQuery(ctx, w.text, w.names).Bind(w.values...).ExecRelease(); err != nil {
