@@ -40,6 +40,8 @@ internal/presence/presencetest      : internal/chat internal/presence
 internal/presence/redis             : internal/chat internal/metrics internal/presence
 internal/roster                     : internal/chat
 internal/roster/postgres            : internal/chat internal/roster
+internal/roster/rostertest          : internal/chat internal/roster
+internal/roster/sqlite              : internal/chat internal/roster
 internal/daemon                     : internal/bus internal/metrics
 
 gateway                             : gateway/edge gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
@@ -63,7 +65,8 @@ storage-worker/rest                 : storage-worker/archive internal/auth inter
 
 client                              : internal/chat internal/wire
 
-dev                                 : dev/servers dev/single dev/terminal internal/daemon
+dev                                 : dev/cluster dev/servers dev/single dev/terminal internal/daemon
+dev/cluster                         : dev/servers internal/auth internal/daemon
 dev/servers                         :
 dev/single                          : client gateway/edge gateway/node router/fanout storage-worker/archive/sqlite storage-worker/fold storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis
 dev/system                          :

@@ -171,10 +171,8 @@ func (p *planner) membership(row *ConversationRow, c *Change) {
 		p.effects[key] = effect{gone: true}
 	case chat.RoleChanged:
 		e := p.effects[key]
-		if !e.gone { // Else it is a row that is not there any more.
-			e.role = c.Role
-			p.effects[key] = e
-		}
+		e.role = c.Role
+		p.effects[key] = e
 	case chat.Renamed, chat.ChangeNone: // Not about members.
 	}
 }

@@ -70,9 +70,9 @@ func (s *Store) Apply(ctx context.Context, changes []roster.Change, at roster.Pr
 // returns what is stored of them.
 func lock(ctx context.Context, tx pgx.Tx, changes []roster.Change) (map[chat.ConversationID]roster.Versions, error) {
 	if begun := roster.Created(changes); len(begun) > 0 {
-		var ids, types, times = make([][16]byte, 0, len(begun)), make([]string, 0, len(begun)), make([]time.Time, 0, len(begun))
-		for _, b := range begun {
-			ids, types, times = append(ids, b.ID), append(types, b.Type.String()), append(times, b.Created.Time())
+		ids, types, times := make([][16]byte, len(begun)), make([]string, len(begun)), make([]time.Time, len(begun))
+		for i, b := range begun {
+			ids[i], types[i], times[i] = b.ID, b.Type.String(), b.Created.Time()
 		}
 		if _, err := tx.Exec(ctx, putConversations, ids, types, times); err != nil {
 			return nil, fmt.Errorf("begin conversations: %w", err)

@@ -44,7 +44,7 @@ func Migrate(ctx context.Context, c Config) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is pending
+	defer conn.Close(context.WithoutCancel(ctx))
 	var made []string
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		made, err = makeObjects(ctx, tx)
