@@ -1,6 +1,7 @@
 // Command dev is the whole system on a laptop: `go run ./dev` serves everything
 // from one process with nothing to install, `go run ./dev chat` is a small text
-// client for it. `go run ./dev servers` holds up real servers, for tests.
+// client for it. `go run ./dev servers` holds up real servers, for tests, and
+// `go run ./dev cluster` runs the programs on them as processes.
 package main
 
 import (
@@ -23,6 +24,7 @@ as well.
 	go run ./dev                        serve
 	go run ./dev chat -user alice       talk, in a second terminal
 	go run ./dev chat -user bob -with alice
+	go run ./dev cluster                a site on real servers, every program a process
 	go run ./dev servers                hold up real servers for tests
 
 Without -auth-keys it makes a key of its own and gives a token for any user to
@@ -41,6 +43,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return runChat(ctx, args[1:], stdout)
 		case "servers":
 			return runServers(ctx, args[1:], stdout)
+		case "cluster":
+			return runCluster(ctx, args[1:], stdout)
 		}
 	}
 	return runSingle(ctx, args, stdout)

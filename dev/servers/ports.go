@@ -18,6 +18,48 @@ const (
 	blockSize = 20
 )
 
+// Ports are ports for programs beside a set: of a block that no set takes as long
+// as it is held, whether anybody listens or not.
+type Ports struct {
+	// Block names the block, for HoldPorts to ask for it again.
+	Block int
+	// All are the ports; see MaxPorts.
+	All []int
+
+	holder net.Listener
+}
+
+// MaxPorts is how many ports a block has.
+const MaxPorts = blockSize - 1
+
+// HoldPorts returns the block of before, or another one if block is 0 or others
+// use it now. Close gives it to others.
+func HoldPorts(ctx context.Context, block int) (*Ports, error) {
+	var holder net.Listener
+	var ports []int
+	// Whoever had it before us may just be ending.
+	held := block != 0 && poll(ctx, grace, func() bool {
+		var err error
+		holder, ports, err = holdBlock(ctx, block, MaxPorts)
+		return err == nil
+	})
+	if !held {
+		var err error
+		if holder, ports, err = freePorts(ctx, MaxPorts); err != nil {
+			return nil, err
+		}
+	}
+	return &Ports{Block: ports[0] - 1, All: ports, holder: holder}, nil
+}
+
+// Close gives the ports to others.
+func (p *Ports) Close() error {
+	if err := p.holder.Close(); err != nil {
+		return fmt.Errorf("give ports back: %w", err)
+	}
+	return nil
+}
+
 // freePorts returns n ports that are free on 127.0.0.1 to 127.0.0.3, and stay
 // ours for as long as the listener is open, even while no server listens there.
 //

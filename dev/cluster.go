@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"switchboard/dev/cluster"
+	"switchboard/internal/daemon"
+)
+
+const clusterManual = `cluster runs a whole site on this machine: real Kafka, Cassandra, Redis and
+PostgreSQL, and gateways, routers and storage workers as processes of their own.
+It prints where everything is and then, on a line of its own,
+
+	ready
+
+Whatever dies is started again after a second, programs and servers alike; logs say
+when. It builds the programs, so it needs a checkout and Go; for the servers it needs
+what "dev servers" needs. SIGINT or SIGTERM stops all that it started, and only that.
+
+	DATA/run/addresses.json   where everything listens, written when all is ready:
+	                          {"rest":[…],"ws":[…],"ops":{NAME:…},"kafka":…,"cql":…,
+	                          "redis":…,"postgres":…,"auth_keys":FILE}; there is no
+	                          "s3" yet
+	DATA/run/NAME.pid         process ids: gateway-1…, router-1…, worker-1…, kafka,
+	                          cassandra, redis, postgres; kafka-1… and cassandra-1…
+	                          where there are three. After a kill it changes with the
+	                          next start
+	DATA/run/NAME.hold        make it, and NAME is not started again until it goes
+	DATA/logs/NAME.log        what it says; grows without limit
+
+Data and addresses survive the end of the cluster, kill -9 included; Redis alone
+starts empty. Delete DATA to begin anew, as other numbers of brokers, nodes or
+partitions need.
+
+Variables SWITCHBOARD_… reach the programs where this command sets no flag itself:
+SWITCHBOARD_RECHECK=10s, SWITCHBOARD_LOG_LEVEL=debug. GOFLAGS=-race builds them with
+the race detector.`
+
+// runCluster keeps a cluster running until the end.
+func runCluster(ctx context.Context, args []string, stdout io.Writer) error {
+	var cfg cluster.Config
+	flags := daemon.NewFlags("dev cluster", clusterManual)
+	flags.IntVar(&cfg.Gateways, "gateways", 2, "how many, up to 9")
+	flags.IntVar(&cfg.Routers, "routers", 1, "how many, up to 9")
+	flags.IntVar(&cfg.Workers, "workers", 2, "how many, up to 9")
+	flags.StringVar(&cfg.Data, "data", ".switchboard-cluster", "`FOLDER` that holds everything")
+	flags.StringVar(&cfg.AuthKeys, "auth-keys", "", "`FILE` with a JWK set; without it, the cluster makes a key in DATA")
+	flags.StringVar(&cfg.Cache, "cache", "", "`FOLDER` of the servers' jars; without it, .cache/servers of the checkout")
+	flags.IntVar(&cfg.Kafka, "kafka-brokers", 1, "how many, 1 or 3; also the number of replicas")
+	flags.IntVar(&cfg.Cassandra, "cassandra-nodes", 1, "how many, 1 or 3; also the number of replicas")
+	flags.IntVar(&cfg.Partitions, "partitions", 16, "`NUMBER` of partitions of the log, for the life of DATA")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	cfg.Log = flags.Logger(os.Stderr)
+	return cluster.Run(ctx, cfg, stdout)
+}

@@ -1,0 +1,104 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// addressesFile tells outsiders where everything is.
+const addressesFile = "addresses.json"
+
+// addresses is what addressesFile holds. Several servers of a kind are separated
+// by commas, as in the flags of the programs.
+type addresses struct {
+	REST      []string          `json:"rest"`
+	WebSocket []string          `json:"ws"`
+	Ops       map[string]string `json:"ops"` // by the name of the program
+	Kafka     string            `json:"kafka"`
+	CQL       string            `json:"cql"`
+	Redis     string            `json:"redis"`
+	Postgres  string            `json:"postgres"`
+	AuthKeys  string            `json:"auth_keys"` // file with the JWK set
+}
+
+// servers returns the addresses of the servers alone.
+func (c *cluster) servers() addresses {
+	at := func(name string) string {
+		for _, line := range c.set.Env() {
+			if value, ok := strings.CutPrefix(line, "SWITCHBOARD_TEST_"+name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	}
+	return addresses{Kafka: at("KAFKA"), CQL: at("CQL"), Redis: at("REDIS"), Postgres: at("POSTGRES")}
+}
+
+func (c *cluster) addresses() addresses {
+	all := c.servers()
+	all.AuthKeys, all.Ops = c.keys, make(map[string]string)
+	for _, p := range c.programs {
+		all.Ops[p.name] = p.ops
+		switch p.kind {
+		case "worker":
+			all.REST = append(all.REST, p.url)
+		case "gateway":
+			all.WebSocket = append(all.WebSocket, p.url)
+		}
+	}
+	return all
+}
+
+// writeJSON puts a file into place, whole or not at all.
+func writeJSON(path string, value any) error {
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return replace(path, append(text, '\n'))
+}
+
+// writePID leaves word of a process. The file of one that died stays until its
+// next start, so that outsiders who wait for another number can just read.
+func writePID(dir, name string, pid int) error {
+	return replace(filepath.Join(dir, name+".pid"), []byte(strconv.Itoa(pid)+"\n"))
+}
+
+// replace puts a file into place, whole or not at all. What it replaces is about
+// processes that run, so nobody needs it after a power cut.
+func replace(path string, text []byte) error {
+	fresh := path + ".new"
+	err := os.WriteFile(fresh, text, 0o644) //nolint:gosec // Outsiders shall read it.
+	if err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// note adds a line of ours to a log that others write.
+func note(path, line string) error {
+	return appendTo(path, fmt.Appendf(nil, "--- %s %s\n", time.Now().UTC().Format(time.RFC3339Nano), line))
+}
+
+func appendTo(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("write a log: %w", err)
+	}
+	_, err = f.Write(text)
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return fmt.Errorf("write a log: %w", err)
+	}
+	return nil
+}

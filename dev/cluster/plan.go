@@ -1,0 +1,125 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// host is where everything listens.
+const host = "127.0.0.1"
+
+// plan says how each program is started.
+func (c *cluster) plan() []*program {
+	at := c.servers()
+	cql := []string{"-cql", at.CQL}
+	common := []string{"-kafka", at.Kafka}
+	replication := []string{"-replication", strconv.Itoa(c.cfg.Kafka)}
+	var all []*program
+	for i := range c.cfg.Routers {
+		p := c.program("router", "router", i)
+		p.with(common, []string{"-redis", at.Redis})
+		all = append(all, p)
+	}
+	for i := range c.cfg.Workers {
+		p := c.program("worker", "storage-worker", i)
+		p.url = "http://" + c.ports.public("worker", i)
+		p.with(common, cql, replication, []string{
+			"-serve", "fold,rest", "-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i),
+			"-auth-keys", c.keys, "-archive", "",
+			// Each REST server sends its clients to another gateway.
+			"-gateway-url", c.socketURL(i % c.cfg.Gateways),
+		})
+		all = append(all, p)
+	}
+	for i := range c.cfg.Gateways {
+		p := c.program("gateway", "gateway", i)
+		p.url = c.socketURL(i)
+		p.with(common, replication, []string{
+			"-redis", at.Redis, "-server", fmt.Sprintf("gw-%d", i+1), "-listen", c.ports.public("gateway", i),
+			"-advertise", p.url, "-auth-keys", c.keys, "-drain-timeout", drainTimeout.String(),
+		})
+		all = append(all, p)
+	}
+	return all
+}
+
+// program returns the i-th program of a kind, with the flags that all have.
+func (c *cluster) program(kind, binary string, i int) *program {
+	ops := c.ports.ops(kind, i)
+	return &program{
+		name: fmt.Sprintf("%s-%d", kind, i+1), kind: kind, ops: "http://" + ops,
+		command: []string{c.path("bin", binary), "-ops-listen", ops},
+		dir:     c.cfg.Data, run: c.path("run"), logs: c.path("logs"), limit: stopLimit,
+	}
+}
+
+func (p *program) with(flags ...[]string) {
+	for _, more := range flags {
+		p.command = append(p.command, more...)
+	}
+}
+
+func (c *cluster) socketURL(i int) string {
+	return "ws://" + c.ports.public("gateway", i) + "/api/v1/ws"
+}
+
+// migrate makes topics and tables. Kafka and Cassandra may have different
+// numbers of replicas: then the topics come first, and are found by the second
+// run.
+func (c *cluster) migrate(ctx context.Context) error {
+	at := c.servers()
+	topics := []string{"-kafka", at.Kafka, "-partitions", strconv.Itoa(c.cfg.Partitions)}
+	if c.cfg.Kafka != c.cfg.Cassandra {
+		if err := c.runMigrate(ctx, append(topics, "-replication", strconv.Itoa(c.cfg.Kafka))); err != nil {
+			return err
+		}
+	}
+	return c.runMigrate(ctx, append(topics, "-cql", at.CQL, "-replication", strconv.Itoa(c.cfg.Cassandra)))
+}
+
+// runMigrate runs the program to its end. What it did is in its log; what it
+// refused is for the person in front.
+func (c *cluster) runMigrate(ctx context.Context, flags []string) error {
+	file := c.path("logs", "migrate.log")
+	if err := note(file, "migrate "+strings.Join(flags, " ")); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, c.path("bin", "storage-worker"), append([]string{"migrate"}, flags...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
+	if err := appendTo(file, out); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("storage-worker migrate: %w: %s", err, lastLine(out))
+	}
+	return nil
+}
+
+func lastLine(text []byte) string {
+	lines := strings.Split(string(bytes.TrimSpace(text)), "\n")
+	return lines[len(lines)-1]
+}
+
+// lock keeps a second cluster out of the folder. The kernel gives the lock back
+// when this process dies.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("-data: another cluster runs there: lock %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
