@@ -61,6 +61,7 @@ storage-worker/archive/memory       : storage-worker/archive internal/chat
 storage-worker/archive/scylla       : storage-worker/archive internal/chat internal/metrics
 storage-worker/archive/sqlite       : storage-worker/archive internal/chat internal/metrics
 storage-worker/fold                 : storage-worker/archive internal/bus internal/chat internal/metrics
+storage-worker/receipts             : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/wire
 
 client                              : internal/chat internal/wire
