@@ -116,6 +116,18 @@ func appendUpdated(dst []byte, e *chat.Entry) []byte {
 	return appendTail(dst)
 }
 
+// AppendMessageStatus appends a `message_status` frame.
+func AppendMessageStatus(dst []byte, m *MessageStatus) []byte {
+	dst = appendHead(dst, "message_status", "")
+	dst = appendID(append(dst, `"conversation_id":`...), m.ConversationID)
+	dst = appendID(append(dst, `,"user_id":`...), m.UserID)
+	dst = appendString(append(dst, `,"status":`...), m.Status)
+	dst = appendID(append(dst, `,"message_id":`...), m.MessageID)
+	dst = appendInt(append(dst, `,"seq":`...), m.Seq)
+	dst = appendInt(append(dst, `,"timestamp":`...), m.Timestamp)
+	return appendTail(dst)
+}
+
 // EntryMessage returns the entry as it stands in history. own says that the
 // caller is its sender and may see client_message_id.
 func EntryMessage(e *chat.Entry, own bool) Message {

@@ -26,6 +26,7 @@ func TestEncodingAllocatesNothingBeyondItsBuffer(t *testing.T) {
 		"heartbeat_ack":        func() { _ = AppendHeartbeatAck(buffer, "c20", noon) },
 		"token_refreshed":      func() { _ = AppendTokenRefreshed(buffer, "c21", noon) },
 		"token_expiring":       func() { _ = AppendTokenExpiring(buffer, noon) },
+		"message_status":       func() { _ = AppendMessageStatus(buffer, &MessageStatus{Status: "read", Seq: 3}) },
 		"behind":               func() { _ = AppendBehind(buffer, Behind{Reason: "slow"}) },
 		"reconnect":            func() { _ = AppendReconnect(buffer, Reconnect{Reason: "drain"}) },
 	} {

@@ -102,6 +102,9 @@ func serverFrames() map[string][]byte {
 		"conversation_updated_member_removed": AppendEntry(nil, changed(5, chat.MemberRemoved, func(e *chat.Entry) {
 			e.User, e.MembersVersion = bob, 5
 		}), true),
+		"message_status": AppendMessageStatus(nil, &MessageStatus{
+			ConversationID: direct, UserID: bob, Status: chat.Read.String(), MessageID: image.ID, Seq: 3, Timestamp: noon,
+		}),
 		"error":              AppendError(nil, "c17", request(2), refused),
 		"error_rate_limited": AppendError(nil, "c19", request(3), hasty),
 		"heartbeat_ack":      AppendHeartbeatAck(nil, "c20", noon),
@@ -129,6 +132,9 @@ func decodedServer() map[string]ServerEvent {
 		"error_rate_limited": {Type: "error", ID: "c19", Error: &Error{
 			ID: "c19", ClientMessageID: optional(request(3)), Code: chat.RateLimited,
 			Message: "more than 20 messages a second", Temporary: true, RetryAfterMS: 50,
+		}},
+		"message_status": {Type: "message_status", Status: &MessageStatus{
+			ConversationID: direct, UserID: bob, Status: "read", MessageID: image.ID, Seq: 3, Timestamp: noon,
 		}},
 		"heartbeat_ack":   {Type: "heartbeat_ack", ID: "c20", Stamp: &Stamp{Time: noon}},
 		"token_refreshed": {Type: "token_refreshed", ID: "c21", Expiry: &Expiry{ExpiresAt: noon + 7200}},

@@ -36,6 +36,7 @@ type ServerEvent struct {
 	MessageSent *MessageSent         // message_sent
 	Message     *Message             // new_message
 	Updated     *ConversationUpdated // conversation_updated
+	Status      *MessageStatus       // message_status
 	Error       *Error               // error
 	Behind      *Behind              // behind
 	Reconnect   *Reconnect           // reconnect
@@ -80,6 +81,9 @@ func (ev *ServerEvent) target() any {
 	case "conversation_updated":
 		ev.Updated = new(ConversationUpdated)
 		return ev.Updated
+	case "message_status":
+		ev.Status = new(MessageStatus)
+		return ev.Status
 	case "error":
 		ev.Error = new(Error)
 		return ev.Error

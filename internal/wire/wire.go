@@ -131,6 +131,17 @@ type ConversationUpdated struct {
 	Message        *Message            `json:"message,omitempty"`
 }
 
+// MessageStatus says how far a user has received or read: all events up to Seq.
+// It never moves back; a reader applies the maximum.
+type MessageStatus struct {
+	ConversationID chat.ConversationID `json:"conversation_id"`
+	UserID         chat.UserID         `json:"user_id"`
+	Status         string              `json:"status"` // delivered or read
+	MessageID      chat.MessageID      `json:"message_id"`
+	Seq            chat.Seq            `json:"seq"`
+	Timestamp      int64               `json:"timestamp"`
+}
+
 // Error is the data of an `error` frame.
 type Error struct {
 	ID              string          `json:"id,omitempty"` // the client's, as in the envelope
