@@ -56,7 +56,7 @@ func (r *road) audit(ctx context.Context, report *roadReport, total int) error {
 			if i > 0 && m.Seq != history[i-1].Seq+1 {
 				report.Gaps++
 			}
-			if n := numberOf(m.Content); n >= 0 && n < total {
+			if n := r.numberOf(m.Content); n >= 0 && n < total {
 				stored[n]++
 				order[m.Seq] = n
 			}

@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"switchboard/dev/single"
@@ -64,16 +63,17 @@ func encode(t *testing.T, v any) string {
 }
 
 func TestPayloadCarriesItsNumber(t *testing.T) {
+	r, other := &road{run: chat.NewRequestID()}, &road{run: chat.NewRequestID()}
 	for _, n := range []int{0, 7, 119_999} {
-		if got := numberOf(payload(n)); got != n {
+		if got := r.numberOf(r.payload(n)); got != n {
 			t.Errorf("got %d, want %d", got, n)
 		}
-		if got := numberOfRequest(requestOf(n)); got != n {
+		if got := r.numberOfRequest(r.requestOf(n)); got != n {
 			t.Errorf("request: got %d, want %d", got, n)
 		}
 	}
-	for _, foreign := range []string{"", "hello", strings.Replace(payload(1), runText, chat.NewRequestID().String(), 1)} {
-		if got := numberOf(foreign); got != -1 {
+	for _, foreign := range []string{"", "hello", other.payload(1)} {
+		if got := r.numberOf(foreign); got != -1 {
 			t.Errorf("%q: got %d, want −1: it is none of this run's", foreign, got)
 		}
 	}

@@ -29,8 +29,13 @@ the rest in groups of 8, and checks each one: in history exactly once, on every
 member's socket exactly once, in the order of history.
 
 It mints tokens from -auth-keys, which for ` + "`go run ./dev`" + ` is
-.switchboard/auth-keys.json. Exit status 1 when anything was lost, doubled or
-out of order.`
+.switchboard/auth-keys.json. With -cluster it spreads its users over all gateways
+and REST servers of ` + "`go run ./dev cluster`" + `, takes the CPU time of every program and
+server, and shows hop by hop where the time went. -find looks for the highest rate
+at which 99 of 100 copies arrive within 500 ms.
+
+Real servers in Java answer in seconds until they are warm: give them -warmup 90s.
+Exit status 1 when anything was lost, doubled or out of order.`
 
 func main() { os.Exit(daemon.Main(run)) }
 

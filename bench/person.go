@@ -48,34 +48,28 @@ func (p *person) send(ctx context.Context, talk *conversation, i int) {
 	for _, m := range talk.members {
 		m.expected.Add(1)
 	}
-	request := requestOf(i)
+	request := p.road.requestOf(i)
 	// A failed write shows as a message that was never answered.
 	_ = p.conn.Write(ctx, "send_message", "", wire.SendMessage{
-		ConversationID: &talk.id, Content: payload(i), Type: chat.KindText.String(), ClientMessageID: &request,
+		ConversationID: &talk.id, Content: p.road.payload(i), Type: chat.KindText.String(), ClientMessageID: &request,
 	})
 }
 
 // requestOf is the client_message_id of message i of this run.
-func requestOf(i int) chat.RequestID {
-	id := runID
+func (r *road) requestOf(i int) chat.RequestID {
+	id := r.run
 	id[12], id[13], id[14], id[15] = byte(i>>24), byte(i>>16), byte(i>>8), byte(i)
 	return id
 }
 
 // numberOfRequest reads what requestOf wrote; −1 for an id of another run.
-func numberOfRequest(id chat.RequestID) int {
+func (r *road) numberOfRequest(id chat.RequestID) int {
 	n := int(id[12])<<24 | int(id[13])<<16 | int(id[14])<<8 | int(id[15])
-	if id != requestOf(n) {
+	if id != r.requestOf(n) {
 		return -1
 	}
 	return n
 }
-
-// runID tells the messages of this process from those of earlier runs.
-var (
-	runID   = chat.NewRequestID()
-	runText = runID.String()
-)
 
 // listen notes whatever arrives until the connection ends.
 func (p *person) listen(ctx context.Context) {
@@ -89,10 +83,10 @@ func (p *person) listen(ctx context.Context) {
 		switch e.Type {
 		case "new_message":
 			m := decode[wire.Message](e.Data)
-			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, numberOf(m.Content), false, now})
+			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, p.road.numberOf(m.Content), false, now})
 		case "message_sent":
 			m := decode[wire.MessageSent](e.Data)
-			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, numberOfRequest(m.ClientMessageID), true, now})
+			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, p.road.numberOfRequest(m.ClientMessageID), true, now})
 		case "conversation_updated":
 			u := decode[wire.ConversationUpdated](e.Data)
 			p.seen = append(p.seen, arrival{u.ConversationID, u.Seq, -1, false, now})

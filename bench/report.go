@@ -59,6 +59,7 @@ type roadReport struct {
 
 	Late     int64              `json:"late"`              // sends over 10 ms behind schedule
 	BenchCPU float64            `json:"bench_cpu_seconds"` // of the generator
+	Inside   *inside            `json:"inside,omitempty"`
 	CPU      map[string]float64 `json:"cpu_us_per_message,omitempty"`
 }
 
@@ -74,13 +75,21 @@ func (r *roadReport) print(w io.Writer) {
 	fmt.Fprintf(w, "missing %d  doubled %d  gaps %d  not delivered %d  repeated %d  reordered %d  misplaced %d  refused %v\n",
 		r.Missing, r.Doubled, r.Gaps, r.NotDelivered, r.Repeated, r.Reordered, r.Misplaced, r.Refused)
 	fmt.Fprintf(w, "generator: %d sends late, %.1f s CPU\n", r.Late, r.BenchCPU)
+	total := 0.0
 	names := make([]string, 0, len(r.CPU))
 	for name := range r.CPU {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		fmt.Fprintf(w, "%s: %.0f µs CPU per message\n", name, r.CPU[name])
+		fmt.Fprintf(w, "%-14s %6.0f µs CPU per message\n", name, r.CPU[name])
+		total += r.CPU[name]
+	}
+	if len(names) > 1 {
+		fmt.Fprintf(w, "%-14s %6.0f µs CPU per message\n", "all", total)
+	}
+	if r.Inside != nil {
+		r.Inside.write(w)
 	}
 	if r.Late > int64(r.Messages/100) {
 		fmt.Fprintln(w, "INVALID: the generator was late for more than 1 % of the sends")

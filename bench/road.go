@@ -28,8 +28,10 @@ const (
 
 // road drives the whole road, socket to socket, and checks every message of it.
 type road struct {
-	rest     string
+	rest     []string
+	gateways []string // empty: REST says where
 	keys     *auth.Keys
+	cluster  *cluster // nil: one program, or many that are not known
 	users    int
 	groups   int
 	rate     int
@@ -38,6 +40,7 @@ type road struct {
 	settle   time.Duration
 	seed     uint64
 	pids     []process
+	run      chat.RequestID // tells the messages of this run from those of earlier ones
 
 	people []*person
 	talks  []*conversation
@@ -56,7 +59,9 @@ type conversation struct {
 func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := daemon.NewFlags("bench road", roadManual)
 	rest := flags.String("rest", "http://127.0.0.1:8080", "REST address of the system under test")
-	keyFile := flags.String("auth-keys", ".switchboard/auth-keys.json", "key file from which tokens are minted")
+	addresses := flags.String("cluster", "", "`FILE` with the addresses of many programs, DATA/run/addresses.json of\n"+
+		"`dev cluster`; replaces -rest and -pids")
+	keyFile := flags.String("auth-keys", "", "key file from which tokens are minted; without it, the cluster's or .switchboard/auth-keys.json")
 	r := &road{settle: 5 * time.Second}
 	flags.IntVar(&r.users, "users", 400, "connected users")
 	flags.IntVar(&r.groups, "groups", 50, "groups of 8 among them")
@@ -65,19 +70,18 @@ func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.DurationVar(&r.duration, "duration", 60*time.Second, "measured load")
 	flags.Uint64Var(&r.seed, "seed", 1, "seed of the plan")
 	pids := flags.List("pids", "processes whose CPU time is counted, as name=pid")
+	find := flags.Bool("find", false, "raise -rate by a quarter until p99 is 500 ms or a message is lost; reports each step and the highest that held")
 	out := flags.String("json", "", "file for the report as JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	keys, err := auth.Open(*keyFile, "", "")
-	if err != nil {
-		return fmt.Errorf("bench road: %w", err)
-	}
-	r.rest, r.keys = *rest, keys
-	if r.pids, err = parseProcesses(*pids); err != nil {
+	if err := r.target(*rest, *addresses, *keyFile, *pids); err != nil {
 		return err
 	}
-	report, err := r.run(ctx, stdout)
+	if *find {
+		return r.find(ctx, stdout, *out)
+	}
+	report, err := r.drive(ctx, stdout)
 	if err != nil {
 		return err
 	}
@@ -91,9 +95,35 @@ func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 	return nil
 }
 
-// run opens the connections, sends on schedule, waits for the last deliveries
+// target says whom the load is for.
+func (r *road) target(rest, addresses, keyFile string, pids []string) (err error) {
+	r.rest = []string{rest}
+	if r.pids, err = parseProcesses(pids); err != nil {
+		return err
+	}
+	if addresses != "" {
+		if r.cluster, err = openCluster(addresses); err != nil {
+			return err
+		}
+		r.rest, r.gateways = r.cluster.REST, r.cluster.WS
+	}
+	switch {
+	case keyFile != "":
+	case r.cluster != nil:
+		keyFile = r.cluster.AuthKeys
+	default:
+		keyFile = ".switchboard/auth-keys.json"
+	}
+	if r.keys, err = auth.Open(keyFile, "", ""); err != nil {
+		return fmt.Errorf("bench road: %w", err)
+	}
+	return nil
+}
+
+// drive opens the connections, sends on schedule, waits for the last deliveries
 // and audits what everybody saw.
-func (r *road) run(ctx context.Context, progress io.Writer) (*roadReport, error) {
+func (r *road) drive(ctx context.Context, progress io.Writer) (*roadReport, error) {
+	r.run = chat.NewRequestID()
 	r.intended = make([]atomic.Int64, int(r.warmup.Seconds()+r.duration.Seconds()+1)*r.rate)
 	if err := r.connect(ctx); err != nil {
 		return nil, err
@@ -110,27 +140,61 @@ func (r *road) run(ctx context.Context, progress io.Writer) (*roadReport, error)
 	for i := range warm {
 		r.send(ctx, random, i, start)
 	}
-	before := cpuTimes(r.pids)
-	self := selfCPU()
+	before, err := r.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.late.Store(0)
 	for i := warm; i < total; i++ {
 		r.send(ctx, random, i, start)
 	}
-	after := cpuTimes(r.pids)
+	after, err := r.look(ctx)
+	if err != nil {
+		return nil, err
+	}
 	report := &roadReport{
 		Rate: r.rate, Seconds: r.duration.Seconds(), Messages: total - warm, Seed: r.seed,
-		Late: r.late.Load(), BenchCPU: (selfCPU() - self).Seconds(), Host: describeHost(),
+		Late: r.late.Load(), BenchCPU: (after.self - before.self).Seconds(), Host: describeHost(),
+		CPU: perMessage(before.cpu, after.cpu, total-warm),
 	}
-	report.CPU = perMessage(before, after, total-warm)
+	if r.cluster != nil {
+		report.Inside = newInside(after.samples.since(before.samples), total-warm)
+	}
 	r.await(ctx)
 	r.measure(report, warm, total)
 	return report, r.audit(ctx, report, total)
 }
 
-// connect opens one connection for each user, some at a time.
+// sight is what can be seen of the system from outside at one time.
+type sight struct {
+	cpu     map[string]time.Duration
+	self    time.Duration
+	samples samples // empty without a cluster
+}
+
+// look takes CPU times and, of a cluster, metrics.
+func (r *road) look(ctx context.Context) (s sight, err error) {
+	processes := r.pids
+	if r.cluster != nil {
+		processes = r.cluster.processes()
+		if s.samples, err = r.cluster.scrape(ctx); err != nil {
+			return s, err
+		}
+	}
+	s.cpu, s.self = cpuTimes(processes), selfCPU()
+	return s, nil
+}
+
+// connect opens one connection for each user, some at a time, spread over the
+// gateways.
 func (r *road) connect(ctx context.Context) error {
-	url, err := r.restOf(0).Gateway(ctx)
-	if err != nil {
-		return fmt.Errorf("ask for the gateway: %w", err)
+	urls := r.gateways
+	if len(urls) == 0 {
+		url, err := r.restOf(0).Gateway(ctx)
+		if err != nil {
+			return fmt.Errorf("ask for the gateway: %w", err)
+		}
+		urls = []string{url}
 	}
 	r.people = make([]*person, r.users)
 	return each(r.users, 16, func(i int) error {
@@ -139,7 +203,7 @@ func (r *road) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		conn, err := client.Dial(ctx, url, token, "bench")
+		conn, err := client.Dial(ctx, urls[i%len(urls)], token, "bench")
 		if err != nil {
 			return fmt.Errorf("user %d: %w", i, err)
 		}
@@ -155,7 +219,7 @@ func (r *road) userID(i int) chat.UserID {
 }
 
 func (r *road) restOf(i int) *client.REST {
-	return &client.REST{Base: r.rest, Token: func(context.Context) (string, error) {
+	return &client.REST{Base: r.rest[i%len(r.rest)], Token: func(context.Context) (string, error) {
 		return r.keys.Mint(r.userID(i), time.Hour)
 	}}
 }
@@ -257,15 +321,15 @@ func each(n, width int, do func(i int) error) error {
 
 // payload is what a message of the benchmark says: which run it belongs to, its
 // number, and padding to the size of an average message.
-func payload(i int) string { return fmt.Sprintf("%s %d %0100d", runID, i, 0) }
+func (r *road) payload(i int) string { return fmt.Sprintf("%s %d %0100d", r.run, i, 0) }
 
 // numberOf reads what payload wrote; −1 for anything else, such as a message of
 // an earlier run.
-func numberOf(content string) int {
+func (r *road) numberOf(content string) int {
 	run, rest, _ := strings.Cut(content, " ")
 	number, _, _ := strings.Cut(rest, " ")
 	n, err := strconv.Atoi(number)
-	if err != nil || run != runText {
+	if err != nil || run != r.run.String() {
 		return -1
 	}
 	return n
