@@ -2,10 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"switchboard/dev/servers"
 	"switchboard/internal/daemon"
@@ -20,7 +26,10 @@ prints an export line for each, which the tests read, and then
 What is missing is fetched: jars through Maven into -cache, programs as Debian
 packages when root; otherwise one line says what to install. Java 17 and Linux
 are needed. Logs are in the run folder, one for each server; the folder stays if
-something went wrong.`
+something went wrong.
+
+With -restart a server that dies is started again on its data after a second, and
+SWITCHBOARD_TEST_CQL_KILL=FILE is exported too: a script that kills Cassandra.`
 
 // runServers holds servers up until the end.
 func runServers(ctx context.Context, args []string, stdout io.Writer) error {
@@ -31,12 +40,16 @@ func runServers(ctx context.Context, args []string, stdout io.Writer) error {
 	// Not -kafka and -cassandra: their variables name servers to the programs.
 	flags.IntVar(&cfg.Kafka, "kafka-brokers", 1, "how many, 1 or 3")
 	flags.IntVar(&cfg.Cassandra, "cassandra-nodes", 1, "how many, 1 or 3")
+	restart := flags.Bool("restart", false, "start a server that died again, and export what kills it")
 	only := flags.List("only", "`NAME,…` of kafka, cassandra, postgres, redis: start no others")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if err := choose(&cfg, *only); err != nil {
 		return err
+	}
+	if *restart && cfg.Cassandra == 0 {
+		return daemon.Usagef("-restart is for tests that kill Cassandra: start one")
 	}
 	cfg.Log = flags.Logger(os.Stderr)
 	set, err := servers.Start(ctx, cfg)
@@ -46,9 +59,52 @@ func runServers(ctx context.Context, args []string, stdout io.Writer) error {
 	for _, line := range set.Env() {
 		fmt.Fprintln(stdout, "export "+line)
 	}
+	var restarting sync.WaitGroup
+	if *restart {
+		script, err := killScript(set)
+		if err != nil {
+			return errors.Join(err, set.Close())
+		}
+		defer os.Remove(script)
+		fmt.Fprintln(stdout, "export SWITCHBOARD_TEST_CQL_KILL="+script)
+		for _, name := range set.Names() {
+			restarting.Go(func() { keepUp(ctx, set, name, cfg.Log) })
+		}
+	}
 	fmt.Fprintln(stdout, "ready")
 	<-ctx.Done()
+	restarting.Wait()
 	return set.Close()
+}
+
+// killScript writes what kills the first Cassandra: a test takes one command,
+// without arguments, and cannot know the process id of the server's next life.
+func killScript(set *servers.Set) (string, error) {
+	names := set.Names() // one of them is a Cassandra
+	first := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, "cassandra") })
+	name := filepath.Join(set.Folder(), "kill-cassandra")
+	text := fmt.Sprintf("#!/bin/sh\nexec kill -9 $(cat '%s/%s/pid')\n", set.Folder(), names[first])
+	if err := os.WriteFile(name, []byte(text), 0o700); err != nil {
+		return "", fmt.Errorf("write what kills a server: %w", err)
+	}
+	return name, nil
+}
+
+// restartPause is how long a server stays dead.
+const restartPause = time.Second
+
+// keepUp starts a server again after each of its ends, until ctx ends.
+func keepUp(ctx context.Context, set *servers.Set, name string, log *slog.Logger) {
+	for set.Wait(ctx, name) == nil {
+		select {
+		case <-time.After(restartPause):
+		case <-ctx.Done():
+			return
+		}
+		if err := set.Restart(ctx, name); err != nil && ctx.Err() == nil {
+			log.Error("cannot start a server again", "server", name, "error", err)
+		}
+	}
 }
 
 // choose leaves in cfg what only names, or everything.

@@ -220,6 +220,9 @@ func (s *Set) start(ctx context.Context) error {
 // SWITCHBOARD_TEST_…=value; several addresses are separated by commas.
 func (s *Set) Env() []string { return slices.Clone(s.env) }
 
+// Folder returns the run folder: RUN/NAME/pid is the process id of a server.
+func (s *Set) Folder() string { return s.folder.path }
+
 // Names returns what Kill and Restart can be asked for: "kafka", "cassandra",
 // "postgres", "redis", or "kafka-1" to "kafka-3" where there are three.
 func (s *Set) Names() []string {
