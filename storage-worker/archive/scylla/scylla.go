@@ -33,7 +33,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -56,9 +55,6 @@ const (
 	reconnect = 5 * time.Second
 	// connections to a host. Scylla's driver opens one for each shard instead.
 	connections = 2
-	// agreement is how long nodes may take to agree on a schema.
-	agreement = 20 * time.Second
-
 	// inFlight is how many statements of a Store wait for an answer at the same
 	// time, and marksInFlight how many of watermarks. More wait for their turn.
 	inFlight      = 256
@@ -109,8 +105,9 @@ func (c Config) check() error {
 	return nil
 }
 
-// connect opens a session in a keyspace, or in none.
-func (c Config) connect(ctx context.Context, keyspace string) (gocqlx.Session, error) {
+// connect opens a session in a keyspace, or in none. Each of adapt may change
+// how the driver goes about it.
+func (c Config) connect(ctx context.Context, keyspace string, adapt ...func(*gocql.ClusterConfig)) (gocqlx.Session, error) {
 	if err := errors.Join(ctx.Err(), c.check()); err != nil {
 		return gocqlx.Session{}, err
 	}
@@ -123,7 +120,6 @@ func (c Config) connect(ctx context.Context, keyspace string) (gocqlx.Session, e
 	cluster.Timeout, cluster.ConnectTimeout = timeout, connectTimeout
 	cluster.ReconnectInterval = reconnect
 	cluster.NumConns = connections
-	cluster.MaxWaitSchemaAgreement = agreement
 	cluster.RetryPolicy = &gocql.SimpleRetryPolicy{NumRetries: retries}
 	cluster.Logger = driverLog{c.Logger}
 	fallback := gocql.RoundRobinHostPolicy()
@@ -136,6 +132,9 @@ func (c Config) connect(ctx context.Context, keyspace string) (gocqlx.Session, e
 	}
 	if c.TLS != nil {
 		cluster.SslOpts = &gocql.SslOptions{Config: c.TLS.Clone(), EnableHostVerification: true}
+	}
+	for _, change := range adapt {
+		change(cluster)
 	}
 	return start(cluster)
 }
@@ -169,7 +168,8 @@ type Store struct {
 var _ archive.Store = (*Store)(nil)
 
 // Open connects to the cluster and checks that the tables are there. It fails
-// with [ErrNoTables] where that is the reason; any other failure may pass.
+// with [ErrNoTables] where that is the reason, and with [ErrDiffers] where they
+// are other tables than ours; any other failure may pass.
 // Connecting is bounded by time-outs of its own and does not end with ctx.
 func Open(ctx context.Context, config Config) (*Store, error) {
 	config = config.withDefaults()
@@ -188,14 +188,24 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	return s, nil
 }
 
+// checkTables looks for what the program will read and write. How tables are
+// kept on disk is the business of Migrate.
 func (s *Store) checkTables(ctx context.Context, keyspace string) error {
 	there, err := tablesOf(ctx, s.session, keyspace)
 	if err != nil {
 		return err
 	}
 	for _, t := range schemaTables() {
-		if !slices.Contains(there, t.name) {
+		found, ok := there[t.name]
+		if !ok {
 			return fmt.Errorf("%w: no %s", ErrNoTables, t.name)
+		}
+		missing, different := t.compareColumns(found)
+		switch {
+		case len(different) > 0:
+			return fmt.Errorf("%w: %s", ErrDiffers, different[0])
+		case len(missing) > 0:
+			return fmt.Errorf("%w: no column %s in %s", ErrNoTables, missing[0], t.name)
 		}
 	}
 	return nil

@@ -158,43 +158,6 @@ func TestALargeBatchOfOnePartition(t *testing.T) {
 	}
 }
 
-func TestMigrateIsRepeatable(t *testing.T) {
-	c := config(t, "switchboard_test_"+strings.ReplaceAll(chat.NewRequestID().String(), "-", "")[:12])
-	if _, err := scylla.Open(t.Context(), c); err == nil {
-		t.Fatal("opened a keyspace that is not there")
-	}
-	session := raw(t, scylla.Config{Hosts: c.Hosts})
-	made, err := scylla.Migrate(t.Context(), c, 1)
-	t.Cleanup(func() {
-		if err := session.Query(`DROP KEYSPACE ` + c.Keyspace).Exec(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err != nil || len(made) != 9 {
-		t.Fatalf("made %q, %v, want a keyspace and 8 tables", made, err)
-	}
-	if err := session.Query(`DROP TABLE ` + c.Keyspace + `.heads`).Exec(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := scylla.Open(t.Context(), c); !errors.Is(err, scylla.ErrNoTables) {
-		t.Errorf("without a table: got %v, want ErrNoTables", err)
-	}
-	for _, want := range []string{"[table heads]", "[]"} {
-		made, err := scylla.Migrate(t.Context(), c, 1)
-		if got := fmt.Sprint(made); err != nil || got != want {
-			t.Errorf("again: made %s, %v, want %s", got, err, want)
-		}
-	}
-	s, err := scylla.Open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	if _, err := scylla.Migrate(t.Context(), c, 0); err == nil {
-		t.Error("a keyspace without a replica was made")
-	}
-}
-
 // The caller tries again; so it must learn soon.
 func TestNobodyAnswers(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
