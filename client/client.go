@@ -173,7 +173,7 @@ func (c *Client) dial(ctx context.Context) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	return Dial(ctx, url, token, c.cfg.Device)
+	return dial(ctx, c.cfg.REST.HTTP, url, token, c.cfg.Device)
 }
 
 // read passes frames on until the connection or ctx ends.

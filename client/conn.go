@@ -45,12 +45,17 @@ type Conn struct {
 // Dial opens a connection, authenticates it by header and waits for `connected`.
 // A refused upgrade is a [*StatusError], a close a [*CloseError].
 func Dial(ctx context.Context, url, token, device string) (*Conn, error) {
+	return dial(ctx, nil, url, token, device)
+}
+
+// dial is Dial through an HTTP client; nil = http.DefaultClient.
+func dial(ctx context.Context, through *http.Client, url, token, device string) (*Conn, error) {
 	header := http.Header{"Authorization": {"Bearer " + token}}
 	if device != "" {
 		header.Set("X-Device-Id", device)
 	}
 	socket, response, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-		HTTPHeader: header, Subprotocols: []string{wire.Subprotocol},
+		HTTPClient: through, HTTPHeader: header, Subprotocols: []string{wire.Subprotocol},
 	})
 	if response != nil && response.Body != nil {
 		defer response.Body.Close()

@@ -36,7 +36,10 @@ func (e *StatusError) Temporary() bool { return e.Status == 429 || e.Status >= 5
 type REST struct {
 	Base  string // such as http://127.0.0.1:8080
 	Token func(ctx context.Context) (string, error)
-	HTTP  *http.Client // nil = http.DefaultClient
+	// HTTP carries the calls, and the upgrade to WebSocket of a [Client]: whoever
+	// has a proxy or certificates of their own says so here. nil =
+	// http.DefaultClient.
+	HTTP *http.Client
 }
 
 // Do sends one request and decodes the answer into out unless it is nil. path

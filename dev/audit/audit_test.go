@@ -1,0 +1,270 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+)
+
+var (
+	anna, boris, clara = chat.DemoUser("anna"), chat.DemoUser("boris"), chat.DemoUser("clara")
+	start              = time.Unix(1_800_000_000, 0)
+	group              = chat.GroupConversation(anna, request(0))
+)
+
+func request(n int) (r chat.RequestID) {
+	r[0], r[15] = 0xb0, byte(n)
+	return r
+}
+
+// at is the moment of the n-th thing that happens.
+func at(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
+
+// run makes evidence of a flawless run, event by event.
+type run struct {
+	Evidence
+	history []wire.Message
+	members []chat.UserID
+}
+
+func (r *run) event(e wire.Message) wire.Message {
+	n := len(r.history) + 1
+	e.Seq, e.ConversationID = chat.Seq(n), group
+	e.MessageID = chat.NewMessageID(chat.ClockAt(at(n).Unix()), 1, 0)
+	e.Timestamp = at(n).Unix()
+	r.history = append(r.history, e)
+	return e
+}
+
+// show shows an event to both devices of whoever is there, in the form in which
+// it is pushed.
+func (r *run) show(e wire.Message, users ...chat.UserID) {
+	for _, d := range r.Devices {
+		if !slices.Contains(users, d.User) {
+			continue
+		}
+		m := e
+		if m.Event != nil {
+			m.MessageID, m.SenderID, m.Timestamp = chat.MessageID{}, chat.UserID{}, 0
+		}
+		if m.Event == nil && m.SenderID == d.User {
+			for _, s := range r.Sends {
+				if s.Content == m.Content {
+					m.ClientMessageID = &s.Request
+				}
+			}
+		}
+		d.Seen = append(d.Seen, Sighting{At: at(len(r.history)), Way: Live, Connection: 1, Message: m})
+		d.Applied = append(d.Applied, m)
+	}
+}
+
+func (r *run) say(who chat.UserID) {
+	n := len(r.history) + 1
+	s := Send{User: who, Conversation: group, Request: request(n), Content: fmt.Sprintf("message %d", n), Begun: at(n)}
+	r.Sends = append(r.Sends, s)
+	e := r.event(wire.Message{SenderID: who, Content: s.Content, Type: "text"})
+	r.Answers = append(r.Answers, Answer{
+		User: who, Conversation: group, Request: s.Request, Message: e.MessageID, Seq: e.Seq, At: at(n).Add(time.Millisecond),
+	})
+	r.show(e, r.members...)
+}
+
+func (r *run) change(what chat.Change, who chat.UserID) {
+	n := len(r.history) + 1
+	e := r.event(wire.Message{SenderID: anna, Type: "event", Event: &wire.Event{
+		Change: what.String(), UserID: &who, MembersVersion: chat.Seq(n),
+	}})
+	r.Commands = append(r.Commands, Command{
+		Conversation: group, User: who, Change: what, Begun: at(n), Answered: at(n).Add(time.Millisecond),
+	})
+	if what == chat.MemberAdded {
+		r.members = append(r.members, who)
+	}
+	r.show(e, r.members...)
+	if what == chat.MemberRemoved {
+		r.members = slices.DeleteFunc(slices.Clone(r.members), func(u chat.UserID) bool { return u == who })
+	}
+}
+
+// sound is a run without a fault: clara comes at seq 4, goes at seq 6 and is back
+// from seq 9 on.
+func sound() *run {
+	r := &run{members: []chat.UserID{anna, boris}}
+	r.Conversations = []Conversation{{ID: group, Creator: anna, Members: r.members}}
+	for _, u := range []chat.UserID{anna, boris, clara} {
+		r.Devices = append(r.Devices, &Device{User: u, Name: "phone"}, &Device{User: u, Name: "laptop"})
+	}
+	r.show(r.event(wire.Message{SenderID: anna, Type: "event", Event: &wire.Event{Change: "created", MembersVersion: 1}}), r.members...)
+	r.say(anna)
+	r.say(boris)
+	r.change(chat.MemberAdded, clara)
+	r.say(clara)
+	r.change(chat.MemberRemoved, clara)
+	r.say(boris)
+	r.say(anna)
+	r.change(chat.MemberAdded, clara)
+	r.say(clara)
+	t := &talk{Conversation: r.Conversations[0], history: r.history, spans: map[chat.UserID][]span{}, changes: map[chat.UserID][]change{}}
+	t.follow()
+	for _, u := range []chat.UserID{anna, boris, clara} {
+		view := t.view(u)
+		for i := range view {
+			for _, s := range r.Sends {
+				if view[i].SenderID == u && view[i].Content == s.Content {
+					view[i].ClientMessageID = &s.Request
+				}
+			}
+		}
+		r.Histories = append(r.Histories, History{User: u, Conversation: group, Messages: view})
+	}
+	r.Rosters = []Roster{{Conversation: group, Members: []chat.UserID{anna, boris, clara}, Version: 9}}
+	return r
+}
+
+func TestFlawlessRunHasNoViolation(t *testing.T) {
+	report := Check(&sound().Evidence)
+	for _, v := range report.Violations {
+		t.Error(v)
+	}
+	for _, o := range []Obligation{
+		Readable, Dense, Ascending, Stamped, Sent, Once, Kept, OneFirst, SameHistory,
+		Delivered, Inside, Unaltered, OwnMark, InOrder, AppliedOnce, Obeyed, InForce, SameRoster,
+	} {
+		if report.Checked[o] == 0 {
+			t.Errorf("never checked: %s", o)
+		}
+	}
+	if report.Obligations() < 200 {
+		t.Errorf("%d checks are too few to mean something:\n%s", report.Obligations(), report.Table())
+	}
+}
+
+// drop removes the sighting of a seq.
+func drop(d *Device, seq chat.Seq) {
+	d.Seen = slices.DeleteFunc(d.Seen, func(s Sighting) bool { return s.Message.Seq == seq })
+}
+
+// renumber takes an event out of everybody's history, as if it had never been.
+func (r *run) renumber(seq chat.Seq) {
+	for i := range r.Histories {
+		h := &r.Histories[i]
+		h.Messages = slices.DeleteFunc(h.Messages, func(m wire.Message) bool { return m.Seq == seq })
+		for j := range h.Messages {
+			if h.Messages[j].Seq > seq {
+				h.Messages[j].Seq--
+			}
+		}
+	}
+}
+
+// The faults that a chat system can have, each planted into a flawless run. The
+// auditor must name the promise that it breaks.
+func TestPlantedFaultsAreFound(t *testing.T) {
+	const phone, laptop = 0, 1 // anna's; boris's are 2 and 3, clara's 4 and 5
+	for name, fault := range map[string]struct {
+		plant func(r *run)
+		want  Obligation
+	}{
+		"acknowledged and missing":      {func(r *run) { r.renumber(8) }, Kept},
+		"acknowledged with a wrong seq": {func(r *run) { r.Answers[0].Seq++ }, Kept},
+		"acknowledged with a wrong id":  {func(r *run) { r.Answers[0].Message = r.Answers[1].Message }, Kept},
+		"two seqs for one client_message_id": {func(r *run) {
+			again := r.Answers[1]
+			again.Seq, again.Duplicate = 2, true
+			r.Answers = append(r.Answers, again)
+		}, SameAnswer},
+		"a retry answered as if it were new": {func(r *run) { r.Answers = append(r.Answers, r.Answers[1]) }, OneFirst},
+		"stored twice": {func(r *run) {
+			r.Histories[0].Messages[2].Content = "message 2"
+			r.Histories[0].Messages[2].SenderID = anna
+		}, Once},
+		"refused and stored":          {func(r *run) { r.Sends[2].Refused = true }, NotRefused},
+		"never sent":                  {func(r *run) { r.Sends = r.Sends[1:] }, Sent},
+		"stored under a wrong sender": {func(r *run) { r.Histories[0].Messages[1].SenderID = boris }, Sent},
+		"a hole in seq":               {func(r *run) { r.Histories[0].Messages = slices.Delete(r.Histories[0].Messages, 2, 3) }, Dense},
+		"ids do not ascend": {func(r *run) {
+			h := r.Histories[0].Messages
+			h[1].MessageID, h[2].MessageID = h[2].MessageID, h[1].MessageID
+		}, Ascending},
+		"another time than the id's": {func(r *run) { r.Histories[0].Messages[1].Timestamp += 2 }, Stamped},
+		"history cannot be read":     {func(r *run) { r.Histories[0].Denied = true }, Readable},
+		"histories differ in order": {func(r *run) {
+			h := r.Histories[1].Messages
+			h[6], h[7] = h[7], h[6]
+		}, SameHistory},
+		"histories differ in length": {func(r *run) { r.Histories[1].Messages = r.Histories[1].Messages[:9] }, SameHistory},
+		"a member reads what came before": {func(r *run) {
+			r.Histories[2].Messages = append(r.history[1:2:2], r.Histories[2].Messages...)
+		}, SameHistory},
+		"lost on the way to one device": {func(r *run) { drop(r.Devices[laptop], 3) }, Delivered},
+		"delivered twice on a connection": {func(r *run) {
+			d := r.Devices[phone]
+			d.Seen = append(d.Seen, d.Seen[len(d.Seen)-1])
+		}, InOrder},
+		"delivered in another order": {func(r *run) {
+			d := r.Devices[phone]
+			d.Seen[1], d.Seen[2] = d.Seen[2], d.Seen[1]
+		}, InOrder},
+		"delivered after the removal": {func(r *run) {
+			r.Devices[4].Seen = append(r.Devices[4].Seen, Sighting{Way: Sync, Message: r.history[6]})
+		}, Inside},
+		"delivered before the joining": {func(r *run) {
+			r.Devices[4].Seen = append(r.Devices[4].Seen, Sighting{Way: Page, Message: r.history[1]})
+		}, Inside},
+		"delivered to a stranger": {func(r *run) {
+			r.Devices = append(r.Devices, &Device{User: chat.DemoUser("dave"), Seen: []Sighting{{Way: Live, Message: r.history[1]}}})
+		}, Inside},
+		"delivered from a conversation that nobody made": {func(r *run) {
+			m := r.history[1]
+			m.ConversationID = chat.GroupConversation(boris, request(99))
+			r.Devices[phone].Seen = append(r.Devices[phone].Seen, Sighting{Way: Live, Message: m})
+		}, Inside},
+		"content altered on the way": {func(r *run) { r.Devices[phone].Seen[2].Message.Content += "!" }, Unaltered},
+		"another id on the way":      {func(r *run) { r.Devices[phone].Seen[2].Message.MessageID = r.history[1].MessageID }, Unaltered},
+		"another member in the event": {func(r *run) {
+			e := *r.Devices[phone].Seen[3].Message.Event
+			e.UserID = &boris
+			r.Devices[phone].Seen[3].Message.Event = &e
+		}, Unaltered},
+		"client_message_id told to others": {func(r *run) {
+			id := request(2)
+			r.Devices[2].Seen[1].Message.ClientMessageID = &id
+		}, OwnMark},
+		"client_message_id kept from the sender's other device": {func(r *run) {
+			r.Devices[laptop].Seen[1].Message.ClientMessageID = nil
+		}, OwnMark},
+		"applied twice": {func(r *run) {
+			d := r.Devices[phone]
+			d.Applied = append(d.Applied, d.Applied[len(d.Applied)-1])
+		}, AppliedOnce},
+		"applied out of order": {func(r *run) {
+			d := r.Devices[phone]
+			d.Applied[4], d.Applied[5] = d.Applied[5], d.Applied[4]
+		}, AppliedOnce},
+		"removal answered and not done":                         {func(r *run) { r.renumber(6) }, Obeyed},
+		"sent after the removal's answer, placed before it":     {func(r *run) { r.Commands[1].Answered = at(4); r.Commands[1].Begun = at(4) }, InForce},
+		"answered before the adding was asked, placed after it": {func(r *run) { r.Commands[2].Begun = at(30); r.Commands[2].Answered = at(31) }, InForce},
+		"left and still reading": {func(r *run) {
+			r.renumber(9)
+			r.Commands = r.Commands[:2]
+			r.Histories[2].Messages = r.Histories[2].Messages[:3]
+		}, Closed},
+		"listed and no member":   {func(r *run) { r.Rosters[0].Members = append(r.Rosters[0].Members, chat.DemoUser("dave")) }, SameRoster},
+		"member and not listed":  {func(r *run) { r.Rosters[0].Members = r.Rosters[0].Members[:2] }, SameRoster},
+		"members_version behind": {func(r *run) { r.Rosters[0].Version = 6 }, SameRoster},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := sound()
+			fault.plant(r)
+			report := Check(&r.Evidence)
+			if report.Broken[fault.want] == 0 {
+				t.Errorf("not found; the report says:\n%s", report.Table())
+			}
+		})
+	}
+}

@@ -1,0 +1,268 @@
+package audit
+
+import (
+	"slices"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+)
+
+// key is what makes the attempts of one message the same.
+type key struct {
+	user         chat.UserID
+	conversation chat.ConversationID
+	request      chat.RequestID
+}
+
+// place is one person in one conversation.
+type place struct {
+	user         chat.UserID
+	conversation chat.ConversationID
+}
+
+// span is one stay of a member, both ends included. last is 0 while it lasts.
+type span struct{ first, last chat.Seq }
+
+// auditor holds the evidence by what it concerns.
+type auditor struct {
+	*Report
+	evidence  *Evidence
+	contents  map[string]*Send
+	sends     map[chat.ConversationID][]*Send
+	answers   map[key][]*Answer
+	commands  map[chat.ConversationID][]*Command
+	histories map[place]*History
+}
+
+// talk is one conversation under examination.
+type talk struct {
+	Conversation
+	history []wire.Message // the creator's; seq i+1 at i once it is dense
+	version chat.Seq       // the newest change of membership
+	spans   map[chat.UserID][]span
+	changes map[chat.UserID][]change // by person, in order
+	at      map[chat.RequestID]chat.Seq
+}
+
+// change is an event that added or removed somebody.
+type change struct {
+	chat.Change
+	seq chat.Seq
+}
+
+// Check compares everything with everything.
+func Check(e *Evidence) *Report {
+	a := &auditor{
+		Report: newReport(), evidence: e,
+		contents:  make(map[string]*Send, len(e.Sends)),
+		sends:     make(map[chat.ConversationID][]*Send),
+		answers:   make(map[key][]*Answer),
+		commands:  make(map[chat.ConversationID][]*Command),
+		histories: make(map[place]*History),
+	}
+	a.sort()
+	known := make(map[chat.ConversationID]*talk, len(e.Conversations))
+	for _, c := range e.Conversations {
+		if t := a.open(c); t != nil {
+			known[c.ID] = t
+			a.conversation(t)
+		}
+	}
+	a.devices(known)
+	a.rosters(known)
+	return a.Report
+}
+
+// sort puts the evidence where it is looked up.
+func (a *auditor) sort() {
+	e := a.evidence
+	for i := range e.Sends {
+		s := &e.Sends[i]
+		a.contents[s.Content] = s
+		a.sends[s.Conversation] = append(a.sends[s.Conversation], s)
+	}
+	for i := range e.Answers {
+		n := &e.Answers[i]
+		k := key{n.User, n.Conversation, n.Request}
+		a.answers[k] = append(a.answers[k], n)
+	}
+	for i := range e.Commands {
+		c := &e.Commands[i]
+		a.commands[c.Conversation] = append(a.commands[c.Conversation], c)
+	}
+	for i := range e.Histories {
+		h := &e.Histories[i]
+		a.histories[place{h.User, h.Conversation}] = h
+	}
+}
+
+// open reads the history that counts as the truth; nil if there is none.
+func (a *auditor) open(c Conversation) *talk {
+	h := a.histories[place{c.Creator, c.ID}]
+	readable := h != nil && !h.Denied && len(h.Messages) > 0
+	a.check(Readable, readable, "conversation %s", c.ID)
+	if !readable {
+		return nil
+	}
+	return &talk{
+		Conversation: c, history: h.Messages,
+		spans:   make(map[chat.UserID][]span),
+		changes: make(map[chat.UserID][]change),
+		at:      make(map[chat.RequestID]chat.Seq),
+	}
+}
+
+// conversation checks one conversation as such.
+func (a *auditor) conversation(t *talk) {
+	a.order(t)
+	t.follow()
+	a.origins(t)
+	for _, s := range a.sends[t.ID] {
+		a.answered(t, s)
+	}
+	a.obeyed(t)
+	a.inForce(t)
+	for user := range t.spans {
+		a.reading(t, user)
+	}
+}
+
+// order checks the numbers and ids of history.
+func (a *auditor) order(t *talk) {
+	for i := range t.history {
+		m := &t.history[i]
+		a.check(Dense, m.Seq == chat.Seq(i+1), "%s: place %d of history has seq %d", t.ID, i+1, m.Seq)
+		a.check(Stamped, m.Timestamp == chat.ClockOf(m.MessageID).Unix(),
+			"%s: seq %d has timestamp %d, its id says %d", t.ID, m.Seq, m.Timestamp, chat.ClockOf(m.MessageID).Unix())
+		if i > 0 {
+			a.check(Ascending, chat.CompareMessageIDs(t.history[i-1].MessageID, m.MessageID) < 0,
+				"%s: seq %d has id %s, the one before it %s", t.ID, m.Seq, m.MessageID, t.history[i-1].MessageID)
+		}
+	}
+}
+
+// follow computes who was in the conversation when.
+func (t *talk) follow() {
+	for _, u := range t.Members {
+		t.spans[u] = []span{{first: 1}}
+	}
+	t.version = 1
+	for i := range t.history {
+		m := &t.history[i]
+		if m.Event == nil || m.Event.UserID == nil {
+			continue
+		}
+		user := *m.Event.UserID
+		spans := t.spans[user]
+		inside := len(spans) > 0 && spans[len(spans)-1].last == 0
+		switch {
+		case m.Event.Change == chat.MemberAdded.String() && !inside:
+			t.spans[user] = append(spans, span{first: m.Seq})
+			t.changes[user] = append(t.changes[user], change{chat.MemberAdded, m.Seq})
+		case m.Event.Change == chat.MemberRemoved.String() && inside:
+			spans[len(spans)-1].last = m.Seq
+			t.changes[user] = append(t.changes[user], change{chat.MemberRemoved, m.Seq})
+		}
+		t.version = max(t.version, m.Event.MembersVersion)
+	}
+}
+
+// visible reports whether a user may see an event.
+func (t *talk) visible(user chat.UserID, seq chat.Seq) bool {
+	return slices.ContainsFunc(t.spans[user], func(s span) bool {
+		return s.first <= seq && (s.last == 0 || seq <= s.last)
+	})
+}
+
+// view returns history as a user may see it.
+func (t *talk) view(user chat.UserID) []wire.Message {
+	var seen []wire.Message
+	for i := range t.history {
+		if t.visible(user, t.history[i].Seq) {
+			seen = append(seen, t.history[i])
+		}
+	}
+	return seen
+}
+
+// present reports whether a user is in the conversation at the end.
+func (t *talk) present(user chat.UserID) bool {
+	spans := t.spans[user]
+	return len(spans) > 0 && spans[len(spans)-1].last == 0
+}
+
+// event returns the event with a seq, if history has it at its place.
+func (t *talk) event(seq chat.Seq) (*wire.Message, bool) {
+	if seq < 1 || int(seq) > len(t.history) || t.history[seq-1].Seq != seq {
+		return nil, false
+	}
+	return &t.history[seq-1], true
+}
+
+// origins checks that history holds nothing that nobody sent, and nothing twice.
+func (a *auditor) origins(t *talk) {
+	for i := range t.history {
+		m := &t.history[i]
+		if m.Event != nil {
+			continue
+		}
+		s := a.contents[m.Content]
+		fits := s != nil && s.Conversation == t.ID && s.User == m.SenderID
+		a.check(Sent, fits, "%s: nobody sent seq %d (%.60q by %s) here", t.ID, m.Seq, m.Content, m.SenderID)
+		if !fits {
+			continue
+		}
+		before, twice := t.at[s.Request]
+		a.check(Once, !twice, "%s: request %s is at seq %d and %d", t.ID, s.Request, before, m.Seq)
+		if !twice {
+			t.at[s.Request] = m.Seq
+		}
+	}
+}
+
+// answered compares what the sender of a message was told with history.
+func (a *auditor) answered(t *talk, s *Send) {
+	seq, stored := t.at[s.Request]
+	if s.Refused {
+		a.check(NotRefused, !stored, "%s: request %s was refused and is at seq %d", t.ID, s.Request, seq)
+	}
+	answers := a.answers[key{s.User, t.ID, s.Request}]
+	firsts := 0
+	for i, n := range answers {
+		if !n.Duplicate {
+			firsts++
+		}
+		m, ok := t.event(n.Seq)
+		a.check(Kept, ok && m.MessageID == n.Message && m.Content == s.Content && m.SenderID == s.User,
+			"%s: request %s was acknowledged as seq %d, id %s; in history it is at seq %d", t.ID, s.Request, n.Seq, n.Message, seq)
+		if i > 0 {
+			a.check(SameAnswer, n.Seq == answers[0].Seq && n.Message == answers[0].Message,
+				"%s: request %s was acknowledged as seq %d, id %s, and as seq %d, id %s",
+				t.ID, s.Request, answers[0].Seq, answers[0].Message, n.Seq, n.Message)
+		}
+	}
+	if len(answers) > 0 {
+		a.check(OneFirst, firsts <= 1, "%s: request %s was acknowledged %d times as no duplicate", t.ID, s.Request, firsts)
+	}
+}
+
+// reading compares the history that a user could read with the truth.
+func (a *auditor) reading(t *talk, user chat.UserID) {
+	h := a.histories[place{user, t.ID}]
+	if h == nil {
+		return
+	}
+	if !t.present(user) {
+		a.check(Closed, h.Denied, "%s: %s left and can read %d events", t.ID, user, len(h.Messages))
+		return
+	}
+	want := t.view(user)
+	a.check(SameHistory, len(h.Messages) == len(want),
+		"%s: %s reads %d events of %d", t.ID, user, len(h.Messages), len(want))
+	for i := range min(len(want), len(h.Messages)) {
+		a.check(SameHistory, h.Messages[i].Seq == want[i].Seq && same(&h.Messages[i], &want[i]) &&
+			h.Messages[i].MessageID == want[i].MessageID,
+			"%s: %s reads seq %d at place %d, where seq %d is", t.ID, user, h.Messages[i].Seq, i+1, want[i].Seq)
+		a.mark(user, &h.Messages[i])
+	}
+}

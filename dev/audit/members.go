@@ -1,0 +1,89 @@
+package audit
+
+import (
+	"slices"
+
+	"switchboard/internal/chat"
+)
+
+// obeyed checks that every answered command left one event, in the order of the
+// commands. One whose fate is unknown may have left one or none, and then nothing
+// can be said of those after it.
+func (a *auditor) obeyed(t *talk) {
+	for user, commands := range t.commandsOf(a) {
+		changes := t.changes[user]
+		unknown := slices.ContainsFunc(commands, func(c *Command) bool { return c.Answered.IsZero() })
+		if unknown {
+			continue
+		}
+		a.check(Obeyed, len(changes) == len(commands),
+			"%s: %d changes of %s were answered, history has %d", t.ID, len(commands), user, len(changes))
+		for i := range min(len(changes), len(commands)) {
+			a.check(Obeyed, changes[i].Change == commands[i].Change,
+				"%s: change %d of %s was %s, history has %s", t.ID, i+1, user, commands[i].Change, changes[i].Change)
+		}
+	}
+}
+
+// commandsOf returns the commands by the person whom they concern.
+func (t *talk) commandsOf(a *auditor) map[chat.UserID][]*Command {
+	by := make(map[chat.UserID][]*Command)
+	for _, c := range a.commands[t.ID] {
+		by[c.User] = append(by[c.User], c)
+	}
+	return by
+}
+
+// inForce checks rule 9 by the clock of whoever gave the command: what was sent
+// after the answer comes after the change, and what was answered before the
+// command was given comes before it.
+func (a *auditor) inForce(t *talk) {
+	for user, commands := range t.commandsOf(a) {
+		changes := t.changes[user]
+		if len(changes) != len(commands) {
+			continue // obeyed has said so
+		}
+		for i, c := range commands {
+			for _, s := range a.sends[t.ID] {
+				a.side(t, c, changes[i].seq, s)
+			}
+		}
+	}
+}
+
+// side checks that a message is on the proper side of a change.
+func (a *auditor) side(t *talk, c *Command, seq chat.Seq, s *Send) {
+	at, stored := t.at[s.Request]
+	if !stored {
+		return
+	}
+	if !c.Answered.IsZero() && s.Begun.After(c.Answered) {
+		a.check(InForce, at > seq, "%s: request %s was sent after %s of %s (seq %d) was answered, and is at seq %d",
+			t.ID, s.Request, c.Change, c.User, seq, at)
+	}
+	for _, n := range a.answers[key{s.User, t.ID, s.Request}] {
+		if n.At.Before(c.Begun) {
+			a.check(InForce, at < seq, "%s: request %s was answered before %s of %s (seq %d) was asked, and is at seq %d",
+				t.ID, s.Request, c.Change, c.User, seq, at)
+			return
+		}
+	}
+}
+
+// rosters compares the lists of members with the events.
+func (a *auditor) rosters(known map[chat.ConversationID]*talk) {
+	for _, r := range a.evidence.Rosters {
+		t := known[r.Conversation]
+		if t == nil {
+			continue
+		}
+		a.check(SameRoster, r.Version == t.version, "%s: members_version %d, the events say %d", t.ID, r.Version, t.version)
+		for user := range t.spans {
+			a.check(SameRoster, slices.Contains(r.Members, user) == t.present(user),
+				"%s: whether %s is a member: events say %t", t.ID, user, t.present(user))
+		}
+		for _, user := range r.Members {
+			a.check(SameRoster, t.present(user), "%s: %s is listed, and no event added them", t.ID, user)
+		}
+	}
+}

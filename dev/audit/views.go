@@ -1,0 +1,123 @@
+package audit
+
+import (
+	"switchboard/internal/chat"
+	"switchboard/internal/wire"
+)
+
+// devices checks what every device saw.
+func (a *auditor) devices(known map[chat.ConversationID]*talk) {
+	for _, d := range a.evidence.Devices {
+		seen := make(map[chat.ConversationID]map[chat.Seq]bool)
+		newest := make(map[chat.ConversationID]Sighting)
+		for i := range d.Seen {
+			s := &d.Seen[i]
+			id := s.Message.ConversationID
+			a.sighting(d, known[id], s)
+			if s.Way == Live {
+				a.connection(d, newest, s)
+			}
+			if seen[id] == nil {
+				seen[id] = make(map[chat.Seq]bool)
+			}
+			seen[id][s.Message.Seq] = true
+		}
+		applied := make(map[chat.ConversationID][]*wire.Message)
+		for i := range d.Applied {
+			m := &d.Applied[i]
+			applied[m.ConversationID] = append(applied[m.ConversationID], m)
+		}
+		for id, t := range known {
+			if len(t.spans[d.User]) > 0 {
+				a.complete(d, t, seen[id], applied[id])
+			}
+		}
+	}
+}
+
+// sighting checks one event that came to a device.
+func (a *auditor) sighting(d *Device, t *talk, s *Sighting) {
+	m := &s.Message
+	if t == nil {
+		a.check(Inside, false, "%s of %s saw seq %d of %s, where nobody is", d.Name, d.User, m.Seq, m.ConversationID)
+		return
+	}
+	a.check(Inside, t.visible(d.User, m.Seq),
+		"%s of %s saw seq %d of %s; the memberships are %v", d.Name, d.User, m.Seq, t.ID, t.spans[d.User])
+	truth, ok := t.event(m.Seq)
+	a.check(Unaltered, ok && same(m, truth), "%s of %s saw at seq %d of %s: %s; history has %s",
+		d.Name, d.User, m.Seq, t.ID, brief(m), brief(truth))
+	a.mark(d.User, m)
+}
+
+// connection checks the order of the events that were pushed on one connection.
+func (a *auditor) connection(d *Device, newest map[chat.ConversationID]Sighting, s *Sighting) {
+	id := s.Message.ConversationID
+	before, ok := newest[id]
+	if ok && before.Connection == s.Connection {
+		a.check(InOrder, s.Message.Seq > before.Message.Seq,
+			"%s of %s, connection %d: seq %d of %s after seq %d", d.Name, d.User, s.Connection,
+			s.Message.Seq, id, before.Message.Seq)
+	}
+	newest[id] = *s
+}
+
+// complete checks that a device saw all that it may see of a conversation, and
+// applied exactly that.
+func (a *auditor) complete(d *Device, t *talk, seen map[chat.Seq]bool, applied []*wire.Message) {
+	view := t.view(d.User)
+	for i := range view {
+		a.check(Delivered, seen[view[i].Seq], "%s of %s never saw seq %d of %s", d.Name, d.User, view[i].Seq, t.ID)
+	}
+	a.check(AppliedOnce, len(applied) == len(view),
+		"%s of %s applied %d events of %s, %d are visible", d.Name, d.User, len(applied), t.ID, len(view))
+	for i := range min(len(applied), len(view)) {
+		a.check(AppliedOnce, applied[i].Seq == view[i].Seq && same(applied[i], &view[i]),
+			"%s of %s applied seq %d of %s as event %d, where seq %d is", d.Name, d.User, applied[i].Seq, t.ID, i+1, view[i].Seq)
+	}
+}
+
+// mark checks that the sender's own id for a message comes to the sender only.
+func (a *auditor) mark(user chat.UserID, m *wire.Message) {
+	if m.Event != nil {
+		return
+	}
+	s := a.contents[m.Content]
+	own := s != nil && m.SenderID == user
+	carries := m.ClientMessageID != nil && s != nil && *m.ClientMessageID == s.Request
+	a.check(OwnMark, own == carries && (own || m.ClientMessageID == nil),
+		"%s saw seq %d of %s, by %s, with client_message_id %v", user, m.Seq, m.ConversationID, m.SenderID, m.ClientMessageID)
+}
+
+// same compares an event that somebody saw with history. The live form of what is
+// no message has no id and no sender.
+func same(seen, truth *wire.Message) bool {
+	if seen.Seq != truth.Seq || seen.ConversationID != truth.ConversationID || (seen.Event == nil) != (truth.Event == nil) {
+		return false
+	}
+	if seen.Event == nil {
+		return seen.MessageID == truth.MessageID && seen.SenderID == truth.SenderID && seen.Content == truth.Content &&
+			seen.Type == truth.Type && seen.Timestamp == truth.Timestamp
+	}
+	a, b := seen.Event, truth.Event
+	return a.Change == b.Change && a.Name == b.Name && a.Role == b.Role && a.MembersVersion == b.MembersVersion &&
+		userOf(a) == userOf(b)
+}
+
+func userOf(e *wire.Event) (u chat.UserID) {
+	if e.UserID != nil {
+		u = *e.UserID
+	}
+	return u
+}
+
+// brief is what a violation says of an event.
+func brief(m *wire.Message) string {
+	switch {
+	case m == nil:
+		return "nothing"
+	case m.Event != nil:
+		return m.Event.Change
+	}
+	return m.MessageID.String() + " " + m.Content[:min(len(m.Content), 60)]
+}

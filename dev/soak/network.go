@@ -1,0 +1,183 @@
+package soak
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"switchboard/internal/wire"
+)
+
+// network is what lies between one device and the system: a load balancer that
+// passes over servers that nobody answers at, and somebody who writes down what
+// goes by. It is an http.RoundTripper.
+type network struct {
+	rest, ws []string // hosts
+	through  *http.Transport
+	watch    watcher // nil = nobody looks
+	cut      atomic.Bool
+}
+
+// watcher is told what passes. Calls of one connection do not overlap.
+type watcher interface {
+	open() (connection int)
+	received(connection int, e wire.Envelope)
+	sent(e wire.Envelope)
+	synced(wire.SyncResponse)
+	paged(wire.MessagePage)
+}
+
+// newNetwork returns the network of one device.
+func newNetwork(s *Site, watch watcher) *network {
+	transport := &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 1}
+	return &network{rest: hosts(s.REST), ws: hosts(s.WS), through: transport, watch: watch}
+}
+
+// dial opens a connection whose end is a reset and no goodbye, as when a network
+// goes away.
+func dial(ctx context.Context, kind, address string) (net.Conn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, kind, address)
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		err = tcp.SetLinger(0)
+	}
+	return conn, err
+}
+
+func hosts(urls []string) []string {
+	var found []string
+	for _, u := range urls {
+		if parsed, err := url.Parse(u); err == nil {
+			found = append(found, parsed.Host)
+		}
+	}
+	return found
+}
+
+// close lets idle connections go.
+func (n *network) close() { n.through.CloseIdleConnections() }
+
+// RoundTrip passes a request to a server, and its answer back.
+func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
+	upgrade := r.Header.Get("Upgrade") != ""
+	servers := n.rest
+	if upgrade {
+		servers = n.ws
+	}
+	response, err := n.balance(r, servers)
+	switch {
+	case err != nil || n.watch == nil:
+		return response, err
+	case upgrade && response.StatusCode == http.StatusSwitchingProtocols:
+		if socket, ok := response.Body.(io.ReadWriteCloser); ok {
+			response.Body = &tap{ReadWriteCloser: socket, network: n, connection: n.watch.open()}
+		}
+		return response, nil
+	case response.StatusCode == http.StatusOK:
+		return n.look(r, response)
+	}
+	return response, nil
+}
+
+// balance tries the servers, from a random one on. Only when nobody listens is it
+// certain that the request was not heard.
+func (n *network) balance(r *http.Request, servers []string) (response *http.Response, err error) {
+	first := rand.IntN(len(servers))
+	for i := range servers {
+		try := r.Clone(r.Context())
+		try.URL.Host = servers[(first+i)%len(servers)]
+		if r.GetBody != nil {
+			if try.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+		response, err = n.through.RoundTrip(try)
+		var op *net.OpError
+		if err == nil || !errors.As(err, &op) || op.Op != "dial" {
+			return response, err
+		}
+	}
+	return response, err
+}
+
+// look reads the bodies that carry events, and puts them back.
+func (n *network) look(r *http.Request, response *http.Response) (*http.Response, error) {
+	sync := r.Method == http.MethodPost && r.URL.Path == "/api/v1/sync"
+	page := r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/messages")
+	if !sync && !page {
+		return response, nil
+	}
+	body, err := io.ReadAll(response.Body)
+	if closed := response.Body.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return nil, err
+	}
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	if sync {
+		var answer wire.SyncResponse
+		if err := json.Unmarshal(body, &answer); err != nil {
+			return nil, err
+		}
+		n.watch.synced(answer)
+		return response, nil
+	}
+	var answer wire.MessagePage
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, err
+	}
+	n.watch.paged(answer)
+	return response, nil
+}
+
+// tap is a WebSocket's connection with somebody looking on.
+type tap struct {
+	io.ReadWriteCloser
+
+	network    *network
+	connection int
+	in, out    frames
+}
+
+// Read shows what the server says.
+func (t *tap) Read(p []byte) (int, error) {
+	n, err := t.ReadWriteCloser.Read(p)
+	t.in.feed(p[:n], func(text []byte) {
+		t.network.watch.received(t.connection, envelope(text))
+	})
+	return n, err
+}
+
+// Write shows what the device says, and breaks the connection after a message if
+// that was asked for.
+func (t *tap) Write(p []byte) (int, error) {
+	message := false
+	t.out.feed(p, func(text []byte) {
+		e := envelope(text)
+		message = message || e.Type == "send_message"
+		t.network.watch.sent(e)
+	})
+	n, err := t.ReadWriteCloser.Write(p)
+	if err == nil && message && t.network.cut.CompareAndSwap(true, false) {
+		err = t.Close()
+	}
+	return n, err
+}
+
+// envelope reads a frame; what cannot be read has no type and is nobody's event.
+func envelope(text []byte) (e wire.Envelope) {
+	_ = json.Unmarshal(text, &e) // the client finds it out too, and fails
+	return e
+}
