@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -76,23 +75,6 @@ func startKafka(t *testing.T) string {
 	}
 	t.Cleanup(cluster.Close)
 	return cluster.Addr()
-}
-
-func TestMigrateSaysWhatItDid(t *testing.T) {
-	args := []string{"migrate", "-kafka", startKafka(t), "-partitions", "2", "-replication", "1", "-log-level", "error"}
-	for _, want := range []string{"chat.inbound: created with 2 partitions, 1 replicas\n", "chat.inbound: was there\n"} {
-		var out bytes.Buffer
-		if err := run(t.Context(), args, &out); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(out.String(), want) || strings.Count(out.String(), "\n") != len(bus.Topics(1, 2)) {
-			t.Errorf("got %s, want %s", out.String(), want)
-		}
-	}
-	args[4] = "4"
-	if err := run(t.Context(), args, io.Discard); err == nil || !strings.Contains(err.Error(), "2 partitions instead of 4") {
-		t.Errorf("another number of partitions: got %v", err)
-	}
 }
 
 // program is a running worker.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -12,102 +14,195 @@ import (
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/daemon"
 	"switchboard/internal/metrics"
+	"switchboard/internal/roster/postgres"
 	"switchboard/storage-worker/archive/scylla"
 )
 
 const migrateManual = `storage-worker migrate: make the topics and tables that all programs share
 
-It creates what is missing, says what it did, and checks that what is there is as
-asked for: repeating it is harmless. The number of partitions is part of every
-message's id and is chosen once; topics that have another number are refused with
-status 2. Each server's own delivery topic is made by that server. With -cql it makes
-the keyspace and its tables as well: run it once at a time, with all nodes up. The
-SQLite archive makes its own tables.`
+It makes what is missing, checks that what is there is as asked for, and says one
+line of each: repeating it is harmless. Run it before the programs of a new version.
 
-// migrateTimeout bounds the whole of it, waiting for servers included.
-const migrateTimeout = time.Minute
+  topics    always: in Kafka, with -partitions and -replication. The number of
+            partitions is part of every message's id and is chosen once. Each
+            server's own delivery topic is made by that server.
+  cql       with -cql: keyspace and tables of the archive. Missing columns are added.
+            The SQLite archive makes its own tables.
+  postgres  with -postgres: tables of the roster.
+
+What is there and differs, and cannot be changed safely by a program, ends it with
+status 2 and a line that names each difference: partitions, replicas and settings of
+topics; the keyspace's replication; keys, types, times to live and compaction of
+tables. Nothing of that server was changed then.
+
+One runs at a time: all take one lock, which lies in Kafka (the consumer group
+` + migrateLock + `, no topic) and goes within 10 seconds with a process that is
+killed. Another that is started meanwhile says whom it waits for, for 10 minutes at
+most. What migrate does takes 2 minutes at most, waiting for servers included: it
+repeats what failed, and says why. A schema in Cassandra or Scylla is changed only
+while all nodes are up; when there is nothing to change, a node may be down.`
+
+const (
+	// migrateLock is the name of the one lock.
+	migrateLock = "switchboard-migrate"
+	// migrateTimeout bounds what is done under the lock, waiting for servers
+	// included.
+	migrateTimeout = 2 * time.Minute
+	// lockTimeout bounds that and the waiting for other migrations.
+	lockTimeout = 10 * time.Minute
+)
+
+// migration is one run of the sub-command.
+type migration struct {
+	partitions, replication, cqlReplication int
+
+	client   *kafka.Client
+	archive  *scylla.Config   // nil: none
+	postgres *postgres.Config // nil: none
+	log      *slog.Logger
+	out      io.Writer
+}
 
 // runMigrate is the sub-command.
 func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := daemon.NewFlags("storage-worker migrate", migrateManual)
+	m := &migration{out: stdout}
 	brokers := flags.List("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
-	partitions := flags.Int("partitions", 256, "`NUMBER` of partitions of each topic, for ever")
-	replication := flags.Int("replication", 3, "`NUMBER` of replicas; below 3, acknowledged records can be lost with a host")
-	cql := flags.List("cql", "`HOST:PORT,…` of Cassandra or Scylla; empty: make topics only")
+	flags.IntVar(&m.partitions, "partitions", 256, "`NUMBER` of partitions of each topic, for ever")
+	flags.IntVar(&m.replication, "replication", 3, "`NUMBER` of replicas that topics have at least; below 3, acknowledged records can be lost with a host")
+	cql := flags.List("cql", "`HOST:PORT,…` of Cassandra or Scylla")
 	keyspace := flags.String("cql-keyspace", defaultKeyspace, "`NAME` of the keyspace in -cql")
-	center := flags.String("cql-dc", "", "`NAME` of the data centre for -replication copies of each row; empty: that of the node that answers")
+	center := flags.String("cql-dc", "", "`NAME` of the data centre for the copies of each row; empty: that of the node that answers")
+	flags.IntVar(&m.cqlReplication, "cql-replication", 0, "`NUMBER` of copies of each row of the archive; 0: as -replication")
+	url := flags.String("postgres", "", "`URL` of PostgreSQL")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if m.cqlReplication == 0 {
+		m.cqlReplication = m.replication
 	}
 	switch {
 	case len(*brokers) == 0:
 		return daemon.Usagef("-kafka: no broker given")
-	case *partitions < 1 || *replication < 1:
+	case m.partitions < 1 || m.replication < 1 || m.cqlReplication < 1:
 		return daemon.Usagef("-partitions and -replication are at least 1")
 	}
-	log := flags.Logger(os.Stderr)
-	client := kafka.Open(kafka.Config{Brokers: *brokers, ClientID: "migrate", Log: log, Metrics: metrics.New()})
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)
-	defer cancel()
+	m.log = flags.Logger(os.Stderr)
 	if len(*cql) > 0 {
-		c := scylla.Config{Hosts: *cql, Keyspace: *keyspace, LocalDC: *center, Logger: log}
-		if err := migrateArchive(ctx, c, *replication, stdout); err != nil {
-			return err
+		m.archive = &scylla.Config{Hosts: *cql, Keyspace: *keyspace, LocalDC: *center, Logger: m.log}
+	}
+	if *url != "" {
+		m.postgres = &postgres.Config{URL: *url}
+	}
+	m.client = kafka.Open(kafka.Config{Brokers: *brokers, ClientID: "migrate", Log: m.log, Metrics: metrics.New()})
+	defer m.client.Close()
+	return m.run(ctx)
+}
+
+// run does everything under the lock.
+func (m *migration) run(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("ask for the host's name: %w", err)
+	}
+	waiting, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	var unsaid error
+	held, unlock, err := m.client.Lock(waiting, migrateLock, fmt.Sprintf("process %d on %s", os.Getpid(), host),
+		func(holder string) { unsaid = m.say("lock", "waits for another migrate: "+holder) })
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	held, cancel = context.WithTimeout(held, migrateTimeout)
+	defer cancel()
+	err = errors.Join(unsaid, m.topics(held))
+	for _, store := range []func(context.Context) error{m.tables, m.roster} {
+		if err == nil {
+			err = store(held)
 		}
 	}
-	topics := bus.Topics(bus.FirstGeneration, int32(*partitions))
+	if cause := context.Cause(held); errors.Is(cause, kafka.ErrLockLost) {
+		return fmt.Errorf("run it again: %w", cause)
+	}
+	return err
+}
+
+// say writes one line of what became of something.
+func (m *migration) say(of, text string) error {
+	if _, err := fmt.Fprintf(m.out, "%s: %s\n", of, text); err != nil {
+		return fmt.Errorf("say what was done: %w", err)
+	}
+	return nil
+}
+
+// topics makes the topics and checks them.
+func (m *migration) topics(ctx context.Context) error {
+	topics := bus.Topics(bus.FirstGeneration, int32(m.partitions))
 	var created []string
-	err := daemon.Retry(ctx, log, "make the topics", func(ctx context.Context) error {
-		made, err := client.Admin().Ensure(ctx, topics, *replication)
+	err := daemon.Retry(ctx, m.log, "make the topics", func(ctx context.Context) error {
+		made, err := m.client.Admin().Ensure(ctx, topics, m.replication)
 		created = append(created, made...)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := report(stdout, topics, created, *replication); err != nil {
-		return err
-	}
-	return daemon.Retry(ctx, log, "check the topics", func(ctx context.Context) error {
-		return client.Admin().Check(ctx, topics)
-	})
-}
-
-// migrateArchive makes the keyspace and the tables, and says which it made.
-func migrateArchive(ctx context.Context, c scylla.Config, replication int, stdout io.Writer) error {
-	var made []string
-	err := daemon.Retry(ctx, c.Logger, "make the tables", func(ctx context.Context) error {
-		some, err := scylla.Migrate(ctx, c, replication)
-		made = append(made, some...)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if len(made) == 0 {
-		made = []string{"the keyspace " + c.Keyspace + " and its tables were there"}
-	}
-	for _, line := range made {
-		if _, err := fmt.Fprintf(stdout, "cql: %s\n", line); err != nil {
-			return fmt.Errorf("say what was done: %w", err)
-		}
-	}
-	return nil
-}
-
-// report says of each topic what became of it.
-func report(stdout io.Writer, topics []bus.Topic, created []string, replication int) error {
 	for _, t := range topics {
-		var err error
+		what := "was there"
 		if slices.Contains(created, t.Name) {
-			_, err = fmt.Fprintf(stdout, "%s: created with %d partitions, %d replicas\n", t.Name, t.Partitions, replication)
-		} else {
-			_, err = fmt.Fprintf(stdout, "%s: was there\n", t.Name)
+			what = fmt.Sprintf("created with %d partitions, %d replicas", t.Partitions, m.replication)
 		}
-		if err != nil {
-			return fmt.Errorf("say what was done: %w", err)
+		if err := m.say(t.Name, what); err != nil {
+			return err
 		}
 	}
-	return nil
+	return daemon.Retry(ctx, m.log, "check the topics", func(ctx context.Context) error {
+		return m.client.Admin().Check(ctx, topics)
+	})
+}
+
+// tables makes the keyspace and the tables of the archive.
+func (m *migration) tables(ctx context.Context) error {
+	if m.archive == nil {
+		return nil
+	}
+	return m.store(ctx, "cql", "the keyspace "+m.archive.Keyspace+" and its tables were there", func(ctx context.Context) ([]string, error) {
+		made, err := scylla.Migrate(ctx, *m.archive, m.cqlReplication)
+		if errors.Is(err, scylla.ErrDiffers) {
+			err = daemon.Usagef("-cql: %v", err)
+		}
+		return made, err
+	})
+}
+
+// roster makes the tables in PostgreSQL.
+func (m *migration) roster(ctx context.Context) error {
+	if m.postgres == nil {
+		return nil
+	}
+	return m.store(ctx, "postgres", "the tables of the roster were there", func(ctx context.Context) ([]string, error) {
+		made, err := postgres.Migrate(ctx, *m.postgres)
+		for i := range made {
+			made[i] = "made " + made[i]
+		}
+		return made, err
+	})
+}
+
+// store makes what a store needs, until it works, and says what it did.
+func (m *migration) store(ctx context.Context, name, there string, migrate func(context.Context) ([]string, error)) error {
+	did := false
+	err := daemon.Retry(ctx, m.log, "make the tables", func(ctx context.Context) error {
+		made, err := migrate(ctx)
+		for _, line := range made {
+			did = true
+			err = errors.Join(err, m.say(name, line))
+		}
+		return err
+	})
+	if err == nil && !did {
+		err = m.say(name, there)
+	}
+	return err
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -11,7 +9,6 @@ import (
 	"github.com/gocql/gocql"
 
 	"switchboard/internal/chat"
-	"switchboard/storage-worker/archive/scylla"
 )
 
 // The same life on a keyspace of Cassandra or Scylla, which is missing at first.
@@ -35,13 +32,4 @@ func TestAWorkerOnACluster(t *testing.T) {
 		}
 	}()
 	foldAndServe(t, "archive: open archive in "+keyspace, "-cql", host, "-cql-keyspace", keyspace)
-
-	var again bytes.Buffer
-	c := scylla.Config{Hosts: []string{host}, Keyspace: keyspace, Logger: slog.New(slog.DiscardHandler)}
-	if err := migrateArchive(t.Context(), c, 1, &again); err != nil {
-		t.Fatal(err)
-	}
-	if want := "cql: the keyspace " + keyspace + " and its tables were there\n"; again.String() != want {
-		t.Errorf("migrate again says %q, want %q", again.String(), want)
-	}
 }
