@@ -27,6 +27,8 @@ const (
 	RouterGroup   = "switchboard-router"        // of the accepted log
 	ReceiptsGroup = "switchboard-receipts"      // of the receipts
 	StatusGroup   = "switchboard-router-status" // of the statuses
+
+	ProjectionGroup = "switchboard-projection" // of the accepted log
 )
 
 // FirstGeneration is the generation of a log that was never replaced.
