@@ -95,7 +95,10 @@ const restartPause = time.Second
 
 // keepUp starts a server again after each of its ends, until ctx ends.
 func keepUp(ctx context.Context, set *servers.Set, name string, log *slog.Logger) {
-	for set.Wait(ctx, name) == nil {
+	for {
+		if _, err := set.Wait(ctx, name); err != nil {
+			return
+		}
 		select {
 		case <-time.After(restartPause):
 		case <-ctx.Done():

@@ -95,6 +95,7 @@ type cluster struct {
 	// Fixed after construction.
 	cfg   Config
 	root  string // of the checkout
+	pause time.Duration
 	lock  *os.File
 	ports *ports
 	keys  string // file
@@ -137,7 +138,7 @@ func open(ctx context.Context, cfg Config) (*cluster, error) {
 	if cfg.Cache == "" {
 		cfg.Cache = filepath.Join(root, ".cache", "servers")
 	}
-	c := &cluster{cfg: cfg, root: root}
+	c := &cluster{cfg: cfg, root: root, pause: pause}
 	for _, dir := range []string{"bin", "logs", "run"} {
 		if err := os.MkdirAll(c.path(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("-data: %w", err)
@@ -207,10 +208,6 @@ func (c *cluster) close() error {
 }
 
 // run starts everything and keeps it running.
-//
-// The programs stop in the direction of a message, so that nobody waits for an
-// answer from somebody who has gone: gateways, workers, routers, then the
-// servers.
 func (c *cluster) run(ctx context.Context, stdout io.Writer) error {
 	begun := time.Now()
 	if err := c.provide(ctx); err != nil {
@@ -222,9 +219,7 @@ func (c *cluster) run(ctx context.Context, stdout io.Writer) error {
 	c.programs = c.plan()
 	group := daemon.NewGroup(ctx)
 	group.Go(c.keepServers)
-	for _, kind := range []string{"router", "worker", "gateway"} {
-		group.Go(func(ctx context.Context) error { return c.keepPrograms(ctx, kind) })
-	}
+	c.startPrograms(group)
 	group.Go(func(ctx context.Context) error {
 		if err := c.await(ctx); err != nil {
 			return err
@@ -238,6 +233,15 @@ func (c *cluster) run(ctx context.Context, stdout io.Writer) error {
 		return c.announce(stdout, all)
 	})
 	return group.Wait()
+}
+
+// startPrograms hands the programs to the group, which stops them in the reverse
+// of this order: in the direction of a message, so that nobody waits for an answer
+// from somebody who has gone.
+func (c *cluster) startPrograms(group *daemon.Group) {
+	for _, kind := range []string{"router", "worker", "gateway"} {
+		group.Go(func(ctx context.Context) error { return c.keepPrograms(ctx, kind) })
+	}
 }
 
 // provide starts the servers and builds the programs, at the same time.

@@ -45,7 +45,7 @@ func (k *keeper) keep(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		k.say("ended", how)
+		k.say("a process ended and is started again", "ended", how)
 		for again := true; again; {
 			if !k.awaitTurn(ctx) {
 				return
@@ -54,7 +54,7 @@ func (k *keeper) keep(ctx context.Context) {
 				return
 			}
 			if again = err != nil; again {
-				k.say("cannot be started", err.Error())
+				k.say("a process cannot be started", "cannot be started", err.Error())
 			}
 		}
 	}
@@ -78,9 +78,9 @@ func (k *keeper) awaitTurn(ctx context.Context) bool {
 	return true
 }
 
-// say tells the person in front and the reader of the log.
-func (k *keeper) say(what, how string) {
-	k.log.Warn("something happened to a process", "name", k.name, "what", what, "how", how)
+// say tells the person in front and the reader of the process's own log.
+func (k *keeper) say(message, what, how string) {
+	k.log.Warn(message, "name", k.name, "how", how) //nolint:sloglint // Each caller has its constant.
 	if err := note(filepath.Join(k.logs, k.name+".log"), fmt.Sprintf("%s %s: %s", k.name, what, how)); err != nil {
 		k.log.Error("a log is not complete", "name", k.name, "error", err)
 	}
@@ -94,9 +94,7 @@ type server struct {
 
 func (s server) start(ctx context.Context) error { return s.set.Restart(ctx, s.name) }
 
-func (s server) wait(ctx context.Context) (string, error) {
-	return "by itself or killed", s.set.Wait(ctx, s.name)
-}
+func (s server) wait(ctx context.Context) (string, error) { return s.set.Wait(ctx, s.name) }
 
 // keepServers keeps all servers running until ctx ends.
 func (c *cluster) keepServers(ctx context.Context) error {
@@ -111,13 +109,14 @@ func (c *cluster) keepServers(ctx context.Context) error {
 }
 
 func (c *cluster) keeper(name string, p process) *keeper {
-	return &keeper{name: name, run: c.path("run"), logs: c.path("logs"), pause: pause, process: p, log: c.cfg.Log}
+	return &keeper{name: name, run: c.path("run"), logs: c.path("logs"), pause: c.pause, process: p, log: c.cfg.Log}
 }
 
 // keepPrograms starts the programs of a kind, keeps them running until ctx ends
-// and then stops them, all at the same time.
+// and then stops them, all at the same time. One that cannot even be started
+// takes the others with it.
 func (c *cluster) keepPrograms(ctx context.Context, kind string) error {
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
 	for _, p := range c.programs {
 		if p.kind == kind {
 			group.Go(func() error {

@@ -97,8 +97,8 @@ func TestStartedHearsOfEveryProcess(t *testing.T) {
 	if err := s.Kill("redis"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Wait(t.Context(), "redis"); err != nil {
-		t.Errorf("waiting for the end of a dead server: %v", err)
+	if how, err := s.Wait(t.Context(), "redis"); err != nil || how != "signal: killed" {
+		t.Errorf("waiting for the end of a dead server: %q, %v", how, err)
 	}
 	if err := s.Restart(t.Context(), "redis"); err != nil {
 		t.Fatal(err)

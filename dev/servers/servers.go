@@ -244,21 +244,22 @@ func (s *Set) PID(name string) int {
 }
 
 // Wait returns when the process of a server has ended, whoever ended it, and at
-// once if none runs. The error is that of ctx, or of a wrong name.
-func (s *Set) Wait(ctx context.Context, name string) error {
+// once if none runs. It says how, as "signal: killed". The error is that of ctx,
+// or of a wrong name.
+func (s *Set) Wait(ctx context.Context, name string) (how string, err error) {
 	n, err := s.node(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	l := n.current()
 	if l == nil {
-		return nil
+		return "not started", nil
 	}
 	select {
 	case <-l.ended:
-		return nil
+		return l.cmd.ProcessState.String(), nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return "", ctx.Err()
 	}
 }
 
