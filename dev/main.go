@@ -26,7 +26,6 @@ as well.
 	go run ./dev chat -user bob -with alice
 	go run ./dev cluster                a site on real servers, every program a process
 	go run ./dev servers                hold up real servers for tests
-	go run ./dev soak                   a cluster with people in it, and everything killed
 
 Without -auth-keys it makes a key of its own and gives a token for any user to
 whoever asks: POST /dev/token {"user_id":"…"}. So it listens on loopback only;
@@ -48,8 +47,6 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return runServers(ctx, args[1:], stdout)
 		case "cluster":
 			return runCluster(ctx, args[1:], stdout)
-		case "soak":
-			return runSoak(ctx, args[1:], stdout)
 		}
 	}
 	return runSingle(ctx, args, stdout)
