@@ -46,7 +46,7 @@ func TestProtocolLimits(t *testing.T) {
 	code := []int{
 		chat.FrameBytes, chat.ContentBytes, chat.MediaURLBytes, chat.DeviceIDBytes, chat.EnvelopeIDRunes, chat.NameRunes,
 		chat.ServerFrameBytes, chat.ConnectionsPerUser, chat.ConversationsPerUser, chat.MembersDefault,
-		chat.SendsPerSecond, chat.ErrorsInARow,
+		chat.SendsPerSecond, chat.MarksPerSecond, chat.ErrorsInARow,
 	}
 	rows := rowsOf(t, protocolPage, "The socket", 0)
 	same(t, "limits", len(rows), len(code)+1) // The last is the decoder's own; package wire tests it.
@@ -54,7 +54,9 @@ func TestProtocolLimits(t *testing.T) {
 		value, _, _ := strings.Cut(rows[i][1], " ")
 		same(t, rows[i][0], value, limit)
 	}
-	same(t, "burst", true, strings.Contains(rows[10][1], ", "+strconv.Itoa(chat.SendBurst)+" at once"))
+	for row, burst := range map[int]int{10: chat.SendBurst, 11: chat.MarkBurst} {
+		same(t, "burst", true, strings.Contains(rows[row][1], ", "+strconv.Itoa(burst)+" at once"))
+	}
 }
 
 func TestProtocolCodes(t *testing.T) {

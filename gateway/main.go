@@ -89,7 +89,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 
 	client := kafka.Open(kafka.Config{Brokers: *opts.kafka, ClientID: opts.server, Log: log, Metrics: set})
 	defer client.Close()
-	producer := client.Producer(kafka.ProducerConfig{})
+	producer, receipts := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{})
 	directory, err := redis.Open(redis.Config{Addrs: *opts.redis, Metrics: set})
 	if err != nil {
 		return daemon.Usagef("-redis: %v", err)
@@ -105,6 +105,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	group.Go(ops.Run)
 	group.Go(daemon.OnHangup(log, keys.Reload))
 	group.Go(producer.Run)
+	group.Go(receipts.Run)
 	group.Go(func(ctx context.Context) error {
 		partitions, err := await(ctx, opts, client.Admin(), ops, log)
 		if err != nil {
@@ -112,7 +113,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 		}
 		gateway, err := newNode(opts, node.Config{
 			Listener: listener, Partitions: partitions,
-			Keys: keys, Producer: producer, Log: client.Log(), Admin: client.Admin(), Directory: directory,
+			Keys: keys, Producer: producer, Receipts: receipts, Log: client.Log(), Admin: client.Admin(), Directory: directory,
 			Ready: ops.SetReady, Logger: log, Metrics: set,
 		})
 		if err != nil {

@@ -7,7 +7,9 @@
 // partition, repeats deliveries. The filter is by the inbound position: one
 // number for each partition, and a durable record that is not above it is
 // dropped, so that a repetition is neither shown twice nor out of order. What is
-// only the latest of its kind, and signals, pass.
+// only the latest of its kind, and signals, pass; but of frames that say the
+// latest of the same thing none passes whose order is below that of one that has
+// passed, see latest.go.
 //
 // The order of a connection's frames is the order of the topic. Nothing here
 // waits for a socket; a client that does not read loses pushes and is told
@@ -18,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"time"
 
@@ -66,10 +69,11 @@ type Downlink struct {
 	reader bus.Reader
 	seen   []chat.Position // by partition: the highest that was delivered
 	record bus.Delivery    // reused
+	latest latest
 
-	delivered, filtered, unreadable, jumps *metrics.Counter
-	delivery                               *metrics.Histogram // from the record's timestamp to the sockets
-	whole                                  *metrics.Histogram // from that of the inbound record
+	delivered, filtered, outdated, unreadable, jumps *metrics.Counter
+	delivery                                         *metrics.Histogram // from the record's timestamp to the sockets
+	whole                                            *metrics.Histogram // from that of the inbound record
 }
 
 // flight is a batch on its way to the loops, and where its oldest parts come
@@ -85,10 +89,12 @@ func New(cfg Config) *Downlink {
 	d := &Downlink{
 		cfg:        cfg,
 		topic:      bus.DeliveryTopic(cfg.Server),
+		latest:     latest{seed: maphash.MakeSeed()},
 		free:       make(chan *flight, batches),
 		seen:       make([]chat.Position, cfg.Partitions),
 		delivered:  cfg.Metrics.Counter("switchboard_gateway_deliveries_total"),
 		filtered:   cfg.Metrics.Counter("switchboard_gateway_deliveries_repeated_total"),
+		outdated:   cfg.Metrics.Counter("switchboard_gateway_frames_outdated_total"),
 		unreadable: cfg.Metrics.Counter("switchboard_gateway_deliveries_unreadable_total"),
 		jumps:      cfg.Metrics.Counter("switchboard_gateway_delivery_jumps_total"),
 		delivery:   cfg.Metrics.Histogram("switchboard_gateway_delivery_seconds"),
@@ -216,6 +222,10 @@ func (d *Downlink) add(f *flight, r *bus.Record) {
 	}
 	for i := range rec.Frames {
 		frame := &rec.Frames[i]
+		if len(frame.Key) > 0 && !d.latest.pass(frame.Key, frame.Order, time.Now()) {
+			d.outdated.Inc()
+			continue
+		}
 		var except uint64
 		if frame.ExceptBoot == d.cfg.Boot {
 			except = frame.ExceptSession

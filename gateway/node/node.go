@@ -4,7 +4,7 @@
 // makes one inside its own process.
 //
 //	                 ┌──────────── Node ────────────┐
-//	clients ⇄ edge ⇄ session ──▶ uplink ────────────┼──▶ Producer   chat.inbound
+//	clients ⇄ edge ⇄ session ──▶ uplink ────────────┼──▶ Producer   chat.inbound, chat.receipts
 //	                   ▲  └────▶ registrar, lease ──┼──▶ Directory
 //	                   └──────── downlink ◀─────────┼─── Log        chat.delivery.<server>
 //	                 └──────────────────────────────┘
@@ -24,7 +24,8 @@
 //     left to deliver to
 //  3. the event loops end
 //  4. presence is told of the last departures
-//  5. the lease is released, so that the users are away at once
+//  5. marks that waited to be merged go to the log
+//  6. the lease is released, so that the users are away at once
 //
 // Producer, Log and Directory belong to the caller, who ends them afterwards: a
 // message that came in during the drain is still on its way to the log.
@@ -59,6 +60,7 @@ type Config struct {
 
 	Keys      *auth.Keys
 	Producer  bus.Producer
+	Receipts  bus.Producer // of marks, so that they take no message's place; default Producer
 	Log       bus.Log
 	Admin     bus.Admin
 	Directory presence.Directory
@@ -99,6 +101,7 @@ type Node struct {
 	cfg      Config
 	edge     *edge.Server
 	sessions *session.Keeper
+	uplink   *uplink.Uplink
 	downlink *downlink.Downlink
 }
 
@@ -116,16 +119,20 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Replication == 0 {
 		cfg.Replication = 1
 	}
+	if cfg.Receipts == nil {
+		cfg.Receipts = cfg.Producer
+	}
 	if cfg.Ready == nil {
 		cfg.Ready = func(string, error) {}
 	}
 	n := &Node{cfg: cfg}
+	n.uplink = uplink.New(uplink.Config{
+		Producer: cfg.Producer, Receipts: cfg.Receipts, Server: cfg.Server, Boot: cfg.Boot,
+		Generation: cfg.Generation, Partitions: cfg.Partitions, Metrics: cfg.Metrics,
+	})
 	n.sessions = session.New(session.Config{
 		Server: cfg.Server, Boot: cfg.Boot, Verify: cfg.Keys.Verify, Directory: cfg.Directory,
-		Uplink: uplink.New(uplink.Config{
-			Producer: cfg.Producer, Server: cfg.Server, Boot: cfg.Boot,
-			Generation: cfg.Generation, Partitions: cfg.Partitions, Metrics: cfg.Metrics,
-		}),
+		Uplink:  n.uplink,
 		Origins: cfg.Origins, Heartbeat: cfg.Heartbeat, Recheck: cfg.Recheck, Members: cfg.Members,
 		OutboundBytes: outboundBytes, Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
@@ -161,6 +168,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return n.abandon(ctx, err)
 	}
 	group := daemon.NewGroup(ctx)
+	group.Go(n.uplink.Run)
 	group.Go(n.sessions.Run)
 	group.Go(n.edge.Run)
 	group.Go(n.downlink.Run)
@@ -213,7 +221,7 @@ func (n *Node) prepareLog(ctx context.Context) error {
 	}
 	needed := []bus.Topic{own}
 	for _, t := range bus.Topics(n.cfg.Generation, n.cfg.Partitions) {
-		if t.Name == bus.InboundTopic(n.cfg.Generation) {
+		if t.Name == bus.InboundTopic(n.cfg.Generation) || t.Name == bus.TopicReceipts {
 			needed = append(needed, t)
 		}
 	}

@@ -16,23 +16,23 @@ import (
 func TestEventsOfAConnectedSession(t *testing.T) {
 	const conversation = `"conversation_id":"0198c0de-1234-7abc-8def-0123456789ab"`
 	for name, test := range map[string]struct {
-		frame       string
-		want        []string
-		sent, notes int
+		frame              string
+		want               []string
+		sent, notes, marks int
 	}{
-		"send_message":   {sendFrame("m1"), nil, 1, 0},
-		"heartbeat":      {`{"type":"heartbeat","id":"h"}`, []string{"heartbeat_ack"}, 0, 0},
-		"mark_read":      {`{"type":"mark_read","data":{` + conversation + `,"seq":3}}`, nil, 0, 1},
-		"mark_delivered": {`{"type":"mark_delivered","data":{` + conversation + `,"seq":3}}`, nil, 0, 1},
-		"typing":         {`{"type":"typing","data":{` + conversation + `,"is_typing":true}}`, nil, 0, 1},
-		"unknown":        {`{"type":"hello"}`, []string{"error unknown_type"}, 0, 0},
-		"no JSON":        {`hello`, []string{"error bad_request"}, 0, 0},
-		"empty":          {``, []string{"error bad_request"}, 0, 0},
-		"connect again":  {`{"type":"connect","data":{"token":"alice"}}`, []string{"error bad_request"}, 0, 0},
-		"new token":      {`{"type":"refresh_token","data":{"token":"alice"}}`, []string{"token_refreshed"}, 0, 0},
-		"other's token":  {`{"type":"refresh_token","data":{"token":"bob"}}`, []string{"error unauthorized"}, 0, 0},
-		"bad token":      {`{"type":"refresh_token","data":{"token":"bad"}}`, []string{"error unauthorized"}, 0, 0},
-		"old token":      {`{"type":"refresh_token","data":{"token":"expired"}}`, []string{"error token_expired"}, 0, 0},
+		"send_message":   {sendFrame("m1"), nil, 1, 0, 0},
+		"heartbeat":      {`{"type":"heartbeat","id":"h"}`, []string{"heartbeat_ack"}, 0, 0, 0},
+		"mark_read":      {`{"type":"mark_read","data":{` + conversation + `,"seq":3}}`, nil, 0, 0, 1},
+		"mark_delivered": {`{"type":"mark_delivered","data":{` + conversation + `,"seq":3}}`, nil, 0, 0, 1},
+		"typing":         {`{"type":"typing","data":{` + conversation + `,"is_typing":true}}`, nil, 0, 1, 0},
+		"unknown":        {`{"type":"hello"}`, []string{"error unknown_type"}, 0, 0, 0},
+		"no JSON":        {`hello`, []string{"error bad_request"}, 0, 0, 0},
+		"empty":          {``, []string{"error bad_request"}, 0, 0, 0},
+		"connect again":  {`{"type":"connect","data":{"token":"alice"}}`, []string{"error bad_request"}, 0, 0, 0},
+		"new token":      {`{"type":"refresh_token","data":{"token":"alice"}}`, []string{"token_refreshed"}, 0, 0, 0},
+		"other's token":  {`{"type":"refresh_token","data":{"token":"bob"}}`, []string{"error unauthorized"}, 0, 0, 0},
+		"bad token":      {`{"type":"refresh_token","data":{"token":"bad"}}`, []string{"error unauthorized"}, 0, 0, 0},
+		"old token":      {`{"type":"refresh_token","data":{"token":"expired"}}`, []string{"error token_expired"}, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, 1, nil, func(w *world) {
@@ -44,6 +44,9 @@ func TestEventsOfAConnectedSession(t *testing.T) {
 				}
 				if got := w.uplink.notes; got != test.notes {
 					t.Errorf("%d notes, want %d", got, test.notes)
+				}
+				if got := w.uplink.marks; got != test.marks {
+					t.Errorf("%d marks, want %d", got, test.marks)
 				}
 			})
 		})
@@ -72,6 +75,35 @@ func TestUplinkRefuses(t *testing.T) {
 		if e.ID != "m1" || e.Data["temporary"] != true || e.Data["retry_after_ms"] != 1000.0 ||
 			e.Data["client_message_id"] != "0198c0de-1234-7abc-8def-0123456789ac" {
 			t.Errorf("the error is %+v", e)
+		}
+	})
+}
+
+func TestMarksHaveALimitOfTheirOwn(t *testing.T) {
+	const frame = `{"type":"mark_read","id":"r","data":{"conversation_id":"0198c0de-1234-7abc-8def-0123456789ab","seq":3}}`
+	inWorld(t, 1, nil, func(w *world) {
+		c := w.connect(0, "alice", "")
+		time.Sleep(time.Second)
+		for range chat.MarkBurst {
+			w.send(c, frame)
+		}
+		w.want(c)
+		w.send(c, frame)
+		e := w.want(c, "error rate_limited")[0]
+		wait, _ := e.Data["retry_after_ms"].(float64)
+		if e.ID != "r" || wait < 1 || wait > 1000/chat.MarksPerSecond {
+			t.Errorf("the refusal is %+v", e)
+		}
+		w.send(c, sendFrame("m")) // Messages have theirs.
+		time.Sleep(time.Duration(wait) * time.Millisecond)
+		w.send(c, frame)
+		w.want(c)
+		w.uplink.err = &chat.Error{Code: chat.Unavailable, RetryAfter: time.Second}
+		time.Sleep(time.Second)
+		w.send(c, frame)
+		w.want(c, "error unavailable")
+		if got, want := w.uplink.marks, chat.MarkBurst+1; got != want {
+			t.Errorf("%d marks were passed on, want %d", got, want)
 		}
 	})
 }

@@ -116,7 +116,10 @@ func (l *loop) serve(c edge.Conn, s *state, payload []byte) {
 	case wire.TypeSendMessage:
 		l.send(c, s, from, ev)
 		return
-	case wire.TypeMarkDelivered, wire.TypeMarkRead, wire.TypeTyping:
+	case wire.TypeMarkDelivered, wire.TypeMarkRead:
+		l.mark(c, s, from, ev)
+		return
+	case wire.TypeTyping:
 		l.keeper.cfg.Uplink.Note(from, ev)
 	case wire.TypeHeartbeat:
 		l.json = wire.AppendHeartbeatAck(l.json[:0], ev.ID, time.Now().Unix())
@@ -142,11 +145,9 @@ func (l *loop) mistake(c edge.Conn, s *state, id string, r chat.RequestID, err e
 	}
 }
 
-// tooFast takes one event from the connection's bucket, or answers that there is
-// none. To be too fast is no mistake, but going on all the same ends the
-// connection.
-func (l *loop) tooFast(c edge.Conn, s *state, ev *wire.ClientEvent) bool {
-	wait := s.bucket.take(l.keeper.millis())
+// tooFast answers an event that comes wait milliseconds too early. To be too fast
+// is no mistake, but going on all the same ends the connection.
+func (l *loop) tooFast(c edge.Conn, s *state, ev *wire.ClientEvent, wait uint32, why string) bool {
 	if wait == 0 {
 		s.refusals = 0
 		return false
@@ -155,7 +156,7 @@ func (l *loop) tooFast(c edge.Conn, s *state, ev *wire.ClientEvent) bool {
 	s.refusals++
 	l.refuse(c, s, ev.ID, ev.Request, &chat.Error{
 		Code:       chat.RateLimited,
-		Message:    "more than 20 messages a second on this connection",
+		Message:    why,
 		RetryAfter: time.Duration(wait) * time.Millisecond,
 	})
 	if s.refusals >= RefusalsInARow {
@@ -164,10 +165,29 @@ func (l *loop) tooFast(c edge.Conn, s *state, ev *wire.ClientEvent) bool {
 	return true
 }
 
+// tooMany takes one event from the bucket of messages.
+func (l *loop) tooMany(c edge.Conn, s *state, ev *wire.ClientEvent) bool {
+	wait := s.bucket.take(l.keeper.millis(), sendPace())
+	return l.tooFast(c, s, ev, wait, "more than 20 messages a second on this connection")
+}
+
+// mark passes a mark on. It has a bucket of its own: reading fast must not keep
+// anybody from writing.
+func (l *loop) mark(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
+	s.mistakes = 0
+	wait := s.marks.take(l.keeper.millis(), markPace())
+	if l.tooFast(c, s, ev, wait, "more than 50 marks a second on this connection") {
+		return
+	}
+	if err := l.keeper.cfg.Uplink.Mark(from, ev); err != nil {
+		l.refuse(c, s, ev.ID, ev.Request, err)
+	}
+}
+
 // send passes a message on, if its sender is not too fast.
 func (l *loop) send(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
 	s.mistakes = 0
-	if l.tooFast(c, s, ev) {
+	if l.tooMany(c, s, ev) {
 		return
 	}
 	if err := l.keeper.cfg.Uplink.Send(from, ev); err != nil {
@@ -179,7 +199,7 @@ func (l *loop) send(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
 // 30 frames, so it is taken from the same bucket as messages, and a token that is
 // no good is a mistake: one client must not keep the verifier busy.
 func (l *loop) refresh(c edge.Conn, s *state, ev *wire.ClientEvent) {
-	if l.tooFast(c, s, ev) {
+	if l.tooMany(c, s, ev) {
 		return
 	}
 	j := job{conn: c, kind: refresh, token: ev.Token, id: ev.ID}

@@ -243,6 +243,7 @@ type uplink struct {
 	sent  []wire.ClientEvent
 	from  []Sender
 	notes int
+	marks int
 	err   error
 }
 
@@ -254,6 +255,15 @@ func (u *uplink) Send(from Sender, ev *wire.ClientEvent) error {
 	}
 	u.sent, u.from = append(u.sent, *ev), append(u.from, from)
 	return nil
+}
+
+func (u *uplink) Mark(Sender, *wire.ClientEvent) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.err == nil {
+		u.marks++
+	}
+	return u.err
 }
 
 func (u *uplink) Note(Sender, *wire.ClientEvent) { u.mu.Lock(); defer u.mu.Unlock(); u.notes++ }

@@ -44,7 +44,11 @@ type Uplink interface {
 	// Send takes a send_message. nil says that the answer will come on the
 	// delivery topic; an error, a *[chat.Error], that nothing was taken.
 	Send(from Sender, ev *wire.ClientEvent) error
-	// Note takes what is never answered: marks and typing.
+	// Mark takes a mark_delivered or a mark_read. nil says that it will reach the
+	// log, merged with others; if it is refused there, that comes on the delivery
+	// topic. An error, a *[chat.Error], says that nothing was taken.
+	Mark(from Sender, ev *wire.ClientEvent) error
+	// Note takes what is never answered: typing.
 	Note(from Sender, ev *wire.ClientEvent)
 }
 

@@ -46,7 +46,8 @@ type state struct {
 	gen     uint32 // edge's generation of the slot
 	next    uint32 // slot + 1 of the user's next session on this loop; 0 ends the list
 	serial  uint32 // order of arrival on this gateway; compared as a difference
-	bucket  bucket
+	bucket  bucket // of messages
+	marks   bucket
 	due     uint32 // waiting: when it must have said who it is; slow: when it must have drained
 	sweepAt uint32 // when to register again
 	checkAt uint32 // when to send behind{check}
@@ -185,26 +186,35 @@ func (s *state) spread(n uint64) uint64 {
 	return h >> 32 * n >> 32
 }
 
-// bucket limits sends to chat.SendsPerSecond with a burst of chat.SendBurst, in
-// four bytes: it is the time, in milliseconds since the keeper started and
-// modulo 2^32, at which it will be full again.
+// bucket limits events to a rate with a burst, in four bytes: it is the time, in
+// milliseconds since the keeper started and modulo 2^32, at which it will be full
+// again.
 type bucket uint32
 
-const (
-	sendInterval = uint32(time.Second/time.Millisecond) / chat.SendsPerSecond
-	sendWindow   = sendInterval * chat.SendBurst
-)
+// pace is what a bucket allows: one event each interval, and a window's worth of
+// them at once. Both are milliseconds.
+type pace struct{ interval, window uint32 }
 
-// take takes one send at the time now and returns 0, or returns how long it will
+const second = uint32(time.Second / time.Millisecond)
+
+func sendPace() pace {
+	return pace{second / chat.SendsPerSecond, second / chat.SendsPerSecond * chat.SendBurst}
+}
+
+func markPace() pace {
+	return pace{second / chat.MarksPerSecond, second / chat.MarksPerSecond * chat.MarkBurst}
+}
+
+// take takes one event at the time now and returns 0, or returns how long it will
 // be, in milliseconds, until there is one to take.
-func (b *bucket) take(now uint32) (wait uint32) {
+func (b *bucket) take(now uint32, p pace) (wait uint32) {
 	ahead := uint32(*b) - now
-	if ahead > sendWindow {
+	if ahead > p.window {
 		ahead = 0 // Full since the past; however far, the difference has wrapped.
 	}
-	if ahead+sendInterval > sendWindow {
-		return ahead + sendInterval - sendWindow
+	if ahead+p.interval > p.window {
+		return ahead + p.interval - p.window
 	}
-	*b = bucket(now + ahead + sendInterval)
+	*b = bucket(now + ahead + p.interval)
 	return 0
 }

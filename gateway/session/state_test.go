@@ -32,11 +32,11 @@ func TestBucketForgetsTheFarPast(t *testing.T) {
 	var b bucket
 	for _, now := range []uint32{0, 5_000, 1 << 31, 1<<32 - 10, 100_000, 1 << 30} {
 		for i := range chat.SendBurst {
-			if wait := b.take(now); wait != 0 {
+			if wait := b.take(now, sendPace()); wait != 0 {
 				t.Fatalf("at %d send %d has to wait %d ms", now, i, wait)
 			}
 		}
-		if wait := b.take(now); wait == 0 || wait > sendInterval {
+		if wait := b.take(now, sendPace()); wait == 0 || wait > sendPace().interval {
 			t.Fatalf("at %d the send after the burst waits %d ms", now, wait)
 		}
 	}

@@ -1,14 +1,15 @@
 // Package uplink takes what clients send to the log: one record of `inbound` per
-// send_message, keyed by conversation, with the server and session to answer to.
+// send_message, keyed by conversation, with the server and session to answer to;
+// and marks, merged for a moment, see marks.go.
 //
 //	session ──Send──▶ bus.Inbound ──▶ chat.inbound[partition of the conversation]
+//	        ──Mark──▶ wait, merge ──▶ chat.receipts[the same]
 //
 // It answers nothing: that a message is stored is known when the outcome comes
 // back on the delivery topic, not when the log has the wish. Here a message can
 // only be refused, because too much waits for the log.
 //
-// Marks and typing are counted and dropped: the records that carry them do not
-// exist yet.
+// Typing is counted and dropped: the record that carries it does not exist yet.
 package uplink
 
 import (
@@ -27,8 +28,9 @@ const retryAfter = time.Second
 
 // Config is what an Uplink needs.
 type Config struct {
-	Producer   bus.Producer
-	Server     string // this gateway's slot
+	Producer   bus.Producer // of messages
+	Receipts   bus.Producer // of marks, so that many of them cost no message its place
+	Server     string       // this gateway's slot
 	Boot       uint64
 	Generation uint32
 	Partitions int32
@@ -39,6 +41,7 @@ type Config struct {
 type Uplink struct {
 	cfg   Config
 	topic string
+	marks *marks
 
 	sent, overloaded, unknown, ignored *metrics.Counter
 	seconds                            *metrics.Histogram
@@ -51,6 +54,7 @@ func New(cfg Config) *Uplink {
 	return &Uplink{
 		cfg:        cfg,
 		topic:      bus.InboundTopic(cfg.Generation),
+		marks:      newMarks(cfg),
 		sent:       cfg.Metrics.Counter("switchboard_gateway_kafka_records_total"),
 		overloaded: cfg.Metrics.Counter(`switchboard_gateway_kafka_produce_errors_total{reason="overloaded"}`),
 		unknown:    cfg.Metrics.Counter(`switchboard_gateway_kafka_produce_errors_total{reason="unknown"}`),

@@ -30,7 +30,7 @@ func (p *producer) Produce(m bus.Message, done func(int64, error)) error {
 
 func newUplink(p *producer) (*Uplink, *metrics.Set) {
 	set := metrics.New()
-	return New(Config{Producer: p, Server: "gw-1", Boot: 7, Generation: 2, Partitions: 16, Metrics: set}), set
+	return New(Config{Producer: p, Receipts: p, Server: "gw-1", Boot: 7, Generation: 2, Partitions: 16, Metrics: set}), set
 }
 
 func message() (session.Sender, *wire.ClientEvent) {

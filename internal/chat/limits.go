@@ -37,6 +37,12 @@ const (
 	SendsPerSecond = 20
 	// SendBurst is how much that bucket holds.
 	SendBurst = 40
+	// MarksPerSecond fills the token bucket of one connection's mark_delivered
+	// and mark_read events, of which a few a second are enough for anybody.
+	MarksPerSecond = 50
+	// MarkBurst is how much that bucket holds: the marks of a client that comes
+	// back to many conversations.
+	MarkBurst = 500
 	// ErrorsInARow closes a connection with [CloseTooManyErrors].
 	ErrorsInARow = 10
 	// TypingInterval is how often a connection may say `typing`.
