@@ -1,8 +1,8 @@
-# Each target is one command; CI runs `make test`. Nothing needs an installed
-# server, and nothing is written outside bin/, .cache/ and Go's caches.
+# Each target is one command; CI runs `make test`. Nothing is written outside
+# bin/, .cache/ and the caches of Go and Maven.
 .PHONY: test check build lint fmt race model conformance servers
 
-test: # everything, with the seconds of each stage
+test: # everything, on real servers too, with the seconds of each stage
 	go run -C tools ./stages all
 
 check: # the fast half: formatting, build, vet, lint, short tests

@@ -2,8 +2,14 @@
 // stage after another, and says how long each took. It goes on after a stage
 // that fails, so that one run shows all that is wrong, and then ends with 1.
 //
-//	go run -C tools ./stages fast   what needs no race detector and no long tests
-//	go run -C tools ./stages all    everything
+//	go run -C tools ./stages fast   what needs no race detector and no servers
+//	go run -C tools ./stages all    everything, on real servers too
+//	go run -C tools ./stages servers suites    these alone
+//
+// A stage can hold real servers up for those that follow it; they end when a
+// stage does not need them, when something fails, and when we are told to end.
+// Where servers are meant to be, a test that is skipped for want of one is a
+// failure, and so is a process that a stage leaves behind.
 //
 // The race detector's run comes last: what is on the screen at the end are go
 // test's own lines, and one line of ours.
@@ -11,22 +17,36 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// stageLimit is how long one stage may take before it counts as hung.
-const stageLimit = 13 * time.Minute
+const (
+	// stageLimit is how long one stage may take before it counts as hung.
+	stageLimit = 13 * time.Minute
+	// goodbye is how long a command may take to end once it is told to.
+	goodbye = 15 * time.Second
+)
 
 // stage is one command, run at the root of the repository.
 type stage struct {
 	name   string
 	fast   bool
 	silent bool // any output is a failure: gofmt reports so
+	holds  bool // it starts servers, which stay up for the stages after it that are on them
+	on     bool // it runs on the servers that are held up
+	served bool // it is go test -json, and no test may be skipped for want of a server
+	env    []string
 	args   []string
 }
 
@@ -42,6 +62,19 @@ func stages() []stage {
 		{name: "model", args: words("go test -count=1 -v -run ^TestModel$ ./storage-worker/fold -model.schedules 20000")},
 		// One run wavers by a third, so this fails well above the budget of 300.
 		{name: "memory", args: words("bin/bench conn -connections 8000 -idle 1s -max-bytes 450")},
+		{name: "servers", holds: true, args: words("bin/dev servers")},
+		{name: "suites", on: true, served: true, args: words(`go test -json -race -count=1 -p 2 -timeout 12m
+			-skip ^TestAKilledServer|^TestASecuredServer ./internal/bus/kafka ./internal/presence/redis ./internal/roster/postgres
+			./storage-worker ./storage-worker/archive/scylla`)},
+		// Servers of their own, so that one that dies unasked is not overlooked elsewhere.
+		{name: "mortals", holds: true, args: words("bin/dev servers -restart -only cassandra")},
+		{name: "kills", on: true, served: true, args: words(`go test -json -race -count=1 -timeout 5m
+			-run ^TestAKilledServer ./storage-worker/archive/scylla`)},
+		// These start servers of their own, one package at a time.
+		{
+			name: "cluster", served: true, env: words("SWITCHBOARD_TEST_SERVERS=1"),
+			args: words("go test -json -count=1 -p 1 -timeout 12m ./dev/servers"),
+		},
 		{name: "race", args: words("go test -race -count=1 -timeout 12m ./...")},
 	}
 }
@@ -49,52 +82,167 @@ func stages() []stage {
 func words(command string) []string { return strings.Fields(command) }
 
 func main() {
-	if len(os.Args) != 2 || os.Args[1] != "fast" && os.Args[1] != "all" {
-		fmt.Fprintln(os.Stderr, "usage: stages fast|all")
+	chosen, err := choose(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	var chosen []stage
-	for _, s := range stages() {
-		if s.fast || os.Args[1] == "all" {
-			chosen = append(chosen, s)
-		}
+	// Children that shall die with us die with the thread that started them.
+	runtime.LockOSThread()
+	if err := adopt(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	os.Exit(run(chosen, os.Stdout))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root, err := filepath.Abs("..") // go run -C tools starts us in tools
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	r := &runner{root: root, out: os.Stdout, lingering: lingering}
+	os.Exit(r.run(ctx, chosen))
+}
+
+// choose returns the stages that the command line means.
+func choose(args []string) ([]stage, error) {
+	var names []string
+	chosen := stages()
+	for _, s := range chosen {
+		names = append(names, s.name)
+	}
+	switch {
+	case slices.Equal(args, []string{"all"}):
+		return chosen, nil
+	case slices.Equal(args, []string{"fast"}):
+		return slices.DeleteFunc(chosen, func(s stage) bool { return !s.fast }), nil
+	}
+	chosen = slices.DeleteFunc(chosen, func(s stage) bool { return !slices.Contains(args, s.name) })
+	if len(args) == 0 || len(chosen) < len(args) {
+		return nil, fmt.Errorf("usage: stages fast|all|NAME… of %s", strings.Join(names, ", "))
+	}
+	return chosen, nil
+}
+
+// runner runs stages.
+type runner struct {
+	root      string // of the repository
+	out       io.Writer
+	lingering time.Duration // how long what a stage leaves may take to end by itself
+
+	servers *servers // held up for the stages that are on them, else nil
+	took    []string
+	failed  []string
 }
 
 // run runs all of the stages and returns the exit status.
-func run(all []stage, out io.Writer) int {
-	var took, failed []string
+func (r *runner) run(ctx context.Context, all []stage) int {
 	begun := time.Now()
 	for _, s := range all {
-		fmt.Fprintf(out, "== %s: %s\n", s.name, strings.Join(s.args, " "))
+		if !s.on {
+			r.release()
+		}
+		if ctx.Err() != nil {
+			r.fail(s.name, fmt.Errorf("not run: %w", ctx.Err()))
+			break
+		}
+		fmt.Fprintf(r.out, "== %s: %s\n", s.name, strings.Join(s.args, " "))
 		started := time.Now()
-		err := s.run(out)
-		seconds := time.Since(started).Seconds()
-		took = append(took, fmt.Sprintf("%s %.1f s", s.name, seconds))
+		err := r.one(ctx, s)
+		took := fmt.Sprintf("%.1f s", time.Since(started).Seconds())
+		r.took = append(r.took, s.name+" "+took)
 		if err != nil {
-			failed = append(failed, s.name)
-			fmt.Fprintf(out, "== %s: FAILED after %.1f s: %v\n", s.name, seconds, err)
+			r.fail(s.name, fmt.Errorf("after %s: %w", took, err))
 			continue
 		}
-		fmt.Fprintf(out, "== %s: ok, %.1f s\n", s.name, seconds)
+		fmt.Fprintf(r.out, "== %s: ok, %s\n", s.name, took)
 	}
+	r.release()
 	verdict, status := "all passed", 0
-	if len(failed) > 0 {
-		verdict, status = "FAILED: "+strings.Join(failed, ", "), 1
+	if len(r.failed) > 0 {
+		verdict, status = "FAILED: "+strings.Join(r.failed, ", "), 1
 	}
-	fmt.Fprintf(out, "== %s, in %.0f s: %s\n", verdict, time.Since(begun).Seconds(), strings.Join(took, ", "))
+	fmt.Fprintf(r.out, "== %s, in %.0f s: %s\n", verdict, time.Since(begun).Seconds(), strings.Join(r.took, ", "))
 	return status
 }
 
-// run runs the command with our output, no input, and an end.
-func (s stage) run(out io.Writer) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stageLimit)
+func (r *runner) fail(name string, err error) {
+	r.failed = append(r.failed, name)
+	fmt.Fprintf(r.out, "== %s: FAILED: %v\n", name, err)
+}
+
+// release ends the servers that are held up, if any.
+func (r *runner) release() {
+	if r.servers == nil {
+		return
+	}
+	if err := errors.Join(r.servers.end(), sweep(0, r.lingering)); err != nil {
+		fmt.Fprint(r.out, r.servers.log)
+		r.fail("end of "+r.servers.name, err)
+	}
+	r.servers = nil
+}
+
+// one runs one stage to its end, and ends what it left.
+func (r *runner) one(ctx context.Context, s stage) error {
+	ctx, cancel := context.WithTimeout(ctx, stageLimit)
 	defer cancel()
+	var err error
+	switch {
+	case s.on && r.servers == nil:
+		return errors.New("not run: it needs servers, and none are up")
+	case s.holds:
+		r.servers, err = hold(ctx, r.root, s, r.out)
+	case s.served:
+		err = r.runServed(ctx, s)
+	default:
+		err = r.command(ctx, s, r.out)
+	}
+	ours := 0
+	if r.servers != nil {
+		ours = r.servers.cmd.Process.Pid
+	}
+	err = errors.Join(err, sweep(ours, r.lingering))
+	if err != nil && s.on {
+		fmt.Fprintf(r.out, "== what the servers logged\n%s", r.servers.log)
+	}
+	return err
+}
+
+// runServed runs go test -json and makes of it what go test prints.
+func (r *runner) runServed(ctx context.Context, s stage) error {
+	cache := filepath.Join(r.root, ".cache")
+	err := os.MkdirAll(cache, 0o755)
+	scratch := ""
+	if err == nil {
+		scratch, err = os.MkdirTemp(cache, "tmp-") // tests that are killed do not tidy up
+	}
+	if err != nil {
+		return fmt.Errorf("make a folder for what tests write: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	s.env = append(slices.Clone(s.env), "TMPDIR="+scratch)
+	if s.on {
+		s.env = append(s.env, r.servers.env()...)
+	}
+	v := newVerdicts(r.out)
+	if err := r.command(ctx, s, v); err != nil {
+		return err
+	}
+	return v.verdict()
+}
+
+// command runs the command with no input and an end; what it says goes to out.
+func (r *runner) command(ctx context.Context, s stage, out io.Writer) error {
 	cmd := exec.CommandContext(ctx, s.args[0], s.args[1:]...)
-	cmd.WaitDelay = time.Second // a child that holds our output must not hold us
-	cmd.Dir = ".."              // go run -C tools starts us in tools
-	cmd.Stderr = out
+	// Its children are told to end as well, and it need not listen to Ctrl-C
+	// while we do.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = goodbye // and a child that holds our output must not hold us for longer
+	cmd.Dir = r.root
+	cmd.Env = append(environment(), s.env...)
+	cmd.Stderr = r.out
 	if !s.silent {
 		cmd.Stdout = out
 		return cmd.Run()
@@ -104,4 +252,17 @@ func (s stage) run(out io.Writer) error {
 		err = fmt.Errorf("it should say nothing but said:\n%s", said)
 	}
 	return err
+}
+
+// environment is ours, except for servers that somebody holds up elsewhere: a
+// stage runs on those that it names, or on none.
+func environment() []string {
+	var kept []string
+	for _, line := range os.Environ() {
+		if strings.HasPrefix(line, serverVariable) && !strings.HasPrefix(line, "SWITCHBOARD_TEST_PYTHON=") {
+			continue
+		}
+		kept = append(kept, line)
+	}
+	return kept
 }

@@ -1,10 +1,32 @@
 package main
 
 import (
+	"context"
+	"io/fs"
+	"os"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
+
+// play runs stages in an empty folder.
+func play(ctx context.Context, t *testing.T, all ...stage) (status int, said string) {
+	t.Helper()
+	if err := adopt(); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	r := &runner{root: t.TempDir(), out: &out, lingering: time.Second}
+	status = r.run(ctx, all)
+	return status, out.String()
+}
+
+// shell is a stage that runs a script.
+func shell(name, script string) stage { return stage{name: name, args: []string{"sh", "-c", script}} }
 
 func TestOneFailureFailsTheWhole(t *testing.T) {
 	good := stage{name: "good", args: words("echo fine")}
@@ -22,11 +44,11 @@ func TestOneFailureFailsTheWhole(t *testing.T) {
 		{"the last fails", []stage{good, bad}, 1, `== FAILED: bad, in .*`},
 		{"those after a failure still run", []stage{bad, good, loud, missing}, 1, `== FAILED: bad, loud, missing, in .*good.*`},
 	} {
-		var out strings.Builder
-		if got := run(tt.stages, &out); got != tt.status {
+		got, out := play(t.Context(), t, tt.stages...)
+		if got != tt.status {
 			t.Errorf("%s: got status %d, want %d", tt.name, got, tt.status)
 		}
-		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		lines := strings.Split(strings.TrimSpace(out), "\n")
 		if last := lines[len(lines)-1]; !regexp.MustCompile("^" + tt.last + "$").MatchString(last) {
 			t.Errorf("%s: the last line is %q, want %s", tt.name, last, tt.last)
 		}
@@ -42,8 +64,123 @@ func TestEveryFastStageIsPartOfAll(t *testing.T) {
 		if s.name == "" || len(s.args) == 0 {
 			t.Errorf("stage %+v has no name or no command", s)
 		}
+		if s.fast && (s.holds || s.on || s.served) {
+			t.Errorf("%s is fast and needs servers", s.name)
+		}
 	}
 	if all := stages(); fast == 0 || fast == len(all) || all[len(all)-1].name != "race" {
 		t.Error("want some fast stages, some that are not, and the race detector last")
 	}
+}
+
+// Nothing is run for a word that means no stage.
+func TestUnknownArgumentIsRefused(t *testing.T) {
+	for _, args := range [][]string{nil, {"slow"}, {"fast", "all"}, {"-all"}, {""}, {"gofmt", "nothing"}} {
+		if chosen, err := choose(args); err == nil {
+			t.Errorf("%q means %d stages", args, len(chosen))
+		}
+	}
+	fast, err := choose([]string{"fast"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := choose([]string{"all"})
+	if err != nil || len(all) != len(stages()) || len(fast) >= len(all) {
+		t.Errorf("fast is %d stages, all is %d of %d: %v", len(fast), len(all), len(stages()), err)
+	}
+	some, err := choose([]string{"suites", "servers"})
+	if err != nil || len(some) != 2 || some[0].name != "servers" {
+		t.Errorf("two stages are %+v, %v", some, err)
+	}
+}
+
+func TestInterruptedRunEndsWhatRuns(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dir := t.TempDir()
+	marker := path.Join(dir, "ended")
+	began := path.Join(dir, "began")
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		await(t, began)
+		cancel()
+	})
+	status, out := play(ctx, t,
+		shell("slow", `trap 'touch `+marker+`; exit 1' INT; touch `+began+`; while :; do sleep 0.05; done`),
+		shell("next", "touch "+path.Join(dir, "next")))
+	watching.Wait()
+	if status != 1 || !strings.Contains(out, "== FAILED: slow, next, in") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+	if _, err := os.Stat(marker); err != nil {
+		t.Errorf("the command was not told to end: %v", err)
+	}
+	if _, err := os.Stat(path.Join(dir, "next")); err == nil {
+		t.Error("a stage ran after the interruption")
+	}
+}
+
+// ownVariables name no server: a program, a victim, a folder.
+var ownVariables = []string{"SWITCHBOARD_TEST_PYTHON", "SWITCHBOARD_TEST_VICTIM", "SWITCHBOARD_TEST_SERVERS_ORPHANS"}
+
+// A package that has tests for real servers, and no stage that runs them, would
+// be skipped for ever.
+func TestEveryTestThatNeedsAServerIsRun(t *testing.T) {
+	root := os.DirFS("../..")
+	manual, err := fs.ReadFile(root, "CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var run []string
+	for _, s := range stages() {
+		if s.served {
+			run = append(run, s.args...)
+		}
+	}
+	found := 0
+	for file, names := range variables(t, root) {
+		for _, name := range names {
+			if slices.Contains(ownVariables, name) {
+				continue
+			}
+			found++
+			if !strings.Contains(string(manual), "`"+name+"`") {
+				t.Errorf("%s asks for %s, and CONTRIBUTING.md does not say what it is", file, name)
+			}
+			if !slices.Contains(run, "./"+path.Dir(file)) {
+				t.Errorf("%s asks for %s, and no stage on servers runs ./%s", file, name, path.Dir(file))
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no test asks for a server: this one proves nothing")
+	}
+}
+
+// variables returns what the tests of the main module ask the environment for.
+func variables(t *testing.T, root fs.FS) map[string][]string {
+	t.Helper()
+	word := regexp.MustCompile(`SWITCHBOARD_TEST_[A-Z_]+[A-Z]`)
+	found := make(map[string][]string)
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || name == "tools" || name == "bin") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		text, err := fs.ReadFile(root, name)
+		if names := word.FindAllString(string(text), -1); len(names) > 0 {
+			slices.Sort(names)
+			found[name] = slices.Compact(names)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
