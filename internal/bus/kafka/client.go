@@ -27,6 +27,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/createtopics"
 	"github.com/segmentio/kafka-go/protocol/metadata"
+	"github.com/segmentio/kafka-go/sasl"
 
 	"switchboard/internal/bus"
 	"switchboard/internal/metrics"
@@ -61,8 +62,11 @@ type Config struct {
 	Log *slog.Logger
 	// Metrics may be nil.
 	Metrics *metrics.Set
-	// TLS, when set, encrypts every connection.
+	// TLS, when set, encrypts every connection, and the brokers' names are
+	// verified.
 	TLS *tls.Config
+	// Username, when set, and Password are who we are: SASL SCRAM-SHA-512.
+	Username, Password string
 }
 
 // Client is the connection to one cluster, shared by all that a program does
@@ -72,8 +76,10 @@ type Client struct {
 	addr      net.Addr
 	transport *kafkago.Transport
 	conns     *conns
+	login     sasl.Mechanism // nil: none
 	kafka     *kafkago.Client
 	log       *slog.Logger
+	nagging   *complaints
 	metrics   *metrics.Set
 	dropped   *metrics.Counter
 	fetches   *metrics.Counter
@@ -97,12 +103,13 @@ func Open(config Config) *Client {
 	if set == nil {
 		set = metrics.New()
 	}
-	conns := &conns{dialer: net.Dialer{Timeout: dialTimeout}, open: make(map[*conn]struct{})}
+	conns := &conns{dialer: net.Dialer{Timeout: dialTimeout}, tls: config.TLS, open: make(map[*conn]struct{})}
+	login := mechanism(config.Username, config.Password)
 	transport := &kafkago.Transport{
 		Dial:        conns.dial,
 		ClientID:    config.ClientID,
 		MetadataTTL: metadataTTL,
-		TLS:         config.TLS,
+		SASL:        login,
 	}
 	addr := kafkago.TCP(config.Brokers...)
 	c := &Client{
@@ -110,8 +117,10 @@ func Open(config Config) *Client {
 		addr:      addr,
 		transport: transport,
 		conns:     conns,
+		login:     login,
 		kafka:     &kafkago.Client{Addr: addr, Transport: transport},
 		log:       config.Log,
+		nagging:   &complaints{log: config.Log, last: make(map[string]time.Time)},
 		metrics:   set,
 		dropped:   set.Counter(`switchboard_bus_connection_drops_total`),
 		fetches:   set.Counter(`switchboard_bus_fetch_requests_total`),
@@ -162,7 +171,7 @@ func (c *Client) layout(ctx context.Context) (layout, error) {
 	defer cancel()
 	response, err := c.transport.RoundTrip(ctx, c.addr, &metadata.Request{})
 	if err != nil {
-		return layout{}, err
+		return layout{}, explain(err)
 	}
 	return layout{response.(*metadata.Response)}, nil
 }

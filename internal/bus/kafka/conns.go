@@ -2,15 +2,23 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"sync"
 )
 
-// conns are the transport's open connections. The transport leaves one that
-// waits for an answer alone, however it is told to end; whoever closes the
-// client must not leave a goroutine behind for as long as a broker is silent.
+// conns are the client's open connections. The transport leaves one that waits
+// for an answer alone, however it is told to end; whoever closes the client must
+// not leave a goroutine behind for as long as a broker is silent.
+//
+// TLS is made here and not by the library, whose errors come so late that they
+// do not tell which broker they are about.
 type conns struct {
 	dialer net.Dialer
+	tls    *tls.Config // nil: none
 
 	mu     sync.Mutex
 	open   map[*conn]struct{}
@@ -21,6 +29,8 @@ type conns struct {
 type conn struct {
 	net.Conn
 	all *conns
+
+	heard bool // owned by the one goroutine that reads
 }
 
 // dial is the transport's Dial.
@@ -30,14 +40,64 @@ func (s *conns) dial(ctx context.Context, network, address string) (net.Conn, er
 		return nil, err
 	}
 	c := &conn{Conn: inner, all: s}
+	if err := s.keep(c); err != nil {
+		return nil, err
+	}
+	if s.tls == nil {
+		return c, nil
+	}
+	encrypted, err := encrypt(ctx, c, s.tls, address)
+	if err != nil {
+		_ = c.Close() // Nothing but TLS was said on it.
+		return nil, err
+	}
+	return encrypted, nil
+}
+
+// keep notes a connection, or closes it when it comes too late.
+func (s *conns) keep(c *conn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		_ = inner.Close() // Nothing was said on it.
-		return nil, net.ErrClosed
+		_ = c.Conn.Close() // Nothing was said on it.
+		return net.ErrClosed
 	}
 	s.open[c] = struct{}{}
-	return c, nil
+	return nil
+}
+
+// encrypt makes TLS on a connection, with the broker whose name was asked for.
+func encrypt(ctx context.Context, c net.Conn, config *tls.Config, address string) (net.Conn, error) {
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		config = config.Clone()
+		config.ServerName = host
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	encrypted := tls.Client(c, config)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("make TLS with broker %s: %w", address, err)
+	}
+	return encrypted, nil
+}
+
+// Read implements [net.Conn]. A broker that expects TLS, or none, closes the
+// connection at our first bytes; "EOF" would be a riddle.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, io.EOF) && !c.heard {
+		hint := "does it expect TLS?"
+		if c.all.tls != nil {
+			hint = "does it expect no TLS?"
+		}
+		err = fmt.Errorf("broker %s closed the connection without an answer (%s): %w", c.RemoteAddr(), hint, err)
+	}
+	c.heard = c.heard || n > 0
+	return n, err
 }
 
 // Close implements [net.Conn].

@@ -86,8 +86,7 @@ func (g *group) Run(ctx context.Context, handle func(context.Context, bus.Claim)
 			break
 		}
 		if err != nil { // kafka-go pauses and joins again.
-			g.errors.Inc()
-			g.client.log.Debug("consumer group is disturbed", "group", g.name, "err", err)
+			g.complain(err)
 			continue
 		}
 		g.start(ctx, fail, generation, handle)
@@ -113,7 +112,7 @@ func (g *group) awaitTopic(ctx context.Context) error {
 			g.client.drop()
 		}
 		if n%patience == patience-1 {
-			g.client.log.Warn("consumer group waits for its topic", "group", g.name, "topic", g.topic, "err", err)
+			g.client.nagging.warn("consumer group waits for its topic", g.name, err, "group", g.name, "topic", g.topic)
 		}
 		if !sleep(ctx, min(backoff(n), topicInterval)) {
 			return ctx.Err()
@@ -121,12 +120,22 @@ func (g *group) awaitTopic(ctx context.Context) error {
 	}
 }
 
+// complain notes why there is no membership. Most reasons pass by themselves.
+func (g *group) complain(err error) {
+	g.errors.Inc()
+	if refused(err) {
+		g.client.nagging.warn("consumer group is refused and tried again", g.name, explain(err), "group", g.name, "topic", g.topic)
+		return
+	}
+	g.client.log.Debug("consumer group is disturbed", "group", g.name, "err", err)
+}
+
 func (g *group) membership() kafkago.ConsumerGroupConfig {
 	return kafkago.ConsumerGroupConfig{
 		ID:                g.name,
 		Brokers:           g.client.config.Brokers,
 		Topics:            []string{g.topic},
-		Dialer:            &kafkago.Dialer{ClientID: g.client.config.ClientID, Timeout: coordinatorTimeout, TLS: g.client.config.TLS},
+		Dialer:            g.client.dialer(),
 		GroupBalancers:    []kafkago.GroupBalancer{kafkago.RangeGroupBalancer{}},
 		HeartbeatInterval: g.config.Heartbeat,
 		SessionTimeout:    g.config.Session,

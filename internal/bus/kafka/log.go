@@ -109,8 +109,8 @@ func (c *Client) retry(ctx context.Context, what string, try func(context.Contex
 		if ctx.Err() == nil || last == nil {
 			last = err
 		}
-		if n%patience == patience-1 {
-			c.log.Warn("log does not answer", "what", what, "err", err)
+		if refused(err) || n%patience == patience-1 {
+			c.nagging.warn("log does not answer", what, err, "what", what)
 		}
 		c.recover(ctx, err)
 		if !sleep(ctx, backoff(n)) {
@@ -230,8 +230,8 @@ func (r *reader) mend(ctx context.Context, err error) error {
 				r.topic, r.partition, next, start, end, bus.ErrOffsetOutOfRange)
 		}
 	}
-	if r.attempts%patience == patience-1 {
-		r.client.log.Warn("partition cannot be read", "topic", r.topic, "partition", r.partition, "err", err)
+	if refused(err) || r.attempts%patience == patience-1 {
+		r.client.nagging.warn("partition cannot be read", r.topic, err, "topic", r.topic, "partition", r.partition)
 	}
 	r.client.recover(ctx, err)
 	r.attempts++

@@ -372,9 +372,9 @@ func (p *Producer) postpone(l *lane, err error) {
 	l.state = laneLost
 	l.notBefore = time.Now().Add(backoff(l.attempts))
 	l.attempts++
-	if l.attempts%patience == 0 {
-		p.log.Warn("records wait for a partition without a leader",
-			"topic", l.key.topic, "partition", l.key.partition, "records", len(l.queue)+len(l.flight.records), "err", err)
+	if refused(err) || l.attempts%patience == 0 {
+		p.client.nagging.warn("records wait for a partition without a leader", l.key.topic, err,
+			"topic", l.key.topic, "partition", l.key.partition, "records", len(l.queue)+len(l.flight.records))
 	}
 	p.lost = append(p.lost, l)
 }

@@ -324,9 +324,9 @@ func (s *sender) settle(ctx context.Context, l *lane, answer *produce.ResponsePa
 func (s *sender) retry(l *lane, err error) {
 	p := s.producer
 	p.retries.Inc()
-	if l.attempts%patience == patience-1 {
-		p.log.Warn("records are refused and tried again", "topic", l.key.topic, "partition", l.key.partition,
-			"records", len(l.flight.records), "err", err)
+	if refused(err) || l.attempts%patience == patience-1 {
+		p.client.nagging.warn("records are refused and tried again", l.key.topic, err,
+			"topic", l.key.topic, "partition", l.key.partition, "records", len(l.flight.records))
 	}
 	s.giveUp(l)
 }

@@ -1,0 +1,109 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/scram"
+)
+
+// mechanism returns how connections are authenticated, or nil for not at all.
+// There is one mechanism, the strongest that brokers know without a service
+// beside them; a user is made for it with
+//
+//	kafka-configs --alter --add-config 'SCRAM-SHA-512=[password=…]' --entity-type users --entity-name app
+func mechanism(user, password string) sasl.Mechanism {
+	if user == "" {
+		return nil
+	}
+	m, err := scram.Mechanism(scram.SHA512, user, password)
+	if err != nil {
+		return forbidden{err}
+	}
+	return m
+}
+
+// forbidden stands for a user name or a password that no broker can know, since
+// SCRAM forbids some of its characters.
+type forbidden struct{ why error }
+
+// Name implements [sasl.Mechanism].
+func (f forbidden) Name() string { return scram.SHA512.Name() }
+
+// Start implements [sasl.Mechanism].
+func (f forbidden) Start(context.Context) (sasl.StateMachine, []byte, error) {
+	return nil, nil, fmt.Errorf("prepare the user's name and password: %w", f.why)
+}
+
+// refused reports whether a broker answered that we may not do what we do. That
+// lasts until somebody changes it, so it is worth a line at once.
+func refused(err error) bool {
+	return isAny(err, kafkago.SASLAuthenticationFailed, kafkago.UnsupportedSASLMechanism, kafkago.IllegalSASLState,
+		kafkago.TopicAuthorizationFailed, kafkago.GroupAuthorizationFailed, kafkago.ClusterAuthorizationFailed)
+}
+
+// explain says in our words what the broker's numbers mean for an operator.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, kafkago.SASLAuthenticationFailed):
+		return fmt.Errorf("brokers refuse the user or the password: %w", err)
+	case errors.Is(err, kafkago.UnsupportedSASLMechanism), errors.Is(err, kafkago.IllegalSASLState):
+		return fmt.Errorf("brokers do not take %s on this port: %w", scram.SHA512.Name(), err)
+	}
+	return err
+}
+
+// complaintPause is how long a complaint is not repeated.
+const complaintPause = time.Minute
+
+// complaints are lines of the log about what fails again and again, of which one
+// a minute is enough: the same reason holds up every partition at the same time.
+type complaints struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	last map[string]time.Time // by line
+}
+
+// maxComplaints bounds how many lines are remembered.
+const maxComplaints = 256
+
+// warn writes a line unless the same about the same was written just now.
+func (c *complaints) warn(line, about string, err error, facts ...any) {
+	// The port of our end differs from connection to connection.
+	key := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, fmt.Sprint(line, "\n", err)) + "\n" + about
+	c.mu.Lock()
+	now := time.Now()
+	recent := now.Sub(c.last[key]) < complaintPause
+	if !recent {
+		if len(c.last) >= maxComplaints {
+			clear(c.last)
+		}
+		c.last[key] = now
+	}
+	c.mu.Unlock()
+	if !recent {
+		c.log.Warn(line, append(facts, "err", err)...) //nolint:sloglint // each caller's line is a constant
+	}
+}
+
+// dialer makes connections for the parts of the library that do not use the
+// transport.
+func (c *Client) dialer() *kafkago.Dialer {
+	return &kafkago.Dialer{
+		ClientID: c.config.ClientID, Timeout: coordinatorTimeout,
+		DialFunc: c.conns.dial, SASLMechanism: c.login,
+	}
+}
