@@ -2,6 +2,7 @@
 //
 //	accepted[p] ──▶ look up everybody concerned ──▶ chat.delivery.<server>   one record per outcome and server
 //	                (presence, one batch at a time)  └─▶ chat.push            one record per member who is away
+//	status[p]   ──▶ the same machine             ──▶ chat.delivery.<server>   how far somebody has read
 //
 // It holds no state that cannot be looked up again: after a crash the next
 // owner of the partition begins at the last commit and repeats what came after.
@@ -19,17 +20,23 @@ import (
 	"context"
 	"log/slog"
 
+	"golang.org/x/sync/errgroup"
+
 	"switchboard/internal/bus"
-	"switchboard/internal/chat"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
 )
 
 // Config is what a Router needs.
 type Config struct {
-	Log        bus.Log
-	Accepted   bus.Group // of the accepted log
-	Producer   bus.Producer
+	Log      bus.Log
+	Accepted bus.Group // of the accepted log
+	Producer bus.Producer
+	// Status is the group of the statuses, and Statuses the producer of what
+	// comes of them, one of its own so that no message waits behind them. Without
+	// them statuses are left to other routers.
+	Status     bus.Group
+	Statuses   bus.Producer
 	Directory  presence.Directory
 	Partitions int32 // of accepted and of the push log
 	Logger     *slog.Logger
@@ -45,13 +52,6 @@ type Router struct {
 	deliveries, pushes *metrics.Counter
 	skipped, forgotten *metrics.Counter
 	unreadable, jumps  *metrics.Counter
-	batch              *metrics.Histogram
-
-	// The way of a batch through the router, in this order; the look-up of its
-	// people lies between the first two.
-	wait    *metrics.Histogram // from the oldest outcome's timestamp to the batch's begin
-	writes  *metrics.Histogram // from the look-up's answer to the last acknowledgement
-	seconds *metrics.Histogram // all of it, without the wait
 }
 
 // New returns a router; Run starts it.
@@ -66,26 +66,30 @@ func New(cfg Config) *Router {
 		forgotten:  cfg.Metrics.Counter("switchboard_router_forgotten_topics_total"),
 		unreadable: cfg.Metrics.Counter("switchboard_router_unreadable_records_total"),
 		jumps:      cfg.Metrics.Counter("switchboard_router_log_jumps_total"),
-		batch:      cfg.Metrics.Histogram("switchboard_router_batch_records"),
-		wait:       cfg.Metrics.Histogram("switchboard_router_wait_seconds"),
-		writes:     cfg.Metrics.Histogram("switchboard_router_produce_seconds"),
-		seconds:    cfg.Metrics.Histogram("switchboard_router_batch_seconds"),
 	}
 }
 
-// Run routes until ctx ends. Its error is the group's; a partition by itself has
+// Run routes until ctx ends. Its error is a group's; a partition by itself has
 // none, it only waits.
 func (r *Router) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	inputs := []*input{r.accepted()}
+	if r.cfg.Status != nil {
+		inputs = append(inputs, r.status())
+	}
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error {
 		r.lookups.run(ctx)
-	}()
-	err := r.cfg.Accepted.Run(ctx, func(ctx context.Context, claim bus.Claim) error {
-		return newPassage(r, claim).run(ctx)
+		return nil
 	})
-	<-done
-	return quiet(ctx, err)
+	for _, in := range inputs {
+		running.Go(func() error {
+			err := in.group.Run(ctx, func(ctx context.Context, claim bus.Claim) error {
+				return newPassage(r, in, claim).run(ctx)
+			})
+			return quiet(ctx, err)
+		})
+	}
+	return running.Wait()
 }
 
 // quiet turns an error that only says "ctx ended" into none.
@@ -94,40 +98,4 @@ func quiet(ctx context.Context, err error) error {
 		return nil //nolint:nilerr // that is what it is for
 	}
 	return err
-}
-
-// parse returns the outcomes in the records that were not seen before.
-func (r *Router) parse(records []bus.Record, seen *bus.Deduper) []bus.Accepted {
-	outcomes := make([]bus.Accepted, 0, len(records))
-	for _, record := range records {
-		var a bus.Accepted
-		if err := bus.ParseAccepted(record.Value, &a); err != nil {
-			// Only a foreign writer can cause this, and waiting cannot heal it.
-			r.unreadable.Inc()
-			r.cfg.Logger.Error("unreadable record on the accepted log",
-				"partition", record.Partition, "offset", record.Offset, "error", err)
-			continue
-		}
-		if seen.New(a.Position) {
-			outcomes = append(outcomes, a)
-		}
-	}
-	return outcomes
-}
-
-// concerned returns every user in the outcomes' recipients, each once.
-func concerned(outcomes []bus.Accepted) []chat.UserID {
-	var (
-		users []chat.UserID
-		seen  = make(map[chat.UserID]struct{})
-	)
-	for i := range outcomes {
-		for _, u := range outcomes[i].Recipients {
-			if _, ok := seen[u]; !ok {
-				seen[u] = struct{}{}
-				users = append(users, u)
-			}
-		}
-	}
-	return users
 }

@@ -25,7 +25,7 @@ const (
 	overloadPause = 5 * time.Millisecond
 )
 
-// passage is one claim at work: everything of one accepted partition, in order.
+// passage is one claim at work: everything of one partition of an input, in order.
 //
 // One road that is blocked (a delivery topic without a leader, or deleted) must
 // not keep the others waiting. So a batch waits for its acknowledgements until
@@ -38,6 +38,7 @@ const (
 // [presence.RouteTTL]: if it comes back after that, it tells its clients to sync.
 type passage struct {
 	*Router
+	in       *input
 	claim    bus.Claim
 	finished atomic.Int64 // all below it is done with: what commits may say
 
@@ -56,8 +57,8 @@ type miss struct {
 // nothing was left out on a blocked road: what is under way is all.
 const nothing = math.MaxInt64
 
-func newPassage(r *Router, claim bus.Claim) *passage {
-	p := &passage{Router: r, claim: claim, next: max(claim.Committed(), 0), missed: make(map[road]*miss)}
+func newPassage(r *Router, in *input, claim bus.Claim) *passage {
+	p := &passage{Router: r, in: in, claim: claim, next: max(claim.Committed(), 0), missed: make(map[road]*miss)}
 	p.finished.Store(p.next)
 	return p
 }
@@ -89,7 +90,8 @@ func (p *passage) run(ctx context.Context) error {
 }
 
 // jump goes on at the start of a log that no longer holds what was to be routed
-// next. Those events are in the archive; clients find them with /sync.
+// next. Events are in the archive, and clients find them with /sync; statuses are in
+// the archive too.
 func (p *passage) jump(ctx context.Context) error {
 	expected := p.next
 	start, _, err := p.cfg.Log.Bounds(ctx, p.claim.Topic(), p.claim.Partition())
@@ -97,7 +99,7 @@ func (p *passage) jump(ctx context.Context) error {
 		return err
 	}
 	p.jumps.Inc()
-	p.cfg.Logger.Error("the accepted log jumped: events were not pushed",
+	p.cfg.Logger.Error("the log jumped: what it held was not pushed", "topic", p.claim.Topic(),
 		"partition", p.claim.Partition(), "expected", expected, "first", start)
 	p.next = start
 	p.finished.Store(start)
@@ -147,12 +149,12 @@ func (p *passage) follow(ctx context.Context) error {
 		}
 		if len(records) > 0 {
 			began := time.Now()
-			p.wait.Update(max(began.Sub(time.UnixMilli(records[0].Millis)).Seconds(), 0))
-			if err := p.deliver(ctx, records[0].Offset, p.parse(records, &seen)); err != nil {
+			p.in.wait.Update(max(began.Sub(time.UnixMilli(records[0].Millis)).Seconds(), 0))
+			if err := p.deliver(ctx, records[0].Offset, p.in.parse(records, &seen)); err != nil {
 				return err
 			}
-			p.batch.Update(float64(len(records)))
-			p.seconds.UpdateDuration(began)
+			p.in.batch.Update(float64(len(records)))
+			p.in.seconds.UpdateDuration(began)
 			p.next = records[len(records)-1].Offset + 1
 		}
 		if back, err := p.settle(); back || err != nil {
@@ -176,17 +178,17 @@ func (p *passage) read(ctx context.Context, reader bus.Reader) ([]bus.Record, er
 	return records, err
 }
 
-// deliver looks up everybody whom the outcomes concern, writes what follows from
+// deliver looks up everybody whom the matters concern, writes what follows from
 // the answer and waits until all of it is on the log, but on blocked roads.
-func (p *passage) deliver(ctx context.Context, from int64, outcomes []bus.Accepted) error {
-	places, err := p.lookups.where(ctx, concerned(outcomes))
+func (p *passage) deliver(ctx context.Context, from int64, matters []matter) error {
+	places, err := p.lookups.where(ctx, concerned(matters))
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	acks := newAcks(p.roads, from)
-	for i := range outcomes {
-		if err := p.write(ctx, newPlan(&outcomes[i], p.claim.Partition(), places), acks); err != nil {
+	for _, m := range matters {
+		if err := p.write(ctx, m.plan(p.claim.Partition(), places), acks); err != nil {
 			return err
 		}
 	}
@@ -194,14 +196,14 @@ func (p *passage) deliver(ctx context.Context, from int64, outcomes []bus.Accept
 	if err := acks.wait(ctx); err != nil {
 		return err
 	}
-	p.writes.UpdateDuration(began)
+	p.in.writes.UpdateDuration(began)
 	for _, k := range acks.left() {
 		p.miss(k, nothing, true)
 	}
 	return nil
 }
 
-// write produces the deliveries and pushes of one outcome.
+// write produces the deliveries and pushes of one matter.
 func (p *passage) write(ctx context.Context, plan *plan, acks *acks) error {
 	key := binary.BigEndian.AppendUint32(nil, uint32(p.claim.Partition()))
 	for _, d := range plan.deliveries {
@@ -237,7 +239,7 @@ func (p *passage) produce(ctx context.Context, m bus.Message, named bool, acks *
 			p.miss(k, acks.from, named)
 			return nil
 		}
-		err := p.cfg.Producer.Produce(m, acks.expect(k))
+		err := p.in.producer.Produce(m, acks.expect(k))
 		if err == nil {
 			return nil
 		}

@@ -7,13 +7,17 @@ import (
 	"switchboard/internal/wire"
 )
 
-// plan is what one outcome means: one delivery for each server concerned, and a
-// push for each member who is away. It is a function of the outcome and of
-// where its people are.
+// plan is what one matter means: one delivery for each server concerned, and a
+// push for each member who is away. It is a function of the matter and of where
+// its people are.
 type plan struct {
-	outcome   *bus.Accepted
+	class     bus.Class
+	position  chat.Position // of an outcome
 	partition int32
 	places    map[chat.UserID]presence.Places
+	except    bus.ReplyTo // the one socket of author that is left out
+	author    chat.UserID
+	outcome   *bus.Accepted // nil for a status
 
 	deliveries []delivery
 	pushes     []bus.Push
@@ -25,10 +29,21 @@ type delivery struct {
 	record bus.Delivery
 }
 
-// newPlan decides who gets what. Frames are encoded once each and shared by all
-// servers.
+// letter is a payload, encoded once, and where it stands among those that say
+// the latest of the same thing.
+type letter struct {
+	payload []byte
+	key     []byte
+	order   int64
+}
+
+// newPlan decides who gets what of an outcome. Frames are encoded once each and
+// shared by all servers.
 func newPlan(a *bus.Accepted, partition int32, places map[chat.UserID]presence.Places) *plan {
-	p := &plan{outcome: a, partition: partition, places: places}
+	p := &plan{
+		class: bus.Durable, position: a.Position, partition: partition, places: places,
+		except: a.ReplyTo, author: a.Sender, outcome: a,
+	}
 	if a.ReplyTo.Server != "" {
 		p.on(a.ReplyTo.Server).Answer = answer(a)
 	}
@@ -49,31 +64,50 @@ func (p *plan) on(server string) *bus.Delivery {
 		}
 	}
 	p.deliveries = append(p.deliveries, delivery{server: server, record: bus.Delivery{
-		Class: bus.Durable, Position: p.outcome.Position, Partition: p.partition,
+		Class: p.class, Position: p.position, Partition: p.partition,
 	}})
 	return &p.deliveries[len(p.deliveries)-1].record
 }
 
 // event adds the frames of one durable event. A message looks different to its
-// sender's own devices: they learn the client's id for it.
+// sender's own devices: they learn the client's id for it, and that its sender has
+// read so far.
 func (p *plan) event(e *bus.Event) {
 	message := e.Kind != chat.KindEvent
-	frame := wire.AppendEntry(nil, &e.Entry, false)
+	frame := letter{payload: wire.AppendEntry(nil, &e.Entry, false)}
 	gone := p.removedBefore(e)
-	var own []byte
 	for _, u := range p.outcome.Recipients {
-		if u == gone {
-			continue
+		switch {
+		case u == gone:
+		case message && u == p.author:
+			p.push(e, u, letter{payload: wire.AppendEntry(nil, &e.Entry, true)})
+			p.readBySending(e)
+		default:
+			p.push(e, u, frame)
 		}
-		payload := frame
-		if message && u == p.outcome.Sender {
-			if own == nil {
-				own = wire.AppendEntry(nil, &e.Entry, true)
-			}
-			payload = own
-		}
-		p.push(e, u, payload)
 	}
+}
+
+// readBySending tells the sender's other devices, if there are any, that sending
+// has moved the mark.
+func (p *plan) readBySending(e *bus.Event) {
+	if !p.elsewhere() {
+		return
+	}
+	p.send(p.author, statusLetter(&wire.MessageStatus{
+		ConversationID: e.Conversation, UserID: p.author, Status: chat.Read.String(),
+		MessageID: e.ID, Seq: e.Seq, Timestamp: chat.ClockOf(e.ID).Unix(),
+	}))
+}
+
+// elsewhere reports whether the author has a session besides the one that asked.
+func (p *plan) elsewhere() bool {
+	for _, r := range p.places[p.author].Routes {
+		if r.Slot != p.except.Server || r.Boot != p.except.Boot || r.Session != p.except.Session {
+			return true
+		}
+	}
+	return false
 }
 
 // removedBefore returns whom an earlier event of the same outcome took out of the
@@ -86,20 +120,25 @@ func (p *plan) removedBefore(e *bus.Event) chat.UserID {
 	return first.User
 }
 
-// push sends one payload to all servers where a user is, or notes that the user
-// is away. Who sent a message is not notified of it.
-func (p *plan) push(e *bus.Event, u chat.UserID, payload []byte) {
-	place := p.places[u]
-	for i, r := range place.Routes {
-		if !slotBefore(place.Routes[:i], r.Slot) {
-			p.add(p.on(r.Slot), r.Slot, u, payload)
-		}
-	}
-	if !place.Online && e.Kind != chat.KindEvent && u != p.outcome.Sender {
+// push sends a letter to a user, or notes that the user is away. Who sent a
+// message is not notified of it.
+func (p *plan) push(e *bus.Event, u chat.UserID, l letter) {
+	p.send(u, l)
+	if !p.places[u].Online && e.Kind != chat.KindEvent && u != p.author {
 		p.pushes = append(p.pushes, bus.Push{
-			User: u, Position: p.outcome.Position, Partition: p.partition,
+			User: u, Position: p.position, Partition: p.partition,
 			Conversation: e.Conversation, ID: e.ID, Seq: e.Seq, Sender: e.Sender, Kind: e.Kind,
 		})
+	}
+}
+
+// send sends a letter to all servers where a user is.
+func (p *plan) send(u chat.UserID, l letter) {
+	routes := p.places[u].Routes
+	for i, r := range routes {
+		if !slotBefore(routes[:i], r.Slot) {
+			p.add(p.on(r.Slot), r.Slot, u, l)
+		}
 	}
 }
 
@@ -113,19 +152,19 @@ func slotBefore(routes []presence.Route, slot string) bool {
 	return false
 }
 
-// add puts a user among a payload's recipients on one server. Payloads are told
+// add puts a user among a letter's recipients on one server. Payloads are told
 // apart by where they lie: each was encoded once.
-func (p *plan) add(d *bus.Delivery, server string, u chat.UserID, payload []byte) {
+func (p *plan) add(d *bus.Delivery, server string, u chat.UserID, l letter) {
 	for i := range d.Frames {
-		if &d.Frames[i].Payload[0] == &payload[0] {
+		if &d.Frames[i].Payload[0] == &l.payload[0] {
 			d.Frames[i].Recipients = append(d.Frames[i].Recipients, u)
 			return
 		}
 	}
-	f := bus.Frame{Payload: payload, Recipients: []chat.UserID{u}}
-	if reply := p.outcome.ReplyTo; reply.Server == server && u == p.outcome.Sender {
-		// The socket that sent it is answered with message_sent instead.
-		f.ExceptBoot, f.ExceptSession = reply.Boot, reply.Session
+	f := bus.Frame{Payload: l.payload, Recipients: []chat.UserID{u}, Key: l.key, Order: l.order}
+	if p.except.Server == server && u == p.author {
+		// The socket that asked knows, or is answered with message_sent instead.
+		f.ExceptBoot, f.ExceptSession = p.except.Boot, p.except.Session
 	}
 	d.Frames = append(d.Frames, f)
 }

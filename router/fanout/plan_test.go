@@ -53,7 +53,7 @@ func frameFor(t *testing.T, p *plan, server string, u chat.UserID) []byte {
 			continue
 		}
 		for _, f := range d.record.Frames {
-			if slices.Contains(f.Recipients, u) {
+			if slices.Contains(f.Recipients, u) && f.Key == nil {
 				if payload != nil {
 					t.Fatalf("%s gets two frames for %s", server, u)
 				}
@@ -115,6 +115,16 @@ func TestOtherDevicesOfTheSenderLearnItsOwnID(t *testing.T) {
 	for _, server := range []string{"gw-1", "gw-2"} {
 		if got := frameFor(t, p, server, alice); string(got) != string(own) {
 			t.Errorf("%s: got %s, want %s", server, got, own)
+		}
+	}
+	status := statusLetter(&wire.MessageStatus{
+		ConversationID: talk, UserID: alice, Status: "read", MessageID: said().Events[0].ID, Seq: 9, Timestamp: 1_700_000_000,
+	})
+	for _, server := range []string{"gw-1", "gw-2"} {
+		f := p.on(server).Frames[1]
+		if string(f.Payload) != string(status.payload) || string(f.Key) != string(status.key) || f.Order != 9 ||
+			!slices.Equal(f.Recipients, []chat.UserID{alice}) || (f.ExceptSession == 1) != (server == "gw-1") {
+			t.Errorf("%s: got %+v, want that alice has read 9", server, f)
 		}
 	}
 	if f := p.on("gw-1").Frames[0]; f.ExceptBoot != 1 || f.ExceptSession != 1 {
