@@ -46,7 +46,8 @@ yet: a balancer must not send it.`
 // options are the flags.
 type options struct {
 	listen, opsListen, server, advertise string
-	kafka, redis, origins                *[]string
+	kafka, redis                         *daemon.Server
+	origins                              *[]string
 	authKeys, authIssuer, authAudience   string
 	maxConnections, replication          int
 	partitions                           int
@@ -87,12 +88,15 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	ops.Expect("kafka", "redis", "gateway")
 	ops.DrainAt(ctx)
 
-	client := kafka.Open(kafka.Config{Brokers: *opts.kafka, ClientID: opts.server, Log: log, Metrics: set})
+	client, err := openKafka(opts, log, set)
+	if err != nil {
+		return err
+	}
 	defer client.Close()
 	producer, receipts := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{})
-	directory, err := redis.Open(redis.Config{Addrs: *opts.redis, Metrics: set})
+	directory, err := openRedis(opts, set)
 	if err != nil {
-		return daemon.Usagef("-redis: %v", err)
+		return err
 	}
 	defer closeDirectory(directory, log)
 	listener, err := edge.Listen(ctx, opts.listen) // Who comes before the gateway accepts waits.
@@ -132,8 +136,8 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9101", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
 	flags.StringVar(&o.server, "server", "", "`SLOT` of this gateway, such as gw-1: stable over restarts, never used by two at once")
 	flags.StringVar(&o.advertise, "advertise", "", "`URL` under which clients reach this gateway, such as wss://gw-1.example.org/api/v1/ws;\nshown in the log and in the metric switchboard_gateway_info")
-	o.kafka = flags.List("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
-	o.redis = flags.List("redis", "`HOST:PORT,…` of Redis, or of some nodes of a cluster")
+	o.kafka = flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
+	o.redis = flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a cluster")
 	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
 	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
 	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
@@ -155,9 +159,9 @@ func (o *options) check() error {
 	switch {
 	case !bus.ValidServer(o.server):
 		return daemon.Usagef("-server %q: want a slot name of 1 to 64 of a-z, 0-9 and '-'", o.server)
-	case len(*o.kafka) == 0:
+	case !o.kafka.Given():
 		return daemon.Usagef("-kafka: no broker given")
-	case len(*o.redis) == 0:
+	case !o.redis.Given():
 		return daemon.Usagef("-redis: no address given")
 	case o.authKeys == "":
 		return daemon.Usagef("-auth-keys: no file given")
@@ -169,6 +173,31 @@ func (o *options) check() error {
 		return daemon.Usagef("-max-connections cannot be negative, -drain-timeout is more than 0")
 	}
 	return nil
+}
+
+// openKafka returns the connection to Kafka, which is made when it is needed.
+func openKafka(o *options, log *slog.Logger, set *metrics.Set) (*kafka.Client, error) {
+	at, err := o.kafka.Access()
+	if err != nil {
+		return nil, err
+	}
+	return kafka.Open(kafka.Config{
+		Brokers: at.Addrs, Username: at.User, Password: at.Password, TLS: at.TLS,
+		ClientID: o.server, Log: log, Metrics: set,
+	}), nil
+}
+
+// openRedis returns the directory, which connects when it is needed.
+func openRedis(o *options, set *metrics.Set) (*redis.Directory, error) {
+	at, err := o.redis.Access()
+	if err != nil {
+		return nil, err
+	}
+	directory, err := redis.Open(redis.Config{Addrs: at.Addrs, Username: at.User, Password: at.Password, TLS: at.TLS, Metrics: set})
+	if err != nil {
+		return nil, daemon.Usagef("-redis: %v", err)
+	}
+	return directory, nil
 }
 
 // await waits until the log is there, and returns how many partitions it has.

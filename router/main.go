@@ -19,7 +19,8 @@ import (
 
 const manual = `router reads outcomes from chat.accepted, asks presence where the people
 concerned are, and writes one record per server to chat.delivery.<server>; who
-is away gets a record on chat.push. Any number of routers share the partitions.
+is away gets a record on chat.push. What has been read comes from chat.status and
+goes the same way. Any number of routers share the partitions.
 
 It keeps nothing: kill it at any moment, and another one goes on. While Kafka or
 Redis is away it waits, /readyz is 503, and nothing is lost.
@@ -32,20 +33,27 @@ func main() { os.Exit(daemon.Main(run)) }
 // run wires one router:
 //
 //	accepted ─▶ group ─▶ fanout ─▶ producer ─▶ delivery, push
+//	status ───▶ group ─▶   │  └──▶ producer ─▶ delivery
 //	                       │
 //	                    directory (Redis)
 func run(ctx context.Context, args []string, _ io.Writer) error {
 	flags := daemon.NewFlags("router", manual)
 	opsListen := flags.String("ops-listen", "127.0.0.1:9102", "`ADDRESS` of health, metrics and pprof")
-	brokers := flags.List("kafka", "`HOST:PORT,…` of Kafka brokers")
-	addresses := flags.List("redis", "`HOST:PORT,…` of Redis, or of some nodes of a Redis Cluster")
+	brokers := flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers")
+	addresses := flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a Redis Cluster")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if len(*brokers) == 0 || len(*addresses) == 0 {
+	if !brokers.Given() || !addresses.Given() {
 		return daemon.Usagef("-kafka and -redis are needed")
 	}
 	log, set := flags.Logger(os.Stderr), metrics.New()
+	client, directory, err := connect(brokers, addresses, log, set)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	defer directory.Close()
 	ops, err := daemon.NewOps(*opsListen, set, log)
 	if err != nil {
 		return err
@@ -53,17 +61,11 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	ops.DrainAt(ctx)
 	ops.Expect("kafka", "redis")
 
-	client := kafka.Open(kafka.Config{Brokers: *brokers, ClientID: "router", Log: log, Metrics: set})
-	defer client.Close()
-	directory, err := redis.Open(redis.Config{Addrs: *addresses, Metrics: set})
-	if err != nil {
-		return daemon.Usagef("%v", err)
-	}
-	defer directory.Close()
-	producer := client.Producer(kafka.ProducerConfig{})
+	producer, statuses := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{})
 	group := daemon.NewGroup(ctx)
 	group.Go(ops.Run)
 	group.Go(producer.Run)
+	group.Go(statuses.Run)
 	group.Go(func(ctx context.Context) error {
 		partitions, err := await(ctx, log, ops, client.Admin(), directory)
 		if err != nil {
@@ -72,10 +74,31 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 		return fanout.New(fanout.Config{
 			Log:      client.Log(),
 			Accepted: client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),
-			Producer: producer, Directory: directory, Partitions: partitions, Logger: log, Metrics: set,
+			Status:   client.Group(bus.TopicStatus, bus.StatusGroup, kafka.GroupConfig{}),
+			Producer: producer, Statuses: statuses, Directory: directory, Partitions: partitions, Logger: log, Metrics: set,
 		}).Run(ctx)
 	})
 	return group.Wait()
+}
+
+// connect returns the connections, which are made when they are needed.
+func connect(brokers, addresses *daemon.Server, log *slog.Logger, set *metrics.Set) (*kafka.Client, *redis.Directory, error) {
+	broker, err := brokers.Access()
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := addresses.Access()
+	if err != nil {
+		return nil, nil, err
+	}
+	directory, err := redis.Open(redis.Config{Addrs: store.Addrs, Username: store.User, Password: store.Password, TLS: store.TLS, Metrics: set})
+	if err != nil {
+		return nil, nil, daemon.Usagef("-redis: %v", err)
+	}
+	return kafka.Open(kafka.Config{
+		Brokers: broker.Addrs, Username: broker.User, Password: broker.Password, TLS: broker.TLS,
+		ClientID: "router", Log: log, Metrics: set,
+	}), directory, nil
 }
 
 // await waits for Kafka and Redis, checks the topics and returns how many

@@ -67,6 +67,26 @@ func (s *Server) Login() (user, password string, err error) {
 // server's name is verified; whoever connects sets which name that is.
 func (s *Server) TLS() (*tls.Config, error) { return s.ca.config() }
 
+// Access is all that it takes to talk to a kind of server.
+type Access struct {
+	Addrs          []string
+	User, Password string      // empty: no authentication
+	TLS            *tls.Config // nil: no TLS
+}
+
+// Access returns what the three flags say together.
+func (s *Server) Access() (Access, error) {
+	user, password, err := s.Login()
+	if err != nil {
+		return Access{}, err
+	}
+	encryption, err := s.TLS()
+	if err != nil {
+		return Access{}, err
+	}
+	return Access{Addrs: s.Addrs(), User: user, Password: password, TLS: encryption}, nil
+}
+
 // Postgres is PostgreSQL as the program's flags describe it:
 //
 //	-postgres URL             where it is, and as whom we come

@@ -78,6 +78,10 @@ func TestServerOfTheEnvironment(t *testing.T) {
 	if err != nil || c == nil || c.RootCAs == nil || c.InsecureSkipVerify || c.MinVersion < tls.VersionTLS12 {
 		t.Errorf("TLS: got %+v, %v; want verification by the file's certificate", c, err)
 	}
+	access, err := kafka.Access()
+	if err != nil || len(access.Addrs) != 2 || access.User != "app" || access.Password != "pa:ss word" || access.TLS == nil {
+		t.Errorf("access: got %+v, %v; want what each flag says", access, err)
+	}
 	user, password, err := redis.Login()
 	plain, tlsErr := redis.TLS()
 	if redis.Given() || user != "" || password != "" || err != nil || plain != nil || tlsErr != nil {
@@ -117,10 +121,7 @@ func TestUnusableFilesOfAServer(t *testing.T) {
 			if err := f.Parse([]string{tt.flag, tt.file}); err != nil {
 				t.Fatal(err)
 			}
-			_, _, err := kafka.Login()
-			if err == nil {
-				_, err = kafka.TLS()
-			}
+			_, err := kafka.Access()
 			wantUsage(t, err, tt.want, "s3cret")
 			if !strings.HasPrefix(err.Error(), tt.flag+": ") {
 				t.Errorf("%q does not begin with the flag", err)
