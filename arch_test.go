@@ -54,7 +54,7 @@ gateway/edge                        : internal/chat internal/metrics
 router                              : router/fanout internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/wire
 
-storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/roster/postgres
+storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/roster/postgres storage-worker/projection
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
@@ -67,7 +67,7 @@ storage-worker/rest                 : storage-worker/archive internal/auth inter
 
 client                              : internal/chat internal/wire
 
-dev                                 : dev/cluster dev/servers dev/single dev/soak dev/terminal internal/daemon
+dev                                 : dev/cluster dev/servers dev/single dev/soak dev/terminal internal/auth internal/chat internal/daemon
 dev/cluster                         : dev/servers internal/auth internal/daemon
 dev/audit                           : internal/chat internal/wire
 dev/servers                         :

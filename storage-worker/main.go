@@ -3,6 +3,7 @@
 //
 //	chat.inbound ──▶ fold ──▶ archive ◀── REST ◀── clients
 //	                  └──▶ chat.accepted    └──▶ chat.inbound
+//	                            └──▶ projection ──▶ PostgreSQL
 //
 // The archive is a SQLite file or a keyspace in Cassandra or Scylla.
 // `storage-worker migrate` makes the topics and tables that all programs share.
@@ -42,8 +43,12 @@ and its answer comes back on the topic chat.delivery.<-server>.
 
 The archive is one SQLite file, -archive, which one process at a time may use: run
 fold and rest together. Or it is a keyspace in Cassandra or Scylla, -cql, which any
-number of processes share. Credentials and TLS for -cql are not built yet, nor is
-PostgreSQL: -postgres is refused rather than ignored.
+number of processes share. Credentials and TLS for -cql are not built yet.
+
+The projection reads chat.accepted and keeps the tables conversations and
+conversation_members in -postgres, for whoever asks with SQL. While PostgreSQL is
+away it waits and nothing else does: a process that also folds or serves REST stays
+ready. Without -postgres it is left out.
 
 While Kafka or -cql is away at start, or topics or tables are missing, it waits and
 says so on /readyz. SIGTERM drains: REST first, then the fold, then what is on its way to the
@@ -54,13 +59,14 @@ There is no TLS on -listen: end it in front.`
 
 // The parts that -serve names, those of this version first.
 const (
-	partFold = "fold"
-	partREST = "rest"
+	partFold       = "fold"
+	partREST       = "rest"
+	partProjection = "projection"
 )
 
 var (
-	built   = []string{partFold, partREST}
-	planned = []string{"receipts", "projection", "search"}
+	built   = []string{partFold, partREST, partProjection}
+	planned = []string{"receipts", "search"}
 )
 
 // options are the flags.
@@ -68,7 +74,8 @@ type options struct {
 	serve, kafka, origins              *[]string
 	server, listen, opsListen, archive string
 	cql                                *[]string
-	cqlKeyspace, cqlDC, postgres       string
+	cqlKeyspace, cqlDC                 string
+	postgres                           *daemon.Postgres
 	authKeys, authIssuer, authAudience string
 	gatewayURL                         string
 	heartbeat                          time.Duration
@@ -82,7 +89,7 @@ func main() { os.Exit(daemon.Main(run)) }
 //
 //	ops ◀─ readiness ── everything
 //	SIGHUP ──▶ keys
-//	producers ◀── fold ──▶ archive ◀── REST's replies ◀── REST's listener
+//	producers ◀── projection ◀── fold ──▶ archive ◀── REST's replies ◀── REST's listener
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) > 0 && args[0] == "migrate" {
 		return runMigrate(ctx, args[1:], stdout)
@@ -120,7 +127,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 func parse(args []string) (*options, *slog.Logger, error) {
 	flags := daemon.NewFlags("storage-worker", manual)
 	o := new(options)
-	o.serve = flags.List("serve", "`PART,…` of fold, rest; empty: both (receipts, projection and search are not built yet)")
+	o.serve = flags.List("serve", "`PART,…` of fold, rest, projection; empty: all, but projection only with -postgres (receipts and search are not built yet)")
 	flags.StringVar(&o.server, "server", "rest-1", "`SLOT` whose delivery topic brings the answers to REST calls: stable over restarts, never used by two at once")
 	flags.StringVar(&o.listen, "listen", ":8080", "`ADDRESS` of REST")
 	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9103", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
@@ -129,7 +136,7 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	o.cql = flags.List("cql", "`HOST:PORT,…` of Cassandra or Scylla, some of the nodes; instead of -archive")
 	flags.StringVar(&o.cqlKeyspace, "cql-keyspace", defaultKeyspace, "`NAME` of the keyspace in -cql")
 	flags.StringVar(&o.cqlDC, "cql-dc", "", "`NAME` of the data centre of -cql that is near; empty: there is only one")
-	flags.StringVar(&o.postgres, "postgres", "", "`URL` of PostgreSQL: not built yet, refused")
+	o.postgres = flags.Postgres("`URL` of PostgreSQL for the projection, postgres://user@host:port/database")
 	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
 	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
 	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
@@ -143,10 +150,15 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, nil, err
 	}
+	log := flags.Logger(os.Stderr)
 	if len(*o.serve) == 0 {
 		*o.serve = slices.Clone(built)
+		if !o.postgres.Given() {
+			*o.serve = slices.DeleteFunc(*o.serve, func(part string) bool { return part == partProjection })
+			log.Info("no -postgres: the projection is left out, everything else works without it")
+		}
 	}
-	return o, flags.Logger(os.Stderr), o.check()
+	return o, log, o.check()
 }
 
 func (o *options) check() error {
@@ -159,8 +171,8 @@ func (o *options) check() error {
 		}
 	}
 	switch {
-	case o.postgres != "":
-		return daemon.Usagef("-postgres: not built yet; this version needs none")
+	case o.serves(partProjection) && !o.postgres.Given():
+		return daemon.Usagef("-postgres: no URL given, which -serve projection needs")
 	case o.archive == "" && len(*o.cql) == 0:
 		return daemon.Usagef("-archive: no file given, nor -cql")
 	case o.archive != "" && len(*o.cql) > 0:
@@ -169,6 +181,11 @@ func (o *options) check() error {
 		return daemon.Usagef("-kafka: no broker given")
 	case o.generation < 1 || o.replication < 1 || o.partitions < 0:
 		return daemon.Usagef("-generation and -replication are at least 1, -partitions is not negative")
+	}
+	if _, err := rosterConfig(o.postgres); err != nil {
+		return err
+	}
+	switch {
 	case !o.serves(partREST):
 		return nil
 	case !bus.ValidServer(o.server):
@@ -223,6 +240,9 @@ func (w *worker) open(ctx context.Context) (err error) {
 	w.client = kafka.Open(kafka.Config{Brokers: *w.kafka, ClientID: "storage-worker", Log: w.log, Metrics: w.set})
 	w.producers = make(map[string]*kafka.Producer)
 	for _, part := range *w.serve {
+		if part == partProjection {
+			continue // It only reads.
+		}
 		w.producers[part] = w.client.Producer(kafka.ProducerConfig{})
 	}
 	return nil
@@ -251,6 +271,9 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	group := daemon.NewGroup(ctx)
+	if w.serves(partProjection) {
+		group.Go(w.runProjection)
+	}
 	if w.serves(partFold) {
 		group.Go(w.newFold(partitions).Run)
 		w.ops.SetReady(partFold, nil)

@@ -39,20 +39,22 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	good := []string{"-kafka", "127.0.0.1:1", "-archive", filepath.Join(t.TempDir(), "archive.db"), "-auth-keys", keys}
 	with := func(more ...string) []string { return append(append([]string{}, good...), more...) }
 	for want, args := range map[string][]string{
-		`-serve receipts: not built yet; this version has fold, rest`: with("-serve", "fold,receipts"),
-		`-serve "everything": this version has fold, rest`:            with("-serve", "everything"),
-		`-archive: no file given, nor -cql`:                           good[:2],
-		`-kafka: no broker given`:                                     good[2:],
-		`-auth-keys: no file given`:                                   good[:4],
-		`-archive and -cql: there is one archive`:                     with("-cql", "127.0.0.1:9042"),
-		`-postgres: not built yet`:                                    with("-postgres", "postgres://x"),
-		`-server "REST 1"`:                                            with("-server", "REST 1"),
-		`-members: want 2 to 10000`:                                   with("-members", "10001"),
-		`-generation and -replication`:                                with("-generation", "0"),
-		`-heartbeat is at least 1s`:                                   with("-heartbeat", "1ms"),
-		`no such file`:                                                with("-auth-keys", keys+".none"),
-		`flag provided but not defined`:                               with("-color", "blue"),
-		`-partitions and -replication are at least 1`:                 {"migrate", "-kafka", "127.0.0.1:1", "-partitions", "0"},
+		`-serve receipts: not built yet; this version has fold, rest, projection`: with("-serve", "fold,receipts"),
+		`-serve "everything": this version has fold, rest, projection`:            with("-serve", "everything"),
+		`-archive: no file given, nor -cql`:                                       good[:2],
+		`-kafka: no broker given`:                                                 good[2:],
+		`-auth-keys: no file given`:                                               good[:4],
+		`-archive and -cql: there is one archive`:                                 with("-cql", "127.0.0.1:9042"),
+		`-postgres: no URL given, which -serve projection needs`:                  with("-serve", "fold,rest,projection"),
+		`-postgres: want a URL`:                                                   with("-postgres", "127.0.0.1:5432"),
+		`-postgres: the URL holds a password`:                                     with("-postgres", "postgres://app:secret@127.0.0.1/app"),
+		`-server "REST 1"`:                                                        with("-server", "REST 1"),
+		`-members: want 2 to 10000`:                                               with("-members", "10001"),
+		`-generation and -replication`:                                            with("-generation", "0"),
+		`-heartbeat is at least 1s`:                                               with("-heartbeat", "1ms"),
+		`no such file`:                                                            with("-auth-keys", keys+".none"),
+		`flag provided but not defined`:                                           with("-color", "blue"),
+		`-partitions and -replication are at least 1`:                             {"migrate", "-kafka", "127.0.0.1:1", "-partitions", "0"},
 	} {
 		if args[0] != "migrate" {
 			args = append([]string{"-ops-listen", "127.0.0.1:0", "-listen", "127.0.0.1:0"}, args...)

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"switchboard/internal/bus"
+	"switchboard/internal/bus/kafka"
+	"switchboard/internal/daemon"
+	"switchboard/internal/roster/postgres"
+	"switchboard/storage-worker/projection"
+)
+
+// rosterConfig says how to reach PostgreSQL. What is wrong with the flags or
+// their files is a usage error.
+func rosterConfig(flags *daemon.Postgres) (c postgres.Config, err error) {
+	var errs [3]error
+	c.URL, errs[0] = flags.URL()
+	c.Password, errs[1] = flags.Password()
+	c.TLS, errs[2] = flags.TLS()
+	if i := slices.IndexFunc(errs[:], func(err error) bool { return err != nil }); i >= 0 {
+		return c, errs[i]
+	}
+	return c, nil
+}
+
+// runProjection waits for PostgreSQL and its tables, and then projects. Nothing
+// else waits for it.
+func (w *worker) runProjection(ctx context.Context) error {
+	config, err := rosterConfig(w.postgres)
+	if err != nil {
+		return err
+	}
+	health := w.rosterHealth()
+	var store *postgres.Store
+	err = daemon.Retry(ctx, w.log, "open the roster", func(ctx context.Context) (err error) {
+		store, err = postgres.Open(ctx, config)
+		health(err)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	generation := uint32(w.generation)
+	return projection.New(projection.Config{
+		Log: w.client.Log(), Generation: generation, Roster: store, Archive: w.store, Health: health,
+		Accepted: w.client.Group(bus.AcceptedTopic(generation), bus.ProjectionGroup, kafka.GroupConfig{}),
+		Logger:   w.log, Metrics: w.set,
+	}).Run(ctx)
+}
+
+// rosterHealth returns what is told how PostgreSQL is. A process that does
+// nothing else is ready when it answers. One that folds or serves REST is ready
+// without it: messages flow, so load balancers must not turn away from REST, nor
+// systemd or a rolling update wait; the lag and the errors are metrics.
+func (w *worker) rosterHealth() func(error) {
+	if len(*w.serve) > 1 {
+		w.ops.SetReady(partProjection, nil)
+		return func(error) {}
+	}
+	return func(err error) {
+		if err != nil && errors.Is(err, context.Canceled) {
+			return // It is the program that ends.
+		}
+		w.ops.SetReady(partProjection, err)
+	}
+}
