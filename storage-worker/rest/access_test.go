@@ -49,6 +49,8 @@ func TestForeignLeftAndMissingConversationsLookAlike(t *testing.T) {
 		{"GET", "/messages?before_id=" + chat.NewMessageID(1, 1, 1).String(), ""},
 		{"POST", "/messages", `{"type":"text","content":"x","client_message_id":"` + chat.NewRequestID().String() + `"}`},
 		{"POST", "/messages", `{}`},
+		{"POST", "/read", `{"seq":1}`},
+		{"POST", "/read", `{"seq":0}`},
 	} {
 		var answers []string
 		for name, conversation := range map[string]string{"foreign": foreign, "left": left, "missing": missing} {

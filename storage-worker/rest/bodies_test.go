@@ -67,6 +67,7 @@ func TestRequestsOfTheDocumentation(t *testing.T) {
 	if c.Name != "Saturday" || c.MembersCount != 3 {
 		t.Errorf("got %+v", c)
 	}
+	r.do(alice, 204, nil, "POST", path+"/read", read("read"))
 	r.do(alice, 200, nil, "POST", "/api/v1/sync", read("sync"))
 }
 

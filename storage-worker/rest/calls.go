@@ -16,7 +16,8 @@ import (
 // more is `unavailable`.
 const CallsWaiting = 10_000
 
-// calls puts commands on the inbound log and brings their answers home.
+// calls puts commands on the inbound log, marks on that of receipts, and brings
+// their answers home.
 //
 //	register ──▶ Produce ──▶ … ──▶ delivery record {boot, session} ──▶ the waiting call
 //
@@ -175,18 +176,34 @@ func (c *calls) unregister(id uint64) {
 // it. The error is a *[chat.Error] that says why it was refused, or that nobody
 // knows.
 func (c *calls) do(ctx context.Context, in *bus.Inbound) (bus.Answer, error) {
+	return c.ask(ctx, c.Producer, bus.InboundTopic(c.Generation), in.Conversation, func(to bus.ReplyTo) []byte {
+		in.ReplyTo = to
+		return in.Append(nil)
+	})
+}
+
+// mark puts a mark on the log of receipts and waits until it is in force.
+func (c *calls) mark(ctx context.Context, r *bus.Receipt) error {
+	_, err := c.ask(ctx, c.Receipts, bus.TopicReceipts, r.Conversation, func(to bus.ReplyTo) []byte {
+		r.ReplyTo, r.Answer = to, true
+		return r.Append(nil)
+	})
+	return err
+}
+
+// ask puts a record about a conversation on a log and waits for the answer.
+func (c *calls) ask(ctx context.Context, producer bus.Producer, topic string, about chat.ConversationID, record func(bus.ReplyTo) []byte) (bus.Answer, error) {
 	id, answered, err := c.register()
 	if err != nil {
 		return bus.Answer{}, err
 	}
 	defer c.unregister(id)
-	in.ReplyTo = bus.ReplyTo{Server: c.Server.Server, Boot: c.boot, Session: id}
-	key := in.Conversation // a copy of its own, which the producer may keep
-	err = c.Producer.Produce(bus.Message{
-		Topic:     bus.InboundTopic(c.Generation),
-		Partition: bus.PartitionOf(in.Conversation, c.Partitions),
+	key := about // a copy of its own, which the producer may keep
+	err = producer.Produce(bus.Message{
+		Topic:     topic,
+		Partition: bus.PartitionOf(about, c.Partitions),
 		Key:       key[:],
-		Value:     in.Append(nil),
+		Value:     record(bus.ReplyTo{Server: c.Server.Server, Boot: c.boot, Session: id}),
 	}, func(_ int64, err error) {
 		if err != nil {
 			c.resolve(id, outcome{err: err})
@@ -198,7 +215,7 @@ func (c *calls) do(ctx context.Context, in *bus.Inbound) (bus.Answer, error) {
 	case errors.Is(err, bus.ErrTooLarge):
 		return bus.Answer{}, chat.Errorf(chat.TooLarge, "the command is too large for the log")
 	case err != nil:
-		return bus.Answer{}, fmt.Errorf("produce to %s: %w", bus.InboundTopic(c.Generation), err)
+		return bus.Answer{}, fmt.Errorf("produce to %s: %w", topic, err)
 	}
 	return c.await(ctx, answered)
 }

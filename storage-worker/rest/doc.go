@@ -3,6 +3,7 @@
 //
 //	client ──GET──▶ authorize ──▶ archive ──▶ page
 //	client ──POST, PUT, PATCH, DELETE──▶ authorize ──▶ chat.inbound ─ ─▶ (fold, router)
+//	client ──POST …/read──▶ authorize ──▶ chat.receipts ─ ─▶ (watermarks, router)
 //	                    answer ◀── chat.delivery.<server>, read by Run ◀─ ─┘
 //
 // What changes a conversation is decided by the fold and by nobody else: a call

@@ -3,6 +3,7 @@ package rest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
@@ -49,6 +50,9 @@ func (f *road) Produce(m bus.Message, done func(int64, error)) error {
 		done(0, f.lost)
 		return nil
 	}
+	if m.Topic == bus.TopicReceipts {
+		return f.mark(m, done)
+	}
 	var in bus.Inbound
 	if err := bus.ParseInbound(m.Value, &in); err != nil {
 		f.t.Errorf("the record cannot be read: %v", err)
@@ -63,6 +67,42 @@ func (f *road) Produce(m bus.Message, done func(int64, error)) error {
 	answer := f.decide(&in)
 	if !f.silent {
 		f.reply(&in, answer)
+	}
+	return nil
+}
+
+// mark is the keeper of watermarks in small.
+func (f *road) mark(m bus.Message, done func(int64, error)) error {
+	var r bus.Receipt
+	if err := bus.ParseReceipt(m.Value, &r); err != nil || len(r.Marks) != 1 || !r.Answer {
+		f.t.Errorf("the receipt is %+v, %v", r, err)
+	}
+	if m.Partition != bus.PartitionOf(r.Conversation, 16) || !bytes.Equal(m.Key, r.Conversation[:]) {
+		f.t.Errorf("receipt for %s[%d] with key %x", m.Topic, m.Partition, m.Key)
+	}
+	done(f.end, nil)
+	ctx := context.Background()
+	stays, err := f.store.StaysIn(ctx, r.User, r.Conversation)
+	tip, failed := f.store.Tip(ctx, r.Conversation, chat.MessageID{})
+	if err = errors.Join(err, failed); err != nil {
+		f.t.Error(err)
+	}
+	answer := bus.Answer{Outcome: bus.Stored}
+	switch seq := r.Marks[0].Seq; {
+	case len(stays) == 0 || stays[len(stays)-1].Left != 0:
+		answer = refuse(chat.NotMember)
+	case seq > tip.Seq || r.Marks[0].Status != chat.Read:
+		answer = refuse(chat.BadRequest)
+	default:
+		err = f.store.Write(ctx, &archive.Batch{Marks: []archive.Watermark{{
+			Conversation: r.Conversation, User: r.User, Joined: stays[len(stays)-1].Joined, Read: seq, Delivered: seq,
+		}}})
+	}
+	if err != nil {
+		f.t.Error(err)
+	}
+	if !f.silent {
+		f.reply(&bus.Inbound{ReplyTo: r.ReplyTo}, answer)
 	}
 	return nil
 }

@@ -54,6 +54,7 @@ const (
 type Config struct {
 	Store    archive.Store
 	Producer bus.Producer
+	Receipts bus.Producer // of marks; nil = Producer
 	Log      bus.Log
 	Admin    bus.Admin // creates the reply topic
 	Keys     *auth.Keys
@@ -94,6 +95,9 @@ func New(config Config) *Server {
 	var boot [8]byte
 	rand.Read(boot[:]) // never fails: crypto/rand crashes the program instead
 	s := &Server{Config: config, boot: binary.BigEndian.Uint64(boot[:]) | 1, origins: map[string]bool{}}
+	if s.Receipts == nil {
+		s.Receipts = s.Producer
+	}
 	s.Heartbeat = or(s.Heartbeat, 30*time.Second)
 	s.Members = or(s.Members, chat.MembersDefault)
 	s.Conversations = or(s.Conversations, chat.ConversationsPerUser)
@@ -185,6 +189,7 @@ func (s *Server) routes() http.Handler {
 		"/api/v1/conversations/{conversation}/members":        {"GET": s.inside(s.listMembers)},
 		"/api/v1/conversations/{conversation}/members/{user}": {"PUT": s.inside(s.putMember), "DELETE": s.inside(s.deleteMember)},
 		"/api/v1/conversations/{conversation}/messages":       {"GET": s.inside(s.listMessages), "POST": s.inside(s.postMessage)},
+		"/api/v1/conversations/{conversation}/read":           {"POST": s.inside(s.postRead)},
 	} {
 		mux.Handle(path, s.dispatch(path, m))
 	}
