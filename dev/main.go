@@ -13,6 +13,8 @@ import (
 
 	"switchboard/dev/single"
 	"switchboard/dev/terminal"
+	"switchboard/internal/auth"
+	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
 )
 
@@ -26,6 +28,7 @@ as well.
 	go run ./dev chat -user bob -with alice
 	go run ./dev cluster                a site on real servers, every program a process
 	go run ./dev servers                hold up real servers for tests
+	go run ./dev soak                   a cluster with people in it, and everything killed
 
 Without -auth-keys it makes a key of its own and gives a token for any user to
 whoever asks: POST /dev/token {"user_id":"…"}. So it listens on loopback only;
@@ -47,6 +50,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return runServers(ctx, args[1:], stdout)
 		case "cluster":
 			return runCluster(ctx, args[1:], stdout)
+		case "soak":
+			return runSoak(ctx, args[1:], stdout)
 		}
 	}
 	return runSingle(ctx, args, stdout)
@@ -88,6 +93,7 @@ func runChat(ctx context.Context, args []string, stdout io.Writer) error {
 	user := flags.String("user", "", "`NAME` of the person at this terminal")
 	with := flags.String("with", "", "`NAME` of the person to talk to at first")
 	rest := flags.String("rest", "http://127.0.0.1:8080", "`URL` of REST")
+	authKeys := flags.String("auth-keys", "", "`FILE` with the JWK set of a server that gives no tokens, such as that of dev cluster; it must be able to sign")
 	device := flags.String("device", "", "`NAME` of this device; a second one of the same name replaces the first")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -95,8 +101,16 @@ func runChat(ctx context.Context, args []string, stdout io.Writer) error {
 	if *user == "" {
 		return daemon.Usagef("who are you? -user NAME")
 	}
-	return terminal.New(terminal.Config{
+	cfg := terminal.Config{
 		REST: *rest, User: *user, With: *with, Device: *device,
 		In: os.Stdin, Out: stdout, Log: flags.Logger(os.Stderr),
-	}).Run(ctx)
+	}
+	if *authKeys != "" {
+		keys, err := auth.Open(*authKeys, "", "")
+		if err != nil {
+			return daemon.Usagef("-auth-keys: %v", err)
+		}
+		cfg.Mint = func(u chat.UserID) (string, error) { return keys.Mint(u, single.TokenTTL) }
+	}
+	return terminal.New(cfg).Run(ctx)
 }
