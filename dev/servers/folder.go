@@ -148,13 +148,8 @@ func (f *folder) ports(ctx context.Context, cfg Config, n int) (net.Listener, []
 	if f.data == nil {
 		return freePorts(ctx, n)
 	}
-	var holder net.Listener
-	var ports []int
-	var err error
-	if poll(ctx, grace, func() bool {
-		holder, ports, err = holdBlock(ctx, f.data.Block, n)
-		return err == nil
-	}) {
+	holder, ports, err := holdAgain(ctx, f.data.Block, n)
+	if err == nil {
 		return holder, ports, nil
 	}
 	if cfg.Cassandra > 1 {

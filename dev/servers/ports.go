@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"time"
 )
 
 // Ports are taken below the range from which the kernel gives ports to outgoing
@@ -37,19 +38,34 @@ const MaxPorts = blockSize - 1
 func HoldPorts(ctx context.Context, block int) (*Ports, error) {
 	var holder net.Listener
 	var ports []int
-	// Whoever had it before us may just be ending.
-	held := block != 0 && poll(ctx, grace, func() bool {
-		var err error
-		holder, ports, err = holdBlock(ctx, block, MaxPorts)
-		return err == nil
-	})
-	if !held {
-		var err error
+	err := errHeld
+	if block != 0 {
+		holder, ports, err = holdAgain(ctx, block, MaxPorts)
+	}
+	if err != nil {
 		if holder, ports, err = freePorts(ctx, MaxPorts); err != nil {
 			return nil, err
 		}
 	}
 	return &Ports{Block: ports[0] - 1, All: ports, holder: holder}, nil
+}
+
+// The limits of waiting for ports of before. They were ours, so whoever sits on
+// one is most likely a process that was killed and takes its time to end; but
+// whoever holds the block has it for long.
+const (
+	leaving = 30 * time.Second
+	settled = time.Second
+)
+
+// holdAgain holds the block of an earlier life.
+func holdAgain(ctx context.Context, block, n int) (holder net.Listener, ports []int, err error) {
+	begun := time.Now()
+	poll(ctx, leaving, func() bool {
+		holder, ports, err = holdBlock(ctx, block, n)
+		return err == nil || errors.Is(err, errHeld) && time.Since(begun) > settled
+	})
+	return holder, ports, err
 }
 
 // Close gives the ports to others.
@@ -87,7 +103,7 @@ func holdBlock(ctx context.Context, first, n int) (net.Listener, []int, error) {
 	var listen net.ListenConfig
 	holder, err := listen.Listen(ctx, "tcp4", address("127.0.0.1", first))
 	if err != nil {
-		return nil, nil, fmt.Errorf("hold a block of ports: %w", err)
+		return nil, nil, fmt.Errorf("hold a block of ports: %w: %w", errHeld, err)
 	}
 	var held []net.Listener
 	var ports []int
