@@ -43,7 +43,7 @@ and its answer comes back on the topic chat.delivery.<-server>.
 
 The archive is one SQLite file, -archive, which one process at a time may use: run
 fold and rest together. Or it is a keyspace in Cassandra or Scylla, -cql, which any
-number of processes share. Credentials and TLS for -cql are not built yet.
+number of processes share.
 
 The projection reads chat.accepted and keeps the tables conversations and
 conversation_members in -postgres, for whoever asks with SQL. While PostgreSQL is
@@ -71,10 +71,10 @@ var (
 
 // options are the flags.
 type options struct {
-	serve, kafka, origins              *[]string
+	serve, origins                     *[]string
+	kafka                              *daemon.Server
 	server, listen, opsListen, archive string
-	cql                                *[]string
-	cqlKeyspace, cqlDC                 string
+	cql                                *cluster
 	postgres                           *daemon.Postgres
 	authKeys, authIssuer, authAudience string
 	gatewayURL                         string
@@ -131,11 +131,10 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.server, "server", "rest-1", "`SLOT` whose delivery topic brings the answers to REST calls: stable over restarts, never used by two at once")
 	flags.StringVar(&o.listen, "listen", ":8080", "`ADDRESS` of REST")
 	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9103", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
-	o.kafka = flags.List("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
+	o.kafka = flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
 	flags.StringVar(&o.archive, "archive", "", "`FILE` of the SQLite archive; made if missing")
-	o.cql = flags.List("cql", "`HOST:PORT,…` of Cassandra or Scylla, some of the nodes; instead of -archive")
-	flags.StringVar(&o.cqlKeyspace, "cql-keyspace", defaultKeyspace, "`NAME` of the keyspace in -cql")
-	flags.StringVar(&o.cqlDC, "cql-dc", "", "`NAME` of the data centre of -cql that is near; empty: there is only one")
+	o.cql = clusterFlags(flags, "`HOST:PORT,…` of Cassandra or Scylla, some of the nodes; instead of -archive",
+		"`NAME` of the data centre of -cql that is near; empty: there is only one")
 	o.postgres = flags.Postgres("`URL` of PostgreSQL for the projection, postgres://user@host:port/database")
 	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
 	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
@@ -173,11 +172,11 @@ func (o *options) check() error {
 	switch {
 	case o.serves(partProjection) && !o.postgres.Given():
 		return daemon.Usagef("-postgres: no URL given, which -serve projection needs")
-	case o.archive == "" && len(*o.cql) == 0:
+	case o.archive == "" && !o.cql.server.Given():
 		return daemon.Usagef("-archive: no file given, nor -cql")
-	case o.archive != "" && len(*o.cql) > 0:
+	case o.archive != "" && o.cql.server.Given():
 		return daemon.Usagef("-archive and -cql: there is one archive")
-	case len(*o.kafka) == 0:
+	case !o.kafka.Given():
 		return daemon.Usagef("-kafka: no broker given")
 	case o.generation < 1 || o.replication < 1 || o.partitions < 0:
 		return daemon.Usagef("-generation and -replication are at least 1, -partitions is not negative")
@@ -231,13 +230,16 @@ func (w *worker) open(ctx context.Context) (err error) {
 			return fmt.Errorf("listen for REST: %w", err)
 		}
 	}
-	if len(*w.cql) == 0 {
+	if !w.cql.server.Given() {
 		if err := w.openFile(ctx); err != nil {
 			w.close()
 			return err
 		}
 	}
-	w.client = kafka.Open(kafka.Config{Brokers: *w.kafka, ClientID: "storage-worker", Log: w.log, Metrics: w.set})
+	if w.client, err = openKafka(w.kafka, "storage-worker", w.log, w.set); err != nil {
+		w.close()
+		return err
+	}
 	w.producers = make(map[string]*kafka.Producer)
 	for _, part := range *w.serve {
 		if part == partProjection {

@@ -13,7 +13,6 @@ import (
 	"switchboard/internal/bus"
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/daemon"
-	"switchboard/internal/metrics"
 	"switchboard/internal/roster/postgres"
 	"switchboard/storage-worker/archive/scylla"
 )
@@ -67,14 +66,13 @@ type migration struct {
 func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := daemon.NewFlags("storage-worker migrate", migrateManual)
 	m := &migration{out: stdout}
-	brokers := flags.List("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
+	brokers := flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
 	flags.IntVar(&m.partitions, "partitions", 256, "`NUMBER` of partitions of each topic, for ever")
 	flags.IntVar(&m.replication, "replication", 3, "`NUMBER` of replicas that topics have at least; below 3, acknowledged records can be lost with a host")
-	cql := flags.List("cql", "`HOST:PORT,…` of Cassandra or Scylla")
-	keyspace := flags.String("cql-keyspace", defaultKeyspace, "`NAME` of the keyspace in -cql")
-	center := flags.String("cql-dc", "", "`NAME` of the data centre for the copies of each row; empty: that of the node that answers")
+	cql := clusterFlags(flags, "`HOST:PORT,…` of Cassandra or Scylla",
+		"`NAME` of the data centre for the copies of each row; empty: that of the node that answers")
 	flags.IntVar(&m.cqlReplication, "cql-replication", 0, "`NUMBER` of copies of each row of the archive; 0: as -replication")
-	url := flags.String("postgres", "", "`URL` of PostgreSQL")
+	at := flags.Postgres("`URL` of PostgreSQL, postgres://user@host:port/database")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -82,19 +80,29 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 		m.cqlReplication = m.replication
 	}
 	switch {
-	case len(*brokers) == 0:
+	case !brokers.Given():
 		return daemon.Usagef("-kafka: no broker given")
 	case m.partitions < 1 || m.replication < 1 || m.cqlReplication < 1:
 		return daemon.Usagef("-partitions and -replication are at least 1")
 	}
 	m.log = flags.Logger(os.Stderr)
-	if len(*cql) > 0 {
-		m.archive = &scylla.Config{Hosts: *cql, Keyspace: *keyspace, LocalDC: *center, Logger: m.log}
+	if cql.server.Given() {
+		archive, err := cql.config(m.log, nil)
+		if err != nil {
+			return err
+		}
+		m.archive = &archive
 	}
-	if *url != "" {
-		m.postgres = &postgres.Config{URL: *url}
+	roster, err := rosterConfig(at)
+	if err != nil {
+		return err
 	}
-	m.client = kafka.Open(kafka.Config{Brokers: *brokers, ClientID: "migrate", Log: m.log, Metrics: metrics.New()})
+	if at.Given() {
+		m.postgres = &roster
+	}
+	if m.client, err = openKafka(brokers, "migrate", m.log, nil); err != nil {
+		return err
+	}
 	defer m.client.Close()
 	return m.run(ctx)
 }

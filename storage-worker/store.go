@@ -39,10 +39,12 @@ func (w *worker) awaitCluster(ctx context.Context) error {
 		w.ops.SetReady(partArchive, nil)
 		return nil
 	}
+	config, err := w.cql.config(w.log, w.set)
+	if err != nil {
+		return err
+	}
 	return daemon.Retry(ctx, w.log, "open the archive", func(ctx context.Context) error {
-		store, err := scylla.Open(ctx, scylla.Config{
-			Hosts: *w.cql, Keyspace: w.cqlKeyspace, LocalDC: w.cqlDC, Logger: w.log, Metrics: w.set,
-		})
+		store, err := scylla.Open(ctx, config)
 		w.ops.SetReady(partArchive, err)
 		if err == nil {
 			w.store, w.closeStore = store, store.Close
