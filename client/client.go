@@ -41,6 +41,9 @@ type Config struct {
 	// from one goroutine. Events of a conversation are messages of type
 	// "event". It may block; frames then wait.
 	Apply func(m wire.Message)
+	// Status gets how far others, and this user's other devices, have received
+	// and read: apply the maximum. It is a hint; nil = they go to Signal.
+	Status func(m wire.MessageStatus)
 	// Signal gets every other frame; nil = they are dropped.
 	Signal func(e Event)
 	// Have is what an earlier life of this device has already applied.
@@ -48,8 +51,8 @@ type Config struct {
 	Log  *slog.Logger // nil = silent
 }
 
-// Client is one device. Run keeps it connected; Send and Have are safe for
-// concurrent use.
+// Client is one device. Run keeps it connected; Send, the marks and Have are safe
+// for concurrent use.
 type Client struct {
 	cfg Config
 
@@ -62,6 +65,9 @@ type Client struct {
 	outbox map[chat.RequestID]*parcel
 	order  []chat.RequestID // of the outbox, oldest first
 	seen   map[chat.ConversationID]chat.Seq
+	marks  map[markKey]mark
+	// marksFrom is when marks may be written again after a refusal.
+	marksFrom time.Time
 }
 
 // New returns a client; nothing happens before Run.
@@ -75,6 +81,7 @@ func New(cfg Config) *Client {
 		held:   make(map[chat.ConversationID]*hold),
 		outbox: make(map[chat.RequestID]*parcel),
 		seen:   make(map[chat.ConversationID]chat.Seq),
+		marks:  make(map[markKey]mark),
 	}
 	for id, seq := range cfg.Have {
 		c.last[id], c.seen[id] = seq, seq
@@ -203,6 +210,7 @@ func (c *Client) serve(ctx context.Context, frames <-chan Event, failed <-chan e
 			}
 		case now := <-ticker.C:
 			c.resend(ctx, now)
+			c.writeMarks(ctx)
 			if err := c.pull(ctx, now); err != nil {
 				c.cfg.Log.Warn("gap not filled yet", "error", err)
 			}
@@ -231,6 +239,10 @@ func (c *Client) frame(ctx context.Context, e Event) error {
 		}
 	case "message_sent":
 		return c.sent(e.Data)
+	case "message_status":
+		if c.cfg.Status != nil {
+			return c.status(e.Data)
+		}
 	case "error":
 		return c.refused(e.Data)
 	case "behind":

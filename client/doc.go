@@ -18,6 +18,9 @@
 //	go c.Run(ctx)
 //	sent, err := c.Send(ctx, client.Outgoing{Conversation: id, Content: "hello"})
 //
+// What was read is marked with [Client.MarkRead], and Config.Status hears how far
+// the others are.
+//
 // Apply is called for every durable event of every conversation exactly once and
 // in the order of seq, whatever happens to the connection; that is the promise
 // of the protocol, turned into code. Time-outs mean "unknown", so Send keeps

@@ -136,6 +136,7 @@ type sent struct {
 	Data struct {
 		ClientMessageID chat.RequestID `json:"client_message_id"`
 		Content         string
+		Seq             chat.Seq
 	}
 }
 
@@ -164,13 +165,16 @@ type device struct {
 }
 
 // device starts one that has applied seq 1 of talk in an earlier life.
-func (s *script) device() *device {
+func (s *script) device(change ...func(*Config)) *device {
 	d := &device{t: s.t, applied: make(chan wire.Message, 100), ended: make(chan error, 1)}
 	cfg := Config{
 		REST:  &REST{Base: s.server.URL, Token: func(context.Context) (string, error) { return "token", nil }},
 		URL:   "ws" + strings.TrimPrefix(s.server.URL, "http") + "/ws",
 		Apply: func(m wire.Message) { d.applied <- m },
 		Have:  map[chat.ConversationID]chat.Seq{talk: 1},
+	}
+	for _, c := range change {
+		c(&cfg)
 	}
 	d.Client = New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -112,12 +112,14 @@ func (c *Client) attach(ctx context.Context, conn *Conn) {
 	for _, p := range waiting {
 		c.write(ctx, conn, p)
 	}
+	c.writeMarks(ctx)
 }
 
 func (c *Client) detach() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.conn = nil
+	c.doubt()
 }
 
 // resend repeats what has waited for too long.
@@ -193,6 +195,9 @@ func (c *Client) refused(data json.RawMessage) error {
 		return fmt.Errorf("error: %w", err)
 	}
 	if e.ClientMessageID == nil {
+		if e.ID == markID {
+			c.markRefused(e)
+		}
 		return nil
 	}
 	if e.Temporary {

@@ -151,3 +151,16 @@ func (r *REST) Sync(ctx context.Context, have map[chat.ConversationID]chat.Seq) 
 	err := r.Do(ctx, http.MethodPost, "/api/v1/sync", wire.SyncRequest{Have: have}, &answer)
 	return answer, err
 }
+
+// MarkRead says that the user has read everything up to a seq, and returns when
+// that is in force.
+func (r *REST) MarkRead(ctx context.Context, c chat.ConversationID, seq chat.Seq) error {
+	return r.Do(ctx, http.MethodPost, "/api/v1/conversations/"+c.String()+"/read", wire.MarkRead{Seq: seq}, nil)
+}
+
+// Members asks who is in a conversation, and how far each has received and read.
+func (r *REST) Members(ctx context.Context, c chat.ConversationID) (wire.MemberList, error) {
+	var answer wire.MemberList
+	err := r.Do(ctx, http.MethodGet, "/api/v1/conversations/"+c.String()+"/members", nil, &answer)
+	return answer, err
+}
