@@ -1,6 +1,6 @@
 # Each target is one command; CI runs `make test`. Nothing is written outside
 # bin/, .cache/ and the caches of Go and Maven.
-.PHONY: test check build lint fmt race model conformance servers
+.PHONY: test check build lint fmt race model conformance servers soak
 
 test: # everything, on real servers too, with the seconds of each stage
 	go run -C tools ./stages all
@@ -28,3 +28,6 @@ conformance: # an echo server for RFC 6455 suites, on 127.0.0.1:9001
 
 servers: # real Kafka, Cassandra, PostgreSQL and Redis for tests, until Ctrl-C
 	go run ./dev servers
+
+soak: # people in a cluster, everything in it killed, five seeds; see docs/operations.md
+	go run ./dev soak -runs 5

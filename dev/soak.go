@@ -47,7 +47,7 @@ func runSoak(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.DurationVar(&s.least, "least", time.Minute, "how long a run lasts at least; faults take the time that they take")
 	flags.DurationVar(&s.outage, "postgres-away", time.Minute, "how long PostgreSQL is away from the beginning of each run on")
 	flags.StringVar(&s.on, "on", "", "data `FOLDER` of a cluster that runs already; without it, soak starts one")
-	data := flags.String("data", ".switchboard-cluster/soak", "data `FOLDER` of the cluster that soak starts; it is emptied first")
+	data := flags.String("data", ".cache/soak", "data `FOLDER` of the cluster that soak starts; it is emptied first")
 	cluster := flags.List("cluster", "`FLAG,…` of the cluster that soak starts; default -gateways=2,-routers=2,-workers=2")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -20,6 +20,9 @@ import (
 // everything. The protocol's own repairs take up to two minutes.
 const settleWithin = 4 * time.Minute
 
+// settleEvery is how often that is looked at.
+const settleEvery = 2 * time.Second
+
 // Run lets people talk under faults and judges what they saw. An error says that
 // the run could not be made; what the system did wrong is in the Result.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
@@ -42,6 +45,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	cfg.Log.Info("everybody falls silent", "messages", len(c.sends))
 	begun := time.Now()
 	c.waiting.Wait()
+	cfg.Log.Info("every message is answered or given up", "after", time.Since(begun).Round(time.Millisecond))
 	evidence, report, err := c.settle(ctx)
 	if err != nil {
 		return nil, err
@@ -117,7 +121,9 @@ func (c *crowd) settle(ctx context.Context) (*audit.Evidence, *audit.Report, err
 		if late == 0 || time.Now().After(deadline) {
 			break
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		c.Log.Info("some devices do not have everything yet", "missing", report.Broken[audit.Delivered],
+			"not applied", report.Broken[audit.AppliedOnce])
+		if err := pause(ctx, settleEvery); err != nil {
 			return nil, nil, err
 		}
 	}
