@@ -71,7 +71,7 @@ dev                                 : dev/cluster dev/servers dev/single dev/soa
 dev/cluster                         : dev/servers internal/auth internal/daemon
 dev/audit                           : internal/chat internal/wire
 dev/servers                         :
-dev/single                          : client gateway/edge gateway/node router/fanout storage-worker/archive/sqlite storage-worker/fold storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis
+dev/single                          : client gateway/edge gateway/node router/fanout storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

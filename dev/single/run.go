@@ -15,6 +15,7 @@ import (
 	"switchboard/internal/daemon"
 	"switchboard/router/fanout"
 	"switchboard/storage-worker/fold"
+	"switchboard/storage-worker/receipts"
 	"switchboard/storage-worker/rest"
 )
 
@@ -30,7 +31,7 @@ const drainTimeout = time.Second
 
 // assemble makes the programs' parts; nothing runs yet.
 func (s *System) assemble(context.Context) error {
-	for _, p := range []**kafka.Producer{&s.fromGateway, &s.fromREST, &s.fromFold, &s.fromRouter} {
+	for _, p := range []**kafka.Producer{&s.fromGateway, &s.fromREST, &s.fromFold, &s.fromRouter, &s.marksOfGateway, &s.fromReceipts, &s.statusesOfRouter} {
 		*p = s.client.Producer(kafka.ProducerConfig{})
 	}
 	s.rest = rest.New(rest.Config{
@@ -41,7 +42,7 @@ func (s *System) assemble(context.Context) error {
 	})
 	gateway, err := node.New(node.Config{
 		Listener: s.sockets, Server: gatewaySlot, Boot: uint64(time.Now().UnixNano()), Keys: s.keys,
-		Producer: s.fromGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
+		Producer: s.fromGateway, Receipts: s.marksOfGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
 		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
 		Ready: s.ops.SetReady, Logger: s.cfg.Logger, Metrics: s.set,
@@ -60,7 +61,9 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 	group := daemon.NewGroup(ctx)
 	group.Go(s.ops.Run)
 	group.Go(s.redis.Run)
-	for _, p := range []*kafka.Producer{s.fromFold, s.fromRouter, s.fromREST, s.fromGateway} {
+	for _, p := range []*kafka.Producer{
+		s.fromFold, s.fromReceipts, s.fromRouter, s.statusesOfRouter, s.fromREST, s.fromGateway, s.marksOfGateway,
+	} {
 		group.Go(p.Run)
 	}
 	group.Go(fold.New(fold.Config{
@@ -68,9 +71,16 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 		Group:      s.client.Group(bus.InboundTopic(bus.FirstGeneration), bus.FoldGroup, kafka.GroupConfig{}),
 		Generation: bus.FirstGeneration, Partitions: Partitions, Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
+	group.Go(receipts.New(receipts.Config{
+		Store: s.store, Log: s.client.Log(), Producer: s.fromReceipts, Partitions: Partitions,
+		Group:  s.client.Group(bus.TopicReceipts, bus.ReceiptsGroup, kafka.GroupConfig{}),
+		Logger: s.cfg.Logger, Metrics: s.set,
+	}).Run)
 	group.Go(fanout.New(fanout.Config{
 		Log: s.client.Log(), Producer: s.fromRouter, Directory: s.directory, Partitions: Partitions,
 		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),
+		Status:   s.client.Group(bus.TopicStatus, bus.StatusGroup, kafka.GroupConfig{}),
+		Statuses: s.statusesOfRouter,
 		Logger:   s.cfg.Logger, Metrics: s.set,
 	}).Run)
 	group.Go(s.rest.Run)

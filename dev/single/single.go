@@ -6,6 +6,8 @@
 //	   ▲                    │  ▲             │
 //	   └──── delivery ◀── router ◀───────────┘        presence: Redis (miniredis)
 //
+//	marks: gateway, REST ──▶ Kafka ──▶ receipts ──▶ archive, and by Kafka to the router
+//
 // Everything lies below one folder and survives a kill of the process at any
 // moment; a power cut may cost the last second unless Config.Durable asks to wait
 // for the disk. Presence alone is rebuilt, as it is after a real Redis forgot it.
@@ -78,6 +80,8 @@ type System struct {
 
 	// One producer for each program: a slow one holds up only its own.
 	fromGateway, fromREST, fromFold, fromRouter *kafka.Producer
+	// Receipts have their own along the whole way, as in the programs.
+	marksOfGateway, fromReceipts, statusesOfRouter *kafka.Producer
 
 	public  net.Listener
 	sockets *net.TCPListener
