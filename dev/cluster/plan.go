@@ -31,8 +31,8 @@ func (c *cluster) plan() []*program {
 		p := c.program("worker", "storage-worker", i)
 		p.url = "http://" + c.ports.public("worker", i)
 		p.with(common, cql, replication, []string{
-			"-serve", "fold,rest", "-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i),
-			"-auth-keys", c.keys, "-archive", "",
+			"-postgres", at.Postgres, "-archive", "",
+			"-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i), "-auth-keys", c.keys,
 			// Each REST server sends its clients to another gateway.
 			"-gateway-url", c.socketURL(i % c.cfg.Gateways),
 		})
@@ -70,18 +70,13 @@ func (c *cluster) socketURL(i int) string {
 	return "ws://" + c.ports.public("gateway", i) + "/api/v1/ws"
 }
 
-// migrate makes topics and tables. Kafka and Cassandra may have different
-// numbers of replicas: then the topics come first, and are found by the second
-// run.
+// migrate makes topics and tables.
 func (c *cluster) migrate(ctx context.Context) error {
 	at := c.servers()
-	topics := []string{"-kafka", at.Kafka, "-partitions", strconv.Itoa(c.cfg.Partitions)}
-	if c.cfg.Kafka != c.cfg.Cassandra {
-		if err := c.runMigrate(ctx, append(topics, "-replication", strconv.Itoa(c.cfg.Kafka))); err != nil {
-			return err
-		}
-	}
-	return c.runMigrate(ctx, append(topics, "-cql", at.CQL, "-replication", strconv.Itoa(c.cfg.Cassandra)))
+	return c.runMigrate(ctx, []string{
+		"-kafka", at.Kafka, "-cql", at.CQL, "-postgres", at.Postgres, "-partitions", strconv.Itoa(c.cfg.Partitions),
+		"-replication", strconv.Itoa(c.cfg.Kafka), "-cql-replication", strconv.Itoa(c.cfg.Cassandra),
+	})
 }
 
 // runMigrate runs the program to its end. What it did is in its log; what it
