@@ -11,7 +11,7 @@
 //	message_keys      ((conversation_id, sender_id, request_id),
 //	                   generation, inbound_offset)                  for retries, 8 days
 //	conversations     ((conversation_id))                           type, name
-//	heads             ((conversation_id))                           newest seq, a lower bound
+//	heads             ((conversation_id))                           the newest bucket's first seq
 //	members           ((conversation_id), user_id, joined_seq)      spans, never deleted
 //	conversations_of  ((user_id), conversation_id, joined_seq)      the user index: stays
 //	watermarks        ((conversation_id), user_id, joined_seq)      read and delivered
@@ -128,7 +128,6 @@ type Batch struct {
 	Rows    []Row
 	Seen    []Seen
 	Infos   []InfoWrite
-	Heads   []HeadWrite
 	Opened  []SpanOpened
 	Closed  []SpanClosed
 	Stays   []StayWrite
@@ -142,12 +141,6 @@ type InfoWrite struct {
 	Conversation chat.ConversationID
 	Info
 	By chat.MessageID // the event that caused it
-}
-
-// HeadWrite moves a conversation's stored head.
-type HeadWrite struct {
-	Conversation chat.ConversationID
-	Head         Tip
 }
 
 // SpanOpened begins a span.

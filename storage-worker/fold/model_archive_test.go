@@ -17,7 +17,6 @@ type modelArchive struct {
 	rows     map[modelRowKey]archive.Row
 	seen     map[modelSeenKey]archive.Seen
 	infos    map[chat.ConversationID]modelInfo
-	heads    map[chat.ConversationID]archive.Tip
 	spans    map[modelSpanKey]modelSpan
 	stays    map[modelSpanKey]modelStay
 	marks    map[modelSpanKey]archive.Watermark
@@ -62,7 +61,7 @@ type (
 func newModelArchive() *modelArchive {
 	return &modelArchive{
 		rows: map[modelRowKey]archive.Row{}, seen: map[modelSeenKey]archive.Seen{},
-		infos: map[chat.ConversationID]modelInfo{}, heads: map[chat.ConversationID]archive.Tip{},
+		infos: map[chat.ConversationID]modelInfo{},
 		spans: map[modelSpanKey]modelSpan{}, stays: map[modelSpanKey]modelStay{},
 		marks: map[modelSpanKey]archive.Watermark{}, progress: map[int32]archive.Progress{},
 	}
@@ -71,7 +70,7 @@ func newModelArchive() *modelArchive {
 // clone returns a copy without the progress.
 func (m *modelArchive) clone() *modelArchive {
 	return &modelArchive{
-		rows: maps.Clone(m.rows), seen: maps.Clone(m.seen), infos: maps.Clone(m.infos), heads: maps.Clone(m.heads),
+		rows: maps.Clone(m.rows), seen: maps.Clone(m.seen), infos: maps.Clone(m.infos),
 		spans: maps.Clone(m.spans), stays: maps.Clone(m.stays), marks: maps.Clone(m.marks),
 		progress: map[int32]archive.Progress{}, replacesKeys: m.replacesKeys,
 	}
@@ -86,8 +85,6 @@ func (m *modelArchive) differs(o *modelArchive) string {
 		return "message_keys"
 	case !maps.Equal(m.infos, o.infos):
 		return "conversations"
-	case !maps.Equal(m.heads, o.heads):
-		return "heads"
 	case !maps.Equal(m.spans, o.spans):
 		return "members"
 	case !maps.Equal(m.stays, o.stays):
@@ -119,13 +116,6 @@ func (m *modelArchive) ops(b *archive.Batch, conflict func(archive.Row)) (ops []
 	}
 	for _, i := range b.Infos {
 		ops = append(ops, func() { m.writeInfo(i) })
-	}
-	for _, h := range b.Heads {
-		ops = append(ops, func() {
-			if newer(h.Head.ID, m.heads[h.Conversation].ID) {
-				m.heads[h.Conversation] = h.Head
-			}
-		})
 	}
 	for _, s := range b.Opened {
 		ops = append(ops, func() {

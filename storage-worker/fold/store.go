@@ -115,7 +115,6 @@ func (d *decider) finish(records int) *archive.Batch {
 	b.Records = records
 	for _, c := range d.touched {
 		p := &c.pending
-		b.Heads = append(b.Heads, archive.HeadWrite{Conversation: c.id, Head: c.tip})
 		b.Marks = append(b.Marks, p.marks...)
 		if p.heads && len(p.stays) == 0 {
 			for i := range c.members {
@@ -144,7 +143,7 @@ func (d *decider) begin() {
 	b := &d.batch
 	clear(b.Rows) // Lets go of contents.
 	*b = archive.Batch{
-		Rows: b.Rows[:0], Seen: b.Seen[:0], Infos: b.Infos[:0], Heads: b.Heads[:0],
+		Rows: b.Rows[:0], Seen: b.Seen[:0], Infos: b.Infos[:0],
 		Opened: b.Opened[:0], Closed: b.Closed[:0], Stays: b.Stays[:0], Marks: b.Marks[:0],
 	}
 }

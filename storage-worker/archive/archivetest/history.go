@@ -66,7 +66,6 @@ func (h history) batch(record int) *archive.Batch {
 	b.Seen = append(b.Seen, archive.Seen{
 		Key: h.key(record), Position: row.Position, Seq: seq, ID: id, Digest: sha256.Sum256([]byte(row.Content)),
 	})
-	b.Heads = append(b.Heads, archive.HeadWrite{Conversation: h.conversation, Head: archive.Tip{Seq: seq, ID: id}})
 	for i := range h.users {
 		b.Stays = append(b.Stays, h.stay(i, record))
 		b.Marks = append(b.Marks, archive.Watermark{

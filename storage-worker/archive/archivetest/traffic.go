@@ -12,7 +12,7 @@ import (
 
 // Traffic makes the batches that one partition's fold writes, for benchmarks
 // that shall be comparable between stores: direct conversations and small groups
-// of 2 to 9, each message a row, a key, an index row for each member, a head and
+// of 2 to 9, each message a row, a key, an index row for each member and
 // the sender's mark. It is not safe for concurrent use.
 type Traffic struct {
 	partition     uint32
@@ -86,7 +86,6 @@ func (tr *Traffic) say(b *archive.Batch, tk *talk) {
 		Key:      archive.Key{Conversation: tk.id, Sender: sender, Request: row.Request},
 		Position: row.Position, Seq: tk.seq, ID: id, Digest: sha256.Sum256(id[:]),
 	})
-	b.Heads = append(b.Heads, archive.HeadWrite{Conversation: tk.id, Head: head})
 	b.Marks = append(b.Marks, archive.Watermark{Conversation: tk.id, User: sender, Joined: 1, Read: tk.seq, Delivered: tk.seq})
 	for _, u := range tk.members {
 		b.Stays = append(b.Stays, archive.StayWrite{By: id, Stay: archive.Stay{User: u, Conversation: tk.id, Joined: 1, Head: head}})

@@ -29,7 +29,6 @@ func batchOf(c chat.ConversationID, seq chat.Seq) *archive.Batch {
 		head := archive.Tip{Seq: r.Seq, ID: r.ID}
 		b.Rows = append(b.Rows, r)
 		b.Seen = append(b.Seen, archive.Seen{Key: keyOf(c, r.Seq), Position: r.Position, Seq: r.Seq, ID: r.ID})
-		b.Heads = append(b.Heads, archive.HeadWrite{Conversation: c, Head: head})
 		b.Stays = append(b.Stays, archive.StayWrite{By: r.ID, Stay: archive.Stay{User: u, Conversation: c, Joined: 1, Head: head}})
 		b.Marks = append(b.Marks, archive.Watermark{Conversation: c, User: u, Joined: 1, Read: r.Seq, Delivered: r.Seq})
 	}

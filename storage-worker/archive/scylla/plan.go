@@ -77,12 +77,6 @@ func planned(b *archive.Batch) (*plan, error) {
 			int64(k.Seq), gocql.UUID(k.ID), k.Digest[:], stamp(k.ID),
 		}})
 	}
-	for i := range b.Heads {
-		h := &b.Heads[i]
-		p.alone(write{statement: putHead, values: []any{
-			gocql.UUID(h.Conversation), int64(h.Head.Seq), optionalID(h.Head.ID), stamp(h.Head.ID),
-		}})
-	}
 	for i := range b.Stays {
 		s := &b.Stays[i]
 		p.together(partition{conversationsOf, s.User}, write{statement: putStay, values: []any{
@@ -127,8 +121,15 @@ func (p *plan) addEnd(c archive.SpanClosed) {
 }
 
 // addMark writes both marks with themselves as their timestamps: the newest
-// wins, and that is the highest.
+// wins, and that is the highest. Who sends a message has read as far as it was
+// delivered: then one statement says both.
 func (p *plan) addMark(m *archive.Watermark) {
+	if m.Read == m.Delivered {
+		p.together(partition{watermarks, m.Conversation}, write{statement: putBoth, values: []any{
+			int64(m.Read), int64(m.Read), int64(m.Read), gocql.UUID(m.Conversation), gocql.UUID(m.User), int64(m.Joined),
+		}})
+		return
+	}
 	for _, mark := range []struct {
 		statement
 		seq chat.Seq
@@ -151,6 +152,11 @@ func (p *plan) addRows(rows []archive.Row) error {
 	slices.SortStableFunc(order, func(a, b *archive.Row) int {
 		return cmp.Or(bytes.Compare(a.Conversation[:], b.Conversation[:]), cmp.Compare(a.Seq, b.Seq))
 	})
+	for _, r := range order {
+		if r.Seq > 1 && r.Seq.Bucket() != (r.Seq-1).Bucket() {
+			p.alone(headWrite(r))
+		}
+	}
 	for i, r := range order {
 		w := rowWrite(r)
 		if i == 0 || order[i-1].Conversation != r.Conversation {
@@ -165,6 +171,12 @@ func (p *plan) addRows(rows []archive.Row) error {
 		c.mutations = append(c.mutations, mutation{writes: []write{w}, bytes: w.bytes})
 	}
 	return nil
+}
+
+// headWrite notes that a bucket has begun. Readers find the newest event by the
+// last such note and go on from there, so that a message costs no write for it.
+func headWrite(r *archive.Row) write {
+	return write{statement: putHead, values: []any{gocql.UUID(r.Conversation), int64(r.Seq), gocql.UUID(r.ID), stamp(r.ID)}}
 }
 
 func rowWrite(r *archive.Row) write {

@@ -45,11 +45,11 @@ func TestRowsOfAConversationAreOneChainInOrder(t *testing.T) {
 		rowAt(1, last+2), rowAt(2, 7), rowAt(1, last), rowAt(1, last+1), rowAt(2, 6), rowAt(1, last-1),
 	}}
 	p := plannedOf(t, b)
-	if len(p.chains) != 2 {
-		t.Fatalf("%d chains for 2 conversations", len(p.chains))
+	if len(p.chains) != 3 || p.chains[0].mutations[0].writes[0].text != putHead.text {
+		t.Fatalf("%d chains for 2 conversations, of which one begins a bucket", len(p.chains))
 	}
 	for i, want := range [][][]int64{{{last - 1, last}, {last + 1, last + 2}}, {{6, 7}}} {
-		got := seqs(p.chains[i])
+		got := seqs(p.chains[1+i])
 		if len(got) != len(want) {
 			t.Fatalf("conversation %d: %v, want %v", i+1, got, want)
 		}
@@ -121,11 +121,10 @@ func TestOnePartitionIsOneMutation(t *testing.T) {
 // A null would be a tombstone in the table for ever.
 func TestNothingIsNull(t *testing.T) {
 	b := &archive.Batch{
-		Rows:   []archive.Row{{Entry: chat.Entry{Seq: 1}}},
+		Rows:   []archive.Row{{Entry: chat.Entry{Seq: 1}}, {Entry: chat.Entry{Conversation: chat.ConversationID{1}, Seq: chat.BucketSize + 1}}},
 		Seen:   []archive.Seen{{}},
-		Heads:  []archive.HeadWrite{{}},
 		Stays:  []archive.StayWrite{{}},
-		Marks:  []archive.Watermark{{}},
+		Marks:  []archive.Watermark{{}, {User: chat.UserID{1}, Read: 1, Delivered: 2}},
 		Infos:  []archive.InfoWrite{{}},
 		Opened: []archive.SpanOpened{{}},
 		Closed: []archive.SpanClosed{{}},
@@ -146,8 +145,8 @@ func TestNothingIsNull(t *testing.T) {
 			}
 		}
 	}
-	if unset != 12 {
-		t.Errorf("%d values are unset, want the 6 of a message, 1 of a head, 2 of a stay, 3 of a conversation", unset)
+	if unset != 17 {
+		t.Errorf("%d values are unset, want the 6 of each message, 2 of a stay, 3 of a conversation", unset)
 	}
 }
 
@@ -160,7 +159,7 @@ func TestARowWithoutSeqIsRefused(t *testing.T) {
 // Each write names its own timestamp; the driver's are off.
 func TestEveryWriteHasATimestamp(t *testing.T) {
 	for _, st := range []statement{
-		putMessage, putKey, putConversation, putHead, putOpened, putClosed, putStay, putRead, putDelivered, putProgress,
+		putMessage, putKey, putConversation, putHead, putOpened, putClosed, putStay, putRead, putDelivered, putBoth, putProgress,
 	} {
 		if !strings.Contains(st.text, "USING TIMESTAMP ?") {
 			t.Errorf("no timestamp in %s", st.text)

@@ -2,9 +2,9 @@
 // uses, where one machine's SQLite file is outgrown. It is the home of gocqlx
 // and of gocql below it.
 //
-//	Write ─▶ plan: one mutation a partition ─▶ lane ─▶ LOCAL_QUORUM ─▶ nodes
+//	Write ─▶ plan: one mutation a partition ─▶ bundles by node ─▶ lane ─▶ LOCAL_QUORUM ─▶ nodes
 //	              └ rows of a conversation: one after another
-//	Entries, Tip, StaysIn … ──────────────▶ lane ─▶ LOCAL_QUORUM ─▶ nodes
+//	Entries, Tip, StaysIn … ────────────────────────────────▶ lane ─▶ LOCAL_QUORUM ─▶ nodes
 //
 // Every statement is an insert or an update by full key and names its own write
 // timestamp, the clock of the record that caused it; the driver's timestamps are
@@ -15,8 +15,8 @@
 //
 // Statements to different partitions run concurrently. What goes to one
 // partition goes as one unlogged batch, which that partition's replicas apply
-// whole; a batch never spans partitions, since it would cost its coordinator
-// what the driver's routing saves. Only the rows of one conversation have an
+// whole; small ones with the same first replica share a request: see bundle.go.
+// Only the rows of one conversation have an
 // order: the batch of the next bucket waits until the one before is
 // acknowledged, and so whoever reads an event can read all below it.
 //
@@ -126,7 +126,8 @@ func (c Config) connect(ctx context.Context, keyspace string, adapt ...func(*goc
 	if c.LocalDC != "" {
 		fallback = gocql.DCAwareRoundRobinPolicy(c.LocalDC)
 	}
-	cluster.PoolConfig.HostSelectionPolicy = gocql.TokenAwareHostPolicy(fallback)
+	// Not shuffled: what is bundled for a partition's first replica goes there.
+	cluster.PoolConfig.HostSelectionPolicy = gocql.TokenAwareHostPolicy(fallback, gocql.DontShuffleReplicas())
 	if c.Username != "" {
 		cluster.Authenticator = gocql.PasswordAuthenticator{Username: c.Username, Password: c.Password}
 	}
@@ -159,6 +160,7 @@ func start(cluster *gocql.ClusterConfig) (gocqlx.Session, error) {
 // Store is an [archive.Store] in a cluster. Close it.
 type Store struct {
 	session gocqlx.Session
+	nodes   gocql.HostSelectionPolicy
 	lane    lane // of all statements but those of watermarks
 	marks   lane
 
@@ -173,12 +175,13 @@ var _ archive.Store = (*Store)(nil)
 // Connecting is bounded by time-outs of its own and does not end with ctx.
 func Open(ctx context.Context, config Config) (*Store, error) {
 	config = config.withDefaults()
-	session, err := config.connect(ctx, config.Keyspace)
+	var nodes gocql.HostSelectionPolicy
+	session, err := config.connect(ctx, config.Keyspace, func(c *gocql.ClusterConfig) { nodes = c.PoolConfig.HostSelectionPolicy })
 	if err != nil {
 		return nil, fmt.Errorf("open archive in %s at %s: %w", config.Keyspace, strings.Join(config.Hosts, ","), err)
 	}
 	s := &Store{
-		session: session, lane: make(lane, inFlight), marks: make(lane, marksInFlight),
+		session: session, nodes: nodes, lane: make(lane, inFlight), marks: make(lane, marksInFlight),
 		meter: newMeter(config.Metrics),
 	}
 	if err := s.checkTables(ctx, config.Keyspace); err != nil {

@@ -21,10 +21,10 @@ func insert(t tableID, columns ...string) statement {
 	return built(t, qb.Insert(t.String()).Columns(columns...).TimestampNamed("timestamp"))
 }
 
-// update sets one column of a row of members or watermarks. Unlike an insert it
+// update sets columns of a row of members or watermarks. Unlike an insert it
 // makes no row of its own. Its first parameter is the write timestamp.
-func update(t tableID, column string) statement {
-	return built(t, qb.Update(t.String()).TimestampNamed("timestamp").Set(column).
+func update(t tableID, columns ...string) statement {
+	return built(t, qb.Update(t.String()).TimestampNamed("timestamp").Set(columns...).
 		Where(qb.Eq("conversation_id"), qb.Eq("user_id"), qb.Eq("joined_seq")))
 }
 
@@ -63,6 +63,7 @@ var (
 	putStay         = insert(conversationsOf, "user_id", "conversation_id", "joined_seq", "head_seq", "head_id", "large", "left_seq")
 	putRead         = update(watermarks, "read_seq")
 	putDelivered    = update(watermarks, "delivered_seq")
+	putBoth         = update(watermarks, "read_seq", "delivered_seq")
 	putProgress     = insert(progress, "generation", "partition", "inbound_offset", "clock")
 )
 

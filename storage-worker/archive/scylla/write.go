@@ -25,6 +25,7 @@ func (s *Store) Write(ctx context.Context, b *archive.Batch) error {
 	began := time.Now()
 	p, err := planned(b)
 	if err == nil {
+		p.chains = bundled(p.chains, s.nodeOf)
 		err = s.run(ctx, p)
 	}
 	if err != nil {
