@@ -28,6 +28,10 @@ packages when root; otherwise one line says what to install. Java 17 and Linux
 are needed. Logs are in the run folder, one for each server; the folder stays if
 something went wrong.
 
+With -secure the servers want TLS and passwords; what the tests need for that is
+exported as well: SWITCHBOARD_TEST_…_CREDENTIALS (one line, user:password),
+SWITCHBOARD_TEST_POSTGRES_PASSWORD and SWITCHBOARD_TEST_…_CA name files.
+
 With -restart a server that dies is started again on its data after a second, and
 SWITCHBOARD_TEST_CQL_KILL=FILE is exported too: a script that kills Cassandra.`
 
@@ -40,6 +44,7 @@ func runServers(ctx context.Context, args []string, stdout io.Writer) error {
 	// Not -kafka and -cassandra: their variables name servers to the programs.
 	flags.IntVar(&cfg.Kafka, "kafka-brokers", 1, "how many, 1 or 3")
 	flags.IntVar(&cfg.Cassandra, "cassandra-nodes", 1, "how many, 1 or 3")
+	flags.BoolVar(&cfg.Secure, "secure", false, "let nobody in without TLS and a password, and export the files that hold both")
 	restart := flags.Bool("restart", false, "start a server that died again, and export what kills it")
 	only := flags.List("only", "`NAME,…` of kafka, cassandra, postgres, redis: start no others")
 	if err := flags.Parse(args); err != nil {
@@ -83,7 +88,7 @@ func killScript(set *servers.Set) (string, error) {
 	names := set.Names() // one of them is a Cassandra
 	first := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, "cassandra") })
 	name := filepath.Join(set.Folder(), "kill-cassandra")
-	text := fmt.Sprintf("#!/bin/sh\nexec kill -9 $(cat '%s/%s/pid')\n", set.Folder(), names[first])
+	text := fmt.Sprintf("#!/bin/sh\nkill -9 $(cat '%s/%s/pid')\n", set.Folder(), names[first])
 	if err := os.WriteFile(name, []byte(text), 0o700); err != nil {
 		return "", fmt.Errorf("write what kills a server: %w", err)
 	}

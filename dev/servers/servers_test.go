@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -219,8 +220,8 @@ func TestAccidentIsReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("kill", "-9", strconv.Itoa(s.PID("redis"))).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := syscall.Kill(s.PID("redis"), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 	if !poll(t.Context(), time.Minute, func() bool { return s.PID("redis") == 0 }) {
 		t.Fatal("nobody noticed the end of Redis")
