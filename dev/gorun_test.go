@@ -20,12 +20,12 @@ func TestEndOfGoRunIsOurs(t *testing.T) {
 	if os.Getenv(follower) != "" {
 		ctx, cancel := followGoRun(context.Background())
 		defer cancel()
-		fmt.Println("following")
+		fmt.Fprintln(os.Stdout, "following")
 		select {
 		case <-ctx.Done():
-			fmt.Println("followed")
+			fmt.Fprintln(os.Stdout, "followed")
 		case <-time.After(time.Minute):
-			fmt.Println("left behind")
+			fmt.Fprintln(os.Stdout, "left behind")
 		}
 		return
 	}
