@@ -2,7 +2,8 @@
 // the history and serves it over REST.
 //
 //	chat.inbound ──▶ fold ──▶ archive ◀── REST ◀── clients
-//	                  └──▶ chat.accepted    └──▶ chat.inbound
+//	                  └──▶ chat.accepted    └──▶ chat.inbound, chat.receipts
+//	chat.receipts ─▶ watermarks ─▶ archive, then chat.status
 //	                            └──▶ projection ──▶ PostgreSQL
 //
 // The archive is a SQLite file or a keyspace in Cassandra or Scylla.
@@ -45,6 +46,9 @@ The archive is one SQLite file, -archive, which one process at a time may use: r
 fold and rest together. Or it is a keyspace in Cassandra or Scylla, -cql, which any
 number of processes share.
 
+Receipts reads the marks of chat.receipts – who has received and read how far –, keeps
+the highest of each member in the archive and says on chat.status what moved.
+
 The projection reads chat.accepted and keeps the tables conversations and
 conversation_members in -postgres, for whoever asks with SQL. While PostgreSQL is
 away it waits and nothing else does: a process that also folds or serves REST stays
@@ -65,8 +69,8 @@ const (
 )
 
 var (
-	built   = []string{partFold, partREST, partProjection}
-	planned = []string{"receipts", "search"}
+	built   = []string{partFold, partREST, partReceipts, partProjection}
+	planned = []string{"search"}
 )
 
 // options are the flags.
@@ -89,7 +93,7 @@ func main() { os.Exit(daemon.Main(run)) }
 //
 //	ops ◀─ readiness ── everything
 //	SIGHUP ──▶ keys
-//	producers ◀── projection ◀── fold ──▶ archive ◀── REST's replies ◀── REST's listener
+//	producers ◀── projection ◀── fold, receipts ──▶ archive ◀── REST's replies ◀── REST's listener
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) > 0 && args[0] == "migrate" {
 		return runMigrate(ctx, args[1:], stdout)
@@ -127,7 +131,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 func parse(args []string) (*options, *slog.Logger, error) {
 	flags := daemon.NewFlags("storage-worker", manual)
 	o := new(options)
-	o.serve = flags.List("serve", "`PART,…` of fold, rest, projection; empty: all, but projection only with -postgres (receipts and search are not built yet)")
+	o.serve = flags.List("serve", "`PART,…` of fold, rest, receipts, projection; empty: all, but projection only with -postgres (search is not built yet)")
 	flags.StringVar(&o.server, "server", "rest-1", "`SLOT` whose delivery topic brings the answers to REST calls: stable over restarts, never used by two at once")
 	flags.StringVar(&o.listen, "listen", ":8080", "`ADDRESS` of REST")
 	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9103", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
@@ -247,6 +251,9 @@ func (w *worker) open(ctx context.Context) (err error) {
 		}
 		w.producers[part] = w.client.Producer(kafka.ProducerConfig{})
 	}
+	if w.serves(partREST) {
+		w.producers[marksOfREST] = w.client.Producer(kafka.ProducerConfig{})
+	}
 	return nil
 }
 
@@ -279,6 +286,9 @@ func (w *worker) run(ctx context.Context) error {
 	if w.serves(partFold) {
 		group.Go(w.newFold(partitions).Run)
 		w.ops.SetReady(partFold, nil)
+	}
+	if w.serves(partReceipts) {
+		group.Go(func(ctx context.Context) error { return w.runReceipts(ctx, partitions) })
 	}
 	if w.serves(partREST) {
 		group.Go(func(ctx context.Context) error { return w.runREST(ctx, partitions) })
@@ -332,7 +342,7 @@ func (w *worker) newFold(partitions int32) *fold.Fold {
 
 func (w *worker) newREST(partitions int32) *rest.Server {
 	return rest.New(rest.Config{
-		Store: w.store, Producer: w.producers[partREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
+		Store: w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
 		Server: w.server, Generation: uint32(w.generation), Partitions: partitions, Replication: w.replication,
 		GatewayURL: w.gatewayURL, Heartbeat: w.heartbeat, Origins: *w.origins, Members: w.members,
 		Logger: w.log, Metrics: w.set,

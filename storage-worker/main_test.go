@@ -39,22 +39,22 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	good := []string{"-kafka", "127.0.0.1:1", "-archive", filepath.Join(t.TempDir(), "archive.db"), "-auth-keys", keys}
 	with := func(more ...string) []string { return append(append([]string{}, good...), more...) }
 	for want, args := range map[string][]string{
-		`-serve receipts: not built yet; this version has fold, rest, projection`: with("-serve", "fold,receipts"),
-		`-serve "everything": this version has fold, rest, projection`:            with("-serve", "everything"),
-		`-archive: no file given, nor -cql`:                                       good[:2],
-		`-kafka: no broker given`:                                                 good[2:],
-		`-auth-keys: no file given`:                                               good[:4],
-		`-archive and -cql: there is one archive`:                                 with("-cql", "127.0.0.1:9042"),
-		`-postgres: no URL given, which -serve projection needs`:                  with("-serve", "fold,rest,projection"),
-		`-postgres: want a URL`:                                                   with("-postgres", "127.0.0.1:5432"),
-		`-postgres: the URL holds a password`:                                     with("-postgres", "postgres://app:secret@127.0.0.1/app"),
-		`-server "REST 1"`:                                                        with("-server", "REST 1"),
-		`-members: want 2 to 10000`:                                               with("-members", "10001"),
-		`-generation and -replication`:                                            with("-generation", "0"),
-		`-heartbeat is at least 1s`:                                               with("-heartbeat", "1ms"),
-		`no such file`:                                                            with("-auth-keys", keys+".none"),
-		`flag provided but not defined`:                                           with("-color", "blue"),
-		`-partitions and -replication are at least 1`:                             {"migrate", "-kafka", "127.0.0.1:1", "-partitions", "0"},
+		`-serve search: not built yet; this version has fold, rest, receipts, projection`: with("-serve", "fold,search"),
+		`-serve "everything": this version has fold, rest, receipts, projection`:          with("-serve", "everything"),
+		`-archive: no file given, nor -cql`:                                               good[:2],
+		`-kafka: no broker given`:                                                         good[2:],
+		`-auth-keys: no file given`:                                                       good[:4],
+		`-archive and -cql: there is one archive`:                                         with("-cql", "127.0.0.1:9042"),
+		`-postgres: no URL given, which -serve projection needs`:                          with("-serve", "fold,rest,projection"),
+		`-postgres: want a URL`:                                                           with("-postgres", "127.0.0.1:5432"),
+		`-postgres: the URL holds a password`:                                             with("-postgres", "postgres://app:secret@127.0.0.1/app"),
+		`-server "REST 1"`:                                                                with("-server", "REST 1"),
+		`-members: want 2 to 10000`:                                                       with("-members", "10001"),
+		`-generation and -replication`:                                                    with("-generation", "0"),
+		`-heartbeat is at least 1s`:                                                       with("-heartbeat", "1ms"),
+		`no such file`:                                                                    with("-auth-keys", keys+".none"),
+		`flag provided but not defined`:                                                   with("-color", "blue"),
+		`-partitions and -replication are at least 1`:                                     {"migrate", "-kafka", "127.0.0.1:1", "-partitions", "0"},
 	} {
 		if args[0] != "migrate" {
 			args = append([]string{"-ops-listen", "127.0.0.1:0", "-listen", "127.0.0.1:0"}, args...)
@@ -194,8 +194,7 @@ func route(t *testing.T, brokers string, partitions int32) {
 			t.Error(err)
 		}
 	})
-	for p := range partitions {
-		reader := log.Log().Open(bus.AcceptedTopic(1), p, 0)
+	follow := func(reader bus.Reader, take func(*testing.T, bus.Producer, bus.Record)) {
 		parts.Go(func() {
 			defer reader.Close()
 			for {
@@ -204,10 +203,14 @@ func route(t *testing.T, brokers string, partitions int32) {
 					return
 				}
 				for _, r := range records {
-					answer(t, producer, r)
+					take(t, producer, r)
 				}
 			}
 		})
+	}
+	for p := range partitions {
+		follow(log.Log().Open(bus.AcceptedTopic(1), p, 0), answer)
+		follow(log.Log().Open(bus.TopicStatus, p, 0), confirm)
 	}
 	t.Cleanup(func() {
 		stop()
@@ -230,6 +233,22 @@ func answer(t *testing.T, producer bus.Producer, r bus.Record) {
 	}
 	d := bus.Delivery{Class: bus.Durable, Position: a.Position, Partition: r.Partition, Answer: &out}
 	m := bus.Message{Topic: bus.DeliveryTopic(a.ReplyTo.Server), Value: d.Append(nil)}
+	if err := producer.Produce(m, func(int64, error) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// confirm does the same for marks.
+func confirm(t *testing.T, producer bus.Producer, r bus.Record) {
+	var s bus.Status
+	if err := bus.ParseStatus(r.Value, &s); err != nil {
+		t.Error(err)
+	}
+	if s.Outcome == 0 {
+		return
+	}
+	d := bus.Delivery{Class: bus.Latest, Answer: &bus.Answer{Boot: s.ReplyTo.Boot, Session: s.ReplyTo.Session, Outcome: s.Outcome, Code: s.Code}}
+	m := bus.Message{Topic: bus.DeliveryTopic(s.ReplyTo.Server), Value: d.Append(nil)}
 	if err := producer.Produce(m, func(int64, error) {}); err != nil {
 		t.Error(err)
 	}
@@ -264,6 +283,12 @@ func foldAndServe(t *testing.T, waits string, flags ...string) {
 	status, sent := p.call("POST", "http://"+p.rest+path+"/messages", message)
 	if status != 201 || !strings.Contains(sent, `"seq":2,`) || !strings.Contains(sent, `"duplicate":false`) {
 		t.Errorf("send: got %d %s", status, sent)
+	}
+	if status, text := p.call("POST", "http://"+p.rest+path+"/read", `{"seq":2}`); status != 204 {
+		t.Errorf("read: got %d %s", status, text)
+	}
+	if status, text := p.call("POST", "http://"+p.rest+path+"/read", `{"seq":3}`); status != 400 {
+		t.Errorf("read beyond the head: got %d %s", status, text)
 	}
 	_, before := p.call("GET", "http://"+p.rest+path+"/messages", "")
 	if !strings.Contains(before, `"content":"hello"`) {

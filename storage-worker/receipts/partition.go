@@ -216,13 +216,12 @@ func (p *partition) gather(records []bus.Record) []*talk {
 // judge decides all marks of a batch.
 func (p *partition) judge(ctx context.Context, records []bus.Record) (*verdict, error) {
 	talks := p.gather(records)
-	places := make(chan struct{}, ConversationsAtOnce)
 	errs := make([]error, len(talks))
 	var judges sync.WaitGroup
 	for i, t := range talks {
-		places <- struct{}{}
+		p.places <- struct{}{}
 		judges.Go(func() {
-			defer func() { <-places }()
+			defer func() { <-p.places }()
 			errs[i] = t.judge(ctx)
 		})
 	}

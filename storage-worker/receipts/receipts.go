@@ -63,9 +63,10 @@ const (
 	Covered = 64
 	// BatchRecords bounds how many receipts are judged and written at once.
 	BatchRecords = 512
-	// ConversationsAtOnce bounds how many conversations of a batch are judged at
-	// the same time.
-	ConversationsAtOnce = 16
+	// ConversationsAtOnce bounds how many conversations are judged at the same
+	// time, over all partitions of this process, each by one read after another: a
+	// fraction of what the fold may have under way.
+	ConversationsAtOnce = 32
 	// ConversationsKnown bounds of how many conversations the newest events are
 	// kept, in this process: some 3 KiB each, and up to twice as many.
 	ConversationsKnown = 4096
@@ -93,12 +94,15 @@ type Keeper struct {
 	// Fixed after construction.
 	Config
 	known  *known
+	places chan struct{} // one for each conversation that is being judged
 	counts counts
 }
 
 // New returns a keeper. It does nothing before Run.
 func New(c Config) *Keeper {
-	return &Keeper{Config: c, known: new(known), counts: newCounts(c.Metrics)}
+	return &Keeper{
+		Config: c, known: new(known), places: make(chan struct{}, ConversationsAtOnce), counts: newCounts(c.Metrics),
+	}
 }
 
 // Run works until ctx ends, and then returns nil.
