@@ -22,8 +22,10 @@ const (
 	// BackoffLast is where the bound stops growing.
 	BackoffLast = 30 * time.Second
 	// SendAgain is how long a send may stay without an answer before it is
-	// repeated with the same id.
+	// repeated with the same id on the same connection; each time that doubles.
 	SendAgain = 5 * time.Second
+	// SendAgainLast is where it stops doubling.
+	SendAgainLast = 40 * time.Second
 	// HoldFor is how long an event that came too early waits for those before
 	// it, before they are pulled.
 	HoldFor = 700 * time.Millisecond

@@ -37,6 +37,41 @@ func TestGapThatStaysIsPulled(t *testing.T) {
 	d.wants(4, 5, 6)
 }
 
+func fromNothing(cfg *Config) { cfg.Have = nil }
+
+func TestNewConversationBeginsWithItsCreationOrOnesOwnJoining(t *testing.T) {
+	for name, first := range map[string]wire.ConversationUpdated{
+		"created": {ConversationID: talk, Seq: 1, Change: "created"},
+		"joined":  {ConversationID: talk, Seq: 7, Change: "member_added", UserID: &alice},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t)
+			d := s.device(fromNothing)
+			c := s.next()
+			c.say("conversation_updated", first)
+			c.say("new_message", at(first.Seq+1))
+			d.wants(first.Seq, first.Seq+1)
+			for len(s.asked) > 0 {
+				if path := <-s.asked; strings.Contains(path, "messages") {
+					t.Errorf("asked for %s, though nothing is missing", path)
+				}
+			}
+		})
+	}
+}
+
+func TestNewConversationWhoseBeginningWasMissedIsPulled(t *testing.T) {
+	s := newScript(t)
+	d := s.device(fromNothing)
+	c := s.next()
+	s.mu.Lock()
+	s.history = []wire.Message{at(12), at(13)} // 12 is this user's joining, not pushed
+	s.mu.Unlock()
+	c.say("new_message", at(14))
+	c.say("behind", map[string]string{"reason": "routing"})
+	d.wants(12, 13, 14)
+}
+
 func TestSyncComesBeforeWhatIsLive(t *testing.T) {
 	s := newScript(t)
 	s.synced = []wire.Message{at(2), at(3)}
@@ -110,6 +145,25 @@ func TestTemporaryErrorIsTriedAgainAndAnyOtherEndsTheSend(t *testing.T) {
 	var refused *chat.Error
 	if err := <-done; !errors.As(err, &refused) || refused.Code != chat.NotMember {
 		t.Errorf("got %v, want not_member", err)
+	}
+}
+
+func TestEachRepetitionWaitsTwiceAsLong(t *testing.T) {
+	c := New(Config{})
+	now := time.Unix(1_800_000_000, 0)
+	id := chat.NewRequestID()
+	p := &parcel{patience: SendAgain}
+	p.written(now)
+	c.outbox[id], c.order = p, append(c.order, id)
+	for _, want := range []time.Duration{5, 10, 20, 40, 40} {
+		later := now.Add(want * time.Second)
+		if early := c.waiting(later.Add(-1)); len(early) != 0 {
+			t.Errorf("repeated before %d s have passed", want)
+		}
+		if due := c.waiting(later); len(due) != 1 {
+			t.Errorf("not repeated after %d s", want)
+		}
+		now = later
 	}
 }
 

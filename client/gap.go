@@ -25,8 +25,8 @@ type hold struct {
 // old one dropped, one from further on held.
 func (c *Client) receive(m wire.Message) {
 	last, known := c.last[m.ConversationID]
-	if !known {
-		last = m.Seq - 1 // the first that this device may see
+	if !known && c.begins(m) {
+		last = m.Seq - 1
 	}
 	switch {
 	case m.Seq <= last:
@@ -37,6 +37,20 @@ func (c *Client) receive(m wire.Message) {
 	}
 	c.apply(m)
 	c.release(m.ConversationID)
+}
+
+// begins reports whether an event is the first of its conversation that this user
+// may see, apart from seq 1. Whatever else comes first from a conversation that is
+// not known yet says that its beginning was missed: a directory that forgot this
+// device and learned of it again drops what came between, and the sync that
+// follows would be told of the later event as if nothing were missing below it.
+func (c *Client) begins(m wire.Message) bool {
+	if m.Event == nil || m.Event.Change != chat.MemberAdded.String() || m.Event.UserID == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil && *m.Event.UserID == c.conn.Connected.UserID
 }
 
 // expect notes that a seq of ours is known to be there, without its event.

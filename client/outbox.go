@@ -26,8 +26,9 @@ type Outgoing struct {
 // parcel is a send that the server has not answered yet.
 type parcel struct {
 	Outgoing
-	at   time.Time // when it was last written, or may be written again
-	done chan result
+	due      time.Time     // when it is written again
+	patience time.Duration // how long the next answer is waited for
+	done     chan result
 }
 
 type result struct {
@@ -46,7 +47,7 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (wire.MessageSent, error)
 	if m.Request.IsZero() {
 		m.Request = chat.NewRequestID()
 	}
-	p := &parcel{Outgoing: m, done: make(chan result, 1)}
+	p := &parcel{Outgoing: m, patience: SendAgain, done: make(chan result, 1)}
 	if err := p.check(); err != nil {
 		return wire.MessageSent{}, err
 	}
@@ -58,7 +59,7 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (wire.MessageSent, error)
 	c.outbox[m.Request] = p
 	c.order = append(c.order, m.Request)
 	conn := c.conn
-	p.at = time.Now()
+	p.written(time.Now())
 	c.mu.Unlock()
 	if conn != nil {
 		c.write(ctx, conn, p)
@@ -107,7 +108,11 @@ func (p *parcel) data() wire.SendMessage {
 func (c *Client) attach(ctx context.Context, conn *Conn) {
 	c.mu.Lock()
 	c.conn = conn
-	waiting := c.waiting(time.Now(), 0)
+	now := time.Now()
+	for _, p := range c.outbox {
+		p.due, p.patience = now, SendAgain
+	}
+	waiting := c.waiting(now)
 	c.mu.Unlock()
 	for _, p := range waiting {
 		c.write(ctx, conn, p)
@@ -125,24 +130,31 @@ func (c *Client) detach() {
 // resend repeats what has waited for too long.
 func (c *Client) resend(ctx context.Context, now time.Time) {
 	c.mu.Lock()
-	waiting, conn := c.waiting(now, SendAgain), c.conn
+	waiting, conn := c.waiting(now), c.conn
 	c.mu.Unlock()
 	for _, p := range waiting {
 		c.write(ctx, conn, p)
 	}
 }
 
-// waiting returns the parcels that were last written at least age ago, oldest
-// first, and marks them as written now. c.mu is held.
-func (c *Client) waiting(now time.Time, age time.Duration) []*parcel {
+// waiting returns the parcels that are due, oldest first, and marks them as
+// written now. c.mu is held.
+func (c *Client) waiting(now time.Time) []*parcel {
 	var due []*parcel
 	for _, id := range c.order {
-		if p := c.outbox[id]; p != nil && now.Sub(p.at) >= age {
-			p.at = now
+		if p := c.outbox[id]; p != nil && !now.Before(p.due) {
+			p.written(now)
 			due = append(due, p)
 		}
 	}
 	return due
+}
+
+// written sets when the parcel is due again. Each time is twice as long after the
+// last: a system that is slow to answer gets slower by what is repeated.
+func (p *parcel) written(now time.Time) {
+	p.due = now.Add(p.patience)
+	p.patience = min(2*p.patience, SendAgainLast)
 }
 
 // take removes a parcel from the outbox; nil if it is not there.
@@ -205,7 +217,7 @@ func (c *Client) refused(data json.RawMessage) error {
 		defer c.mu.Unlock()
 		if p := c.outbox[*e.ClientMessageID]; p != nil {
 			pause := time.Duration(e.RetryAfterMS) * time.Millisecond
-			p.at = time.Now().Add(pause - SendAgain)
+			p.due = time.Now().Add(pause)
 		}
 		return nil
 	}
