@@ -15,6 +15,7 @@ type cassandraValues struct {
 	Host, Seeds       string
 	Port, StoragePort int
 	Data              string
+	KeyStore          string // file; empty: nothing is secured
 }
 
 // tokens divide the ring among the nodes of a cluster.
@@ -29,6 +30,9 @@ func tokens(n int) []string {
 // have an address each and share the ports.
 func (p *planner) cassandra(n int) ([]*node, string) {
 	values := cassandraValues{Port: p.port(), StoragePort: p.port()}
+	if p.seal != nil {
+		values.KeyStore = p.seal.server
+	}
 	var seeds, addrs []string
 	for _, host := range hosts[:n] {
 		seeds = append(seeds, address(host, values.StoragePort))
@@ -45,7 +49,12 @@ func (p *planner) cassandra(n int) ([]*node, string) {
 				node.write("cassandra.yaml", "cassandra.yaml", own),
 				node.write("logback.xml", "logback.xml", nil))
 		}
-		node.ready = func(ctx context.Context, first bool) error { return askCassandra(ctx, addrs[i], n, first) }
+		node.ready = func(ctx context.Context, first bool) error {
+			return askCassandra(ctx, addrs[i], n, first, p.cassandraLogin())
+		}
+		if p.seal != nil && i == 0 {
+			node.ready = p.cassandraUsers(addrs[0], n, node.ready)
+		}
 		nodes = append(nodes, node)
 	}
 	return nodes, "SWITCHBOARD_TEST_CQL=" + strings.Join(addrs, ",")
@@ -65,6 +74,8 @@ func (p *planner) cassandraCommand(n *node, token string) []string {
 		"-Dcassandra.consistent.rangemovement=false",
 		"-Dcassandra.initial_token="+token,
 		"-Dcassandra.superuser_setup_delay_ms=0",
+		// A login shall not take a quarter of a second.
+		"-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4",
 		// Without this it measures for two seconds how large a row is.
 		"-Dcassandra.memtable.row_overhead_size=181",
 		// What it needs of Java 17's modules.
@@ -83,8 +94,8 @@ func (p *planner) cassandraCommand(n *node, token string) []string {
 
 // askCassandra asks a node for its version and, when the cluster is new, for
 // its n-1 neighbors: every node must know them.
-func askCassandra(ctx context.Context, addr string, n int, first bool) error {
-	c, err := dialCQL(ctx, addr)
+func askCassandra(ctx context.Context, addr string, n int, first bool, login cqlLogin) error {
+	c, err := dialCQL(ctx, addr, login)
 	if err != nil {
 		return err
 	}

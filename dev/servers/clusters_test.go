@@ -150,7 +150,7 @@ func TestThreeNodesLiveWithoutOne(t *testing.T) {
 
 func count(t *testing.T, addr, statement string) int {
 	t.Helper()
-	c, err := dialCQL(t.Context(), addr)
+	c, err := dialCQL(t.Context(), addr, cqlLogin{})
 	if err != nil {
 		t.Fatal(err)
 	}

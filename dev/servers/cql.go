@@ -2,6 +2,7 @@ package servers
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,11 +20,14 @@ const (
 	cqlVersion  = 0x04
 	cqlResponse = 0x84
 
-	opError   = 0x00
-	opStartup = 0x01
-	opReady   = 0x02
-	opQuery   = 0x07
-	opResult  = 0x08
+	opError        = 0x00
+	opStartup      = 0x01
+	opReady        = 0x02
+	opAuthenticate = 0x03
+	opQuery        = 0x07
+	opResult       = 0x08
+	opAuthResponse = 0x0f
+	opAuthSuccess  = 0x10
 
 	cqlHeader = 9
 	// cqlMaxBody is far above what we ask for; something else may listen there.
@@ -39,23 +43,41 @@ const (
 // cqlConn is one conversation, one question at a time.
 type cqlConn struct{ conn net.Conn }
 
-// dialCQL says hello to a node that wants no password.
-func dialCQL(ctx context.Context, addr string) (*cqlConn, error) {
-	conn, err := dial(ctx, addr)
+// cqlLogin is how to come in. The zero value is for a node that wants nothing.
+type cqlLogin struct {
+	tls            *tls.Config
+	user, password string
+}
+
+// dialCQL says hello to a node.
+func dialCQL(ctx context.Context, addr string, login cqlLogin) (*cqlConn, error) {
+	conn, err := dialTLS(ctx, addr, login.tls)
 	if err != nil {
 		return nil, err
 	}
 	c := &cqlConn{conn: conn}
-	body := binary.BigEndian.AppendUint16(nil, 1)
-	body = appendString(appendString(body, "CQL_VERSION"), "3.0.0")
-	opcode, _, err := c.ask(opStartup, body)
-	if err == nil && opcode != opReady {
-		err = fmt.Errorf("it answers with %#02x", opcode)
-	}
-	if err != nil {
+	if err := c.hello(login); err != nil {
 		return nil, errors.Join(fmt.Errorf("start with CQL: %w", err), conn.Close())
 	}
 	return c, nil
+}
+
+// hello goes through the greeting, and through the login if the node wants one.
+func (c *cqlConn) hello(login cqlLogin) error {
+	body := binary.BigEndian.AppendUint16(nil, 1)
+	body = appendString(appendString(body, "CQL_VERSION"), "3.0.0")
+	opcode, _, err := c.ask(opStartup, body)
+	if err == nil && opcode == opAuthenticate {
+		token := "\x00" + login.user + "\x00" + login.password
+		body = append(binary.BigEndian.AppendUint32(nil, uint32(len(token))), token...)
+		if opcode, _, err = c.ask(opAuthResponse, body); opcode == opAuthSuccess {
+			opcode = opReady
+		}
+	}
+	if err == nil && opcode != opReady {
+		err = fmt.Errorf("it answers with %#02x", opcode)
+	}
+	return err
 }
 
 func (c *cqlConn) close() { _ = c.conn.Close() } // nothing was under way
@@ -127,6 +149,30 @@ func cqlError(body []byte) error {
 		return io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("refused, %#04x: %s", binary.BigEndian.Uint32(body), body[6:6+binary.BigEndian.Uint16(body[4:])])
+}
+
+// dialTLS is dial, with TLS unless config is nil.
+func dialTLS(ctx context.Context, addr string, config *tls.Config) (net.Conn, error) {
+	conn, err := dial(ctx, addr)
+	if err != nil || config == nil {
+		return conn, err
+	}
+	return encrypt(ctx, conn, addr, config)
+}
+
+// encrypt begins TLS on a connection, which it closes if that fails.
+func encrypt(ctx context.Context, conn net.Conn, addr string, config *tls.Config) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	config = config.Clone()
+	config.ServerName = host
+	encrypted := tls.Client(conn, config)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("begin TLS: %w", err), conn.Close())
+	}
+	return encrypted, nil
 }
 
 func appendString(b []byte, s string) []byte {

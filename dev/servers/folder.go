@@ -81,7 +81,7 @@ func open(ctx context.Context, path string, cfg Config) (*folder, error) {
 		}
 	}
 	if cfg.Keep {
-		if err := f.recall(cfg.names()); err != nil {
+		if err := f.recall(cfg.names(), cfg.Secure); err != nil {
 			return nil, errors.Join(err, f.release())
 		}
 	}
@@ -101,11 +101,13 @@ const keptFile = "kept.json"
 // first time: data from before that nobody has been told of.
 type kept struct {
 	Servers []string `json:"servers"`
+	Secure  bool     `json:"secure,omitempty"`
 	Block   int      `json:"block"` // see holdBlock
 }
 
-// recall finds data that was kept; it must be that of the servers called names.
-func (f *folder) recall(names []string) error {
+// recall finds data that was kept; it must be that of the servers called names,
+// and secured or not as they are.
+func (f *folder) recall(names []string, secure bool) error {
 	text, err := os.ReadFile(filepath.Join(f.path, keptFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -120,6 +122,9 @@ func (f *folder) recall(names []string) error {
 	if !slices.Equal(k.Servers, names) {
 		return fmt.Errorf("the data in %s is that of %s: it cannot be used by %s",
 			f.path, strings.Join(k.Servers, ", "), strings.Join(names, ", "))
+	}
+	if k.Secure != secure {
+		return fmt.Errorf("the data in %s was made by servers that were secured: %v; now they would be: %v", f.path, k.Secure, secure)
 	}
 	f.data = &k
 	return nil
@@ -166,7 +171,7 @@ func (f *folder) clear() error {
 	if err := os.Remove(filepath.Join(f.path, keptFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("clear the run folder: %w", err)
 	}
-	for _, name := range everyName() {
+	for _, name := range append(everyName(), secretsDir) {
 		if err := os.RemoveAll(filepath.Join(f.path, name)); err != nil {
 			return fmt.Errorf("clear the run folder: %w", err)
 		}

@@ -18,6 +18,7 @@ type planner struct {
 	cfg      Config
 	run      string
 	software *software
+	seal     *seal // nil: nothing is secured
 
 	// Consumed while planning.
 	ports []int
@@ -65,6 +66,10 @@ type kafkaProperties struct {
 	Port, ControllerPort int
 	Brokers, InSync      int // InSync acknowledge a record
 	Data                 string
+
+	// Of a secured set.
+	InnerPort int    // for the brokers among themselves, and for us
+	KeyStore  string // file; empty: nothing is secured
 }
 
 // kafka plans n brokers, each of which is a controller too.
@@ -74,6 +79,9 @@ func (p *planner) kafka(n int) ([]*node, string) {
 	var voters, addrs []string
 	for i := range n {
 		props := kafkaProperties{ID: i + 1, Port: p.port(), ControllerPort: p.port(), Brokers: n, InSync: n/2 + 1}
+		if p.seal != nil {
+			props.InnerPort, props.KeyStore = p.port(), p.seal.server
+		}
 		all = append(all, props)
 		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", props.ID, props.ControllerPort))
 		addrs = append(addrs, address("127.0.0.1", props.Port))
@@ -90,6 +98,9 @@ func (p *planner) kafka(n int) ([]*node, string) {
 		node.configure = func() error { return node.write("properties", "kafka.properties", props) }
 		broker := kafkaBroker{addr: addrs[i], id: props.ID, brokers: n}
 		node.ready = broker.ready
+		if p.seal != nil {
+			p.secureKafka(node, props, cluster, broker)
+		}
 		nodes = append(nodes, node)
 	}
 	return nodes, "SWITCHBOARD_TEST_KAFKA=" + strings.Join(addrs, ",")

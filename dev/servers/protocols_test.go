@@ -50,11 +50,11 @@ func cqlRows(n byte) string {
 
 func TestReadyMeansAnAnswerInTheProtocol(t *testing.T) {
 	needServers(t)
-	redis := func(ctx context.Context, addr string) error { return askRedis(ctx, addr) }
-	postgres := func(ctx context.Context, addr string) error { return askPostgres(ctx, addr) }
-	single := func(ctx context.Context, addr string) error { return askCassandra(ctx, addr, 1, true) }
-	triple := func(ctx context.Context, addr string) error { return askCassandra(ctx, addr, 3, true) }
-	back := func(ctx context.Context, addr string) error { return askCassandra(ctx, addr, 3, false) }
+	redis := func(ctx context.Context, addr string) error { return askRedis(ctx, addr, nil, "") }
+	postgres := func(ctx context.Context, addr string) error { return askPostgres(ctx, addr, nil) }
+	single := func(ctx context.Context, addr string) error { return askCassandra(ctx, addr, 1, true, cqlLogin{}) }
+	triple := func(ctx context.Context, addr string) error { return askCassandra(ctx, addr, 3, true, cqlLogin{}) }
+	back := func(ctx context.Context, addr string) error { return askCassandra(ctx, addr, 3, false, cqlLogin{}) }
 	hello := cqlFrame(opReady, "")
 	for _, c := range []struct {
 		name   string
@@ -96,7 +96,7 @@ func TestSilenceEnds(t *testing.T) {
 	needServers(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := askRedis(ctx, answering(t, "")); err == nil {
+	if err := askRedis(ctx, answering(t, ""), nil, ""); err == nil {
 		t.Error("silence is taken for an answer")
 	}
 }

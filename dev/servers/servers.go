@@ -8,6 +8,7 @@
 //	Cache/run-1 … run-9            run folders, unless Config.Run names one
 //	RUN/lock                       held as long as a Set lives
 //	RUN/kafka/…                    config, data, log and pid of one server
+//	RUN/secrets/…                  with Config.Secure: passwords and certificates
 //	RUN/kept.json                  with Config.Keep: whose data is here, and its ports
 //
 // Any number of sets can run at the same time: each holds the lock of its run
@@ -15,8 +16,8 @@
 // killed, its servers go on; whoever takes the run folder next ends them first,
 // found by their pid files and only if they still work in that folder.
 //
-// It is no way to run a site: nothing is secured, and data is deleted at the
-// end unless Config.Keep says otherwise. It needs Linux.
+// It is no way to run a site: nothing is secured unless Config.Secure says so,
+// and data is deleted at the end unless Config.Keep says otherwise. It needs Linux.
 package servers
 
 import (
@@ -49,8 +50,13 @@ type Config struct {
 
 	Kafka     int  // brokers: 0, 1 or 3, which are then also replicas
 	Cassandra int  // nodes: 0, 1 or 3, on 127.0.0.1 to 127.0.0.3
-	Postgres  bool // the user app may do everything, without a password
+	Postgres  bool // the user app may do everything, without a password unless Secure
 	Redis     bool
+
+	// Secure lets in nobody without a password, and all speak TLS; see
+	// Set.Secrets. Kafka takes SCRAM-SHA-512 and keeps access lists. What the
+	// servers say among themselves is not secured.
+	Secure bool
 
 	// Keep keeps the data, and the ports, for the next set in the same Run
 	// folder. What a server has acknowledged is there again, however this one
@@ -144,6 +150,7 @@ type Set struct {
 	block  net.Listener // holds the ports of this set
 	nodes  []*node
 	env    []string
+	seal   *seal // nil: not secured
 }
 
 // Start fetches what is missing, starts what cfg asks for and returns when all
@@ -171,7 +178,7 @@ func Start(ctx context.Context, cfg Config) (*Set, error) {
 		return nil, errors.Join(err, s.end(), s.release())
 	}
 	if cfg.Keep {
-		if err := s.folder.remember(kept{Servers: s.Names(), Block: s.block.Addr().(*net.TCPAddr).Port}); err != nil {
+		if err := s.folder.remember(kept{Servers: s.Names(), Secure: cfg.Secure, Block: s.block.Addr().(*net.TCPAddr).Port}); err != nil {
 			return nil, errors.Join(err, s.end(), s.release())
 		}
 	}
@@ -182,12 +189,19 @@ func Start(ctx context.Context, cfg Config) (*Set, error) {
 // assemble chooses the ports and plans every server.
 func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
 	// Kafka and Cassandra have a second port for what they say among themselves.
-	block, ports, err := s.folder.ports(ctx, cfg, 2*cfg.Kafka+2+2)
+	// A secured broker has a third one, for us.
+	block, ports, err := s.folder.ports(ctx, cfg, 3*cfg.Kafka+2+2)
 	if err != nil {
 		return err
 	}
 	s.block = block
-	p := &planner{cfg: cfg, run: s.folder.path, software: found, ports: ports}
+	if cfg.Secure {
+		if s.seal, err = sealed(s.folder.path); err != nil {
+			return err
+		}
+		s.env = s.seal.files.env(cfg)
+	}
+	p := &planner{cfg: cfg, run: s.folder.path, software: found, ports: ports, seal: s.seal}
 	for _, plan := range []struct {
 		wanted bool
 		plan   func() ([]*node, string)
