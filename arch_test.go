@@ -70,6 +70,7 @@ client                              : internal/chat internal/wire
 dev                                 : dev/cluster dev/servers dev/single dev/soak dev/terminal internal/auth internal/chat internal/daemon
 dev/cluster                         : dev/servers internal/auth internal/daemon
 dev/audit                           : internal/chat internal/wire
+dev/faults                          :
 dev/servers                         :
 dev/single                          : client gateway/edge gateway/node router/fanout storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire

@@ -27,7 +27,7 @@ const (
 // patient makes a session fit for changes of the schema.
 func patient(cluster *gocql.ClusterConfig) {
 	cluster.Timeout = changeTimeout
-	cluster.RetryPolicy = nil
+	cluster.RetryPolicy = &gocql.SimpleRetryPolicy{NumRetries: 0}
 	cluster.NumConns = 1
 	cluster.MaxWaitSchemaAgreement = agreement
 }

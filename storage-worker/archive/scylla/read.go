@@ -15,6 +15,9 @@ import (
 // askers is how many keys of one SeenKeys are looked for at the same time.
 const askers = 64
 
+// hedged asks a second node when the first is slow.
+var hedged = gocql.SimpleSpeculativeExecution{NumAttempts: 1, TimeoutDelay: hedge}
+
 // scanner reads one row into one; it reports whether there was a row.
 type scanner[T any] func(scan func(into ...any) bool, one *T) (bool, error)
 
@@ -27,6 +30,7 @@ func collect[T any](ctx context.Context, s *Store, l lane, st *statement, scan s
 	defer s.meter.asked(st, time.Now())
 	query := s.session.ContextQuery(ctx, st.text, st.names).Bind(values...)
 	defer query.Release()
+	query.SetSpeculativeExecutionPolicy(&hedged)
 	rows := query.Iter()
 	for {
 		var one T

@@ -44,11 +44,6 @@ import (
 )
 
 const (
-	// timeout is how long one attempt of a statement may take. A node that is
-	// frozen, not dead, costs its requests this long before another is tried.
-	timeout = 1500 * time.Millisecond
-	// retries is how often a statement is sent again, each time to the next host.
-	retries = 2
 	// connectTimeout bounds one attempt to connect.
 	connectTimeout = 3 * time.Second
 	// reconnect is how often a host that was down is tried.
@@ -120,7 +115,7 @@ func (c Config) connect(ctx context.Context, keyspace string, adapt ...func(*goc
 	cluster.Timeout, cluster.ConnectTimeout = timeout, connectTimeout
 	cluster.ReconnectInterval = reconnect
 	cluster.NumConns = connections
-	cluster.RetryPolicy = &gocql.SimpleRetryPolicy{NumRetries: retries}
+	cluster.RetryPolicy = elsewhere{}
 	cluster.Logger = driverLog{c.Logger}
 	fallback := gocql.RoundRobinHostPolicy()
 	if c.LocalDC != "" {
@@ -136,6 +131,9 @@ func (c Config) connect(ctx context.Context, keyspace string, adapt ...func(*goc
 	}
 	for _, change := range adapt {
 		change(cluster)
+	}
+	cluster.PoolConfig.HostSelectionPolicy = &wary{
+		HostSelectionPolicy: cluster.PoolConfig.HostSelectionPolicy, log: c.Logger, now: time.Now,
 	}
 	return start(cluster)
 }
