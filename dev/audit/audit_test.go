@@ -162,109 +162,125 @@ func (r *run) renumber(seq chat.Seq) {
 	}
 }
 
-// The faults that a chat system can have, each planted into a flawless run. The
-// auditor must name the promise that it breaks.
+// fault is something that a chat system can do wrong, planted into a flawless run.
+type fault struct {
+	plant func(r *run)
+	want  Obligation // the promise that it breaks
+}
+
+// Anna's devices are 0 and 1, boris's 2 and 3, clara's 4 and 5.
+const phone, laptop = 0, 1
+
+// Faults of what is stored and answered.
+var storedWrong = map[string]fault{
+	"acknowledged and missing":      {func(r *run) { r.renumber(8) }, Kept},
+	"acknowledged with a wrong seq": {func(r *run) { r.Answers[0].Seq++ }, Kept},
+	"acknowledged with a wrong id":  {func(r *run) { r.Answers[0].Message = r.Answers[1].Message }, Kept},
+	"two seqs for one client_message_id": {func(r *run) {
+		again := r.Answers[1]
+		again.Seq, again.Duplicate = 2, true
+		r.Answers = append(r.Answers, again)
+	}, SameAnswer},
+	"a retry answered as if it were new": {func(r *run) { r.Answers = append(r.Answers, r.Answers[1]) }, OneFirst},
+	"stored twice": {func(r *run) {
+		r.Histories[0].Messages[2].Content = "message 2"
+		r.Histories[0].Messages[2].SenderID = anna
+	}, Once},
+	"refused and stored":          {func(r *run) { r.Sends[2].Refused = true }, NotRefused},
+	"never sent":                  {func(r *run) { r.Sends = r.Sends[1:] }, Sent},
+	"stored under a wrong sender": {func(r *run) { r.Histories[0].Messages[1].SenderID = boris }, Sent},
+	"a hole in seq":               {func(r *run) { r.Histories[0].Messages = slices.Delete(r.Histories[0].Messages, 2, 3) }, Dense},
+	"ids do not ascend": {func(r *run) {
+		h := r.Histories[0].Messages
+		h[1].MessageID, h[2].MessageID = h[2].MessageID, h[1].MessageID
+	}, Ascending},
+	"another time than the id's": {func(r *run) { r.Histories[0].Messages[1].Timestamp += 2 }, Stamped},
+	"history cannot be read":     {func(r *run) { r.Histories[0].Denied = true }, Readable},
+	"histories differ in order": {func(r *run) {
+		h := r.Histories[1].Messages
+		h[6], h[7] = h[7], h[6]
+	}, SameHistory},
+	"histories differ in length": {func(r *run) { r.Histories[1].Messages = r.Histories[1].Messages[:9] }, SameHistory},
+	"a member reads what came before": {func(r *run) {
+		r.Histories[2].Messages = append(r.history[1:2:2], r.Histories[2].Messages...)
+	}, SameHistory},
+}
+
+// Faults of what is shown to devices.
+var shownWrong = map[string]fault{
+	"lost on the way to one device": {func(r *run) { drop(r.Devices[laptop], 3) }, Delivered},
+	"delivered twice on a connection": {func(r *run) {
+		d := r.Devices[phone]
+		d.Seen = append(d.Seen, d.Seen[len(d.Seen)-1])
+	}, InOrder},
+	"delivered in another order": {func(r *run) {
+		d := r.Devices[phone]
+		d.Seen[1], d.Seen[2] = d.Seen[2], d.Seen[1]
+	}, InOrder},
+	"delivered after the removal": {func(r *run) {
+		r.Devices[4].Seen = append(r.Devices[4].Seen, Sighting{Way: Sync, Message: r.history[6]})
+	}, Inside},
+	"delivered before the joining": {func(r *run) {
+		r.Devices[4].Seen = append(r.Devices[4].Seen, Sighting{Way: Page, Message: r.history[1]})
+	}, Inside},
+	"delivered to a stranger": {func(r *run) {
+		r.Devices = append(r.Devices, &Device{User: chat.DemoUser("dave"), Seen: []Sighting{{Way: Live, Message: r.history[1]}}})
+	}, Inside},
+	"delivered from a conversation that nobody made": {func(r *run) {
+		m := r.history[1]
+		m.ConversationID = chat.GroupConversation(boris, request(99))
+		r.Devices[phone].Seen = append(r.Devices[phone].Seen, Sighting{Way: Live, Message: m})
+	}, Inside},
+	"content altered on the way": {func(r *run) { r.Devices[phone].Seen[2].Message.Content += "!" }, Unaltered},
+	"another id on the way":      {func(r *run) { r.Devices[phone].Seen[2].Message.MessageID = r.history[1].MessageID }, Unaltered},
+	"another member in the event": {func(r *run) {
+		e := *r.Devices[phone].Seen[3].Message.Event
+		e.UserID = &boris
+		r.Devices[phone].Seen[3].Message.Event = &e
+	}, Unaltered},
+	"client_message_id told to others": {func(r *run) {
+		id := request(2)
+		r.Devices[2].Seen[1].Message.ClientMessageID = &id
+	}, OwnMark},
+	"client_message_id kept from the sender's other device": {func(r *run) {
+		r.Devices[laptop].Seen[1].Message.ClientMessageID = nil
+	}, OwnMark},
+	"applied twice": {func(r *run) {
+		d := r.Devices[phone]
+		d.Applied = append(d.Applied, d.Applied[len(d.Applied)-1])
+	}, AppliedOnce},
+	"applied out of order": {func(r *run) {
+		d := r.Devices[phone]
+		d.Applied[4], d.Applied[5] = d.Applied[5], d.Applied[4]
+	}, AppliedOnce},
+}
+
+// Faults of who belongs to a conversation.
+var membersWrong = map[string]fault{
+	"removal answered and not done":                         {func(r *run) { r.renumber(6) }, Obeyed},
+	"sent after the removal's answer, placed before it":     {func(r *run) { r.Commands[1].Answered = at(4); r.Commands[1].Begun = at(4) }, InForce},
+	"answered before the adding was asked, placed after it": {func(r *run) { r.Commands[2].Begun = at(30); r.Commands[2].Answered = at(31) }, InForce},
+	"left and still reading": {func(r *run) {
+		r.renumber(9)
+		r.Commands = r.Commands[:2]
+		r.Histories[2].Messages = r.Histories[2].Messages[:3]
+	}, Closed},
+	"listed and no member":   {func(r *run) { r.Rosters[0].Members = append(r.Rosters[0].Members, chat.DemoUser("dave")) }, SameRoster},
+	"member and not listed":  {func(r *run) { r.Rosters[0].Members = r.Rosters[0].Members[:2] }, SameRoster},
+	"members_version behind": {func(r *run) { r.Rosters[0].Version = 6 }, SameRoster},
+}
+
 func TestPlantedFaultsAreFound(t *testing.T) {
-	const phone, laptop = 0, 1 // anna's; boris's are 2 and 3, clara's 4 and 5
-	for name, fault := range map[string]struct {
-		plant func(r *run)
-		want  Obligation
-	}{
-		"acknowledged and missing":      {func(r *run) { r.renumber(8) }, Kept},
-		"acknowledged with a wrong seq": {func(r *run) { r.Answers[0].Seq++ }, Kept},
-		"acknowledged with a wrong id":  {func(r *run) { r.Answers[0].Message = r.Answers[1].Message }, Kept},
-		"two seqs for one client_message_id": {func(r *run) {
-			again := r.Answers[1]
-			again.Seq, again.Duplicate = 2, true
-			r.Answers = append(r.Answers, again)
-		}, SameAnswer},
-		"a retry answered as if it were new": {func(r *run) { r.Answers = append(r.Answers, r.Answers[1]) }, OneFirst},
-		"stored twice": {func(r *run) {
-			r.Histories[0].Messages[2].Content = "message 2"
-			r.Histories[0].Messages[2].SenderID = anna
-		}, Once},
-		"refused and stored":          {func(r *run) { r.Sends[2].Refused = true }, NotRefused},
-		"never sent":                  {func(r *run) { r.Sends = r.Sends[1:] }, Sent},
-		"stored under a wrong sender": {func(r *run) { r.Histories[0].Messages[1].SenderID = boris }, Sent},
-		"a hole in seq":               {func(r *run) { r.Histories[0].Messages = slices.Delete(r.Histories[0].Messages, 2, 3) }, Dense},
-		"ids do not ascend": {func(r *run) {
-			h := r.Histories[0].Messages
-			h[1].MessageID, h[2].MessageID = h[2].MessageID, h[1].MessageID
-		}, Ascending},
-		"another time than the id's": {func(r *run) { r.Histories[0].Messages[1].Timestamp += 2 }, Stamped},
-		"history cannot be read":     {func(r *run) { r.Histories[0].Denied = true }, Readable},
-		"histories differ in order": {func(r *run) {
-			h := r.Histories[1].Messages
-			h[6], h[7] = h[7], h[6]
-		}, SameHistory},
-		"histories differ in length": {func(r *run) { r.Histories[1].Messages = r.Histories[1].Messages[:9] }, SameHistory},
-		"a member reads what came before": {func(r *run) {
-			r.Histories[2].Messages = append(r.history[1:2:2], r.Histories[2].Messages...)
-		}, SameHistory},
-		"lost on the way to one device": {func(r *run) { drop(r.Devices[laptop], 3) }, Delivered},
-		"delivered twice on a connection": {func(r *run) {
-			d := r.Devices[phone]
-			d.Seen = append(d.Seen, d.Seen[len(d.Seen)-1])
-		}, InOrder},
-		"delivered in another order": {func(r *run) {
-			d := r.Devices[phone]
-			d.Seen[1], d.Seen[2] = d.Seen[2], d.Seen[1]
-		}, InOrder},
-		"delivered after the removal": {func(r *run) {
-			r.Devices[4].Seen = append(r.Devices[4].Seen, Sighting{Way: Sync, Message: r.history[6]})
-		}, Inside},
-		"delivered before the joining": {func(r *run) {
-			r.Devices[4].Seen = append(r.Devices[4].Seen, Sighting{Way: Page, Message: r.history[1]})
-		}, Inside},
-		"delivered to a stranger": {func(r *run) {
-			r.Devices = append(r.Devices, &Device{User: chat.DemoUser("dave"), Seen: []Sighting{{Way: Live, Message: r.history[1]}}})
-		}, Inside},
-		"delivered from a conversation that nobody made": {func(r *run) {
-			m := r.history[1]
-			m.ConversationID = chat.GroupConversation(boris, request(99))
-			r.Devices[phone].Seen = append(r.Devices[phone].Seen, Sighting{Way: Live, Message: m})
-		}, Inside},
-		"content altered on the way": {func(r *run) { r.Devices[phone].Seen[2].Message.Content += "!" }, Unaltered},
-		"another id on the way":      {func(r *run) { r.Devices[phone].Seen[2].Message.MessageID = r.history[1].MessageID }, Unaltered},
-		"another member in the event": {func(r *run) {
-			e := *r.Devices[phone].Seen[3].Message.Event
-			e.UserID = &boris
-			r.Devices[phone].Seen[3].Message.Event = &e
-		}, Unaltered},
-		"client_message_id told to others": {func(r *run) {
-			id := request(2)
-			r.Devices[2].Seen[1].Message.ClientMessageID = &id
-		}, OwnMark},
-		"client_message_id kept from the sender's other device": {func(r *run) {
-			r.Devices[laptop].Seen[1].Message.ClientMessageID = nil
-		}, OwnMark},
-		"applied twice": {func(r *run) {
-			d := r.Devices[phone]
-			d.Applied = append(d.Applied, d.Applied[len(d.Applied)-1])
-		}, AppliedOnce},
-		"applied out of order": {func(r *run) {
-			d := r.Devices[phone]
-			d.Applied[4], d.Applied[5] = d.Applied[5], d.Applied[4]
-		}, AppliedOnce},
-		"removal answered and not done":                         {func(r *run) { r.renumber(6) }, Obeyed},
-		"sent after the removal's answer, placed before it":     {func(r *run) { r.Commands[1].Answered = at(4); r.Commands[1].Begun = at(4) }, InForce},
-		"answered before the adding was asked, placed after it": {func(r *run) { r.Commands[2].Begun = at(30); r.Commands[2].Answered = at(31) }, InForce},
-		"left and still reading": {func(r *run) {
-			r.renumber(9)
-			r.Commands = r.Commands[:2]
-			r.Histories[2].Messages = r.Histories[2].Messages[:3]
-		}, Closed},
-		"listed and no member":   {func(r *run) { r.Rosters[0].Members = append(r.Rosters[0].Members, chat.DemoUser("dave")) }, SameRoster},
-		"member and not listed":  {func(r *run) { r.Rosters[0].Members = r.Rosters[0].Members[:2] }, SameRoster},
-		"members_version behind": {func(r *run) { r.Rosters[0].Version = 6 }, SameRoster},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := sound()
-			fault.plant(r)
-			report := Check(&r.Evidence)
-			if report.Broken[fault.want] == 0 {
-				t.Errorf("not found; the report says:\n%s", report.Table())
-			}
-		})
+	for _, faults := range []map[string]fault{storedWrong, shownWrong, membersWrong} {
+		for name, fault := range faults {
+			t.Run(name, func(t *testing.T) {
+				r := sound()
+				fault.plant(r)
+				report := Check(&r.Evidence)
+				if report.Broken[fault.want] == 0 {
+					t.Errorf("not found; the report says:\n%s", report.Table())
+				}
+			})
+		}
 	}
 }

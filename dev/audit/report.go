@@ -35,9 +35,9 @@ const (
 	SameRoster  Obligation = "the list of members is what the events say"
 )
 
-// violationsKept bounds how many violations are told one by one: one fault
-// usually breaks a promise thousands of times.
-const violationsKept = 200
+// violationsKept bounds how many violations of one promise are told one by one: a
+// fault usually breaks it thousands of times.
+const violationsKept = 10
 
 // Violation is one promise that was not kept.
 type Violation struct {
@@ -52,7 +52,7 @@ func (v Violation) String() string { return string(v.Obligation) + ": " + v.Deta
 type Report struct {
 	Checked    map[Obligation]int // how often each was checked
 	Broken     map[Obligation]int // how often each was found broken
-	Violations []Violation        // the first of them
+	Violations []Violation        // the first of each
 }
 
 func newReport() *Report {
@@ -66,7 +66,7 @@ func (r *Report) check(o Obligation, holds bool, format string, args ...any) {
 		return
 	}
 	r.Broken[o]++
-	if len(r.Violations) < violationsKept {
+	if r.Broken[o] <= violationsKept {
 		r.Violations = append(r.Violations, Violation{Obligation: o, Detail: fmt.Sprintf(format, args...)})
 	}
 }

@@ -1,0 +1,66 @@
+package system
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"switchboard/dev/soak"
+)
+
+// newCluster starts `dev cluster` on an empty folder, until the test ends.
+func newCluster(t *testing.T, args ...string) *soak.Site {
+	t.Helper()
+	if os.Getenv("SWITCHBOARD_TEST_SERVERS") == "" {
+		t.Skip("SWITCHBOARD_TEST_SERVERS is not set: no real servers are started")
+	}
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := t.TempDir()
+	c, err := soak.StartCluster(t.Context(), program, data, t.Output(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	site, err := soak.OpenSite(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site
+}
+
+// hurried leaves the system little rest after each fault: whether it recovers is
+// seen at the end, how soon is for `dev soak` to say.
+func hurried(faults []soak.Fault) []soak.Fault {
+	for i := range faults {
+		faults[i].Calm = 3 * time.Second
+	}
+	return faults
+}
+
+// Everything that a cluster of two of each has to survive, while 120 people talk
+// in pairs, groups of 8 and groups of 100, and PostgreSQL is away for a minute.
+func TestClusterKeepsWhatItPromises(t *testing.T) {
+	site := newCluster(t, "-gateways=2", "-routers=2", "-workers=2")
+	const seed = 1
+	judge(t, soak.Config{
+		Site: site, Seed: seed, People: 120, Rate: 30, Moves: time.Second,
+		Outage: time.Minute, Faults: hurried(site.Faults(seed)),
+	})
+}
+
+// One of three brokers and one of three nodes die under load.
+func TestClusterOfThreeLosesNothing(t *testing.T) {
+	site := newCluster(t, "-gateways=1", "-routers=1", "-workers=2", "-kafka-brokers=3", "-cassandra-nodes=3")
+	const seed = 1
+	judge(t, soak.Config{
+		Site: site, Seed: seed, People: 40, Rate: 30, Moves: time.Second,
+		Faults: soak.Pick(site.Faults(seed), "kafka", "cassandra"),
+	})
+}
