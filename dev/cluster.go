@@ -21,8 +21,10 @@ what "dev servers" needs. SIGINT or SIGTERM stops all that it started, and only 
 
 	DATA/run/addresses.json   where everything listens, written when all is ready:
 	                          {"rest":[…],"ws":[…],"ops":{NAME:…},"kafka":…,"cql":…,
-	                          "redis":…,"postgres":…,"auth_keys":FILE}; there is no
-	                          "s3" yet
+	                          "redis":…,"postgres":…,"auth_keys":FILE}, with -secure
+	                          also "secure":{"ca":FILE,"kafka_credentials":FILE,
+	                          "cql_credentials":FILE,"redis_credentials":FILE,
+	                          "postgres_password":FILE}; there is no "s3" yet
 	DATA/run/NAME.pid         process ids: gateway-1…, router-1…, worker-1…, kafka,
 	                          cassandra, redis, postgres; kafka-1… and cassandra-1…
 	                          where there are three. After a kill it changes with the
@@ -32,7 +34,7 @@ what "dev servers" needs. SIGINT or SIGTERM stops all that it started, and only 
 
 Data and addresses survive the end of the cluster, kill -9 included; Redis alone
 starts empty. Delete DATA to begin anew, as other numbers of brokers, nodes or
-partitions need.
+partitions need, or another -secure.
 
 Variables SWITCHBOARD_… reach the programs where this command sets no flag itself:
 SWITCHBOARD_RECHECK=10s, SWITCHBOARD_LOG_LEVEL=debug. GOFLAGS=-race builds them with
@@ -50,6 +52,7 @@ func runCluster(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.StringVar(&cfg.Cache, "cache", "", "`FOLDER` of the servers' jars; without it, .cache/servers of the checkout")
 	flags.IntVar(&cfg.Kafka, "kafka-brokers", 1, "how many, 1 or 3; also the number of replicas")
 	flags.IntVar(&cfg.Cassandra, "cassandra-nodes", 1, "how many, 1 or 3; also the number of replicas")
+	flags.BoolVar(&cfg.Secure, "secure", false, "servers with passwords and TLS; for the life of DATA")
 	flags.IntVar(&cfg.Partitions, "partitions", 16, "`NUMBER` of partitions of the log, for the life of DATA")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -63,6 +63,7 @@ type Config struct {
 	AuthKeys                   string // file with a JWK set; empty = one of its own in Data
 	Cache                      string // folder of the servers' jars; empty = that of the checkout
 	Kafka, Cassandra           int    // brokers and nodes: 1 or 3, which are then also replicas
+	Secure                     bool   // passwords and TLS between programs and servers
 	Partitions                 int    // of the log; chosen once for a folder
 	Log                        *slog.Logger
 }
@@ -250,7 +251,7 @@ func (c *cluster) provide(ctx context.Context) error {
 	group.Go(func() (err error) {
 		c.set, err = servers.Start(ctx, servers.Config{
 			Cache: c.cfg.Cache, Run: c.path("servers"), Logs: c.path("logs"), Keep: true, Mortal: true,
-			Kafka: c.cfg.Kafka, Cassandra: c.cfg.Cassandra, Postgres: true, Redis: true,
+			Kafka: c.cfg.Kafka, Cassandra: c.cfg.Cassandra, Postgres: true, Redis: true, Secure: c.cfg.Secure,
 			Started: c.serverStarted, Log: c.cfg.Log,
 		})
 		return err

@@ -193,4 +193,27 @@ func TestAddressesHaveTheirNames(t *testing.T) {
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
+	if text, err = json.Marshal(addresses{Secure: &secrets{CA: "c"}}); err != nil {
+		t.Fatal(err)
+	}
+	want = `"secure":{"ca":"c","kafka_credentials":"","cql_credentials":"","redis_credentials":"","postgres_password":""}}`
+	if !strings.HasSuffix(string(text), want) {
+		t.Errorf("got  %s\nwant … %s", text, want)
+	}
+}
+
+func TestProgramsReachTheirServers(t *testing.T) {
+	at := addresses{Kafka: "k:1,k:2", CQL: "c:1", Redis: "r:1", Postgres: "postgres://app@p:1/db"}
+	want := []string{"-kafka", "k:1,k:2", "-redis", "r:1"}
+	if got := at.reach("redis", "kafka"); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	at.Secure = &secrets{CA: "ca", Kafka: "kc", CQL: "cc", Redis: "rc", Postgres: "pp"}
+	want = []string{
+		"-cql", "c:1", "-cql-credentials", "cc", "-cql-ca", "ca",
+		"-postgres", "postgres://app@p:1/db", "-postgres-password", "pp", "-postgres-ca", "ca",
+	}
+	if got := at.reach("cql", "postgres"); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
 }

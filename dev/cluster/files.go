@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,40 @@ type addresses struct {
 	Redis     string            `json:"redis"`
 	Postgres  string            `json:"postgres"`
 	AuthKeys  string            `json:"auth_keys"` // file with the JWK set
+	Secure    *secrets          `json:"secure,omitempty"`
+}
+
+// secrets are the files with which one comes into servers that are secured.
+type secrets struct {
+	CA       string `json:"ca"`
+	Kafka    string `json:"kafka_credentials"`
+	CQL      string `json:"cql_credentials"`
+	Redis    string `json:"redis_credentials"`
+	Postgres string `json:"postgres_password"`
+}
+
+// reach returns the flags with which a program reaches servers.
+func (a addresses) reach(names ...string) (flags []string) {
+	secret := a.Secure
+	if secret == nil {
+		secret = new(secrets)
+	}
+	for _, server := range []struct{ name, at, login, file string }{
+		{"kafka", a.Kafka, "credentials", secret.Kafka},
+		{"cql", a.CQL, "credentials", secret.CQL},
+		{"redis", a.Redis, "credentials", secret.Redis},
+		{"postgres", a.Postgres, "password", secret.Postgres},
+	} {
+		if !slices.Contains(names, server.name) {
+			continue
+		}
+		flag := "-" + server.name
+		flags = append(flags, flag, server.at)
+		if a.Secure != nil {
+			flags = append(flags, flag+"-"+server.login, server.file, flag+"-ca", secret.CA)
+		}
+	}
+	return flags
 }
 
 // servers returns the addresses of the servers alone.
@@ -36,7 +71,11 @@ func (c *cluster) servers() addresses {
 		}
 		return ""
 	}
-	return addresses{Kafka: at("KAFKA"), CQL: at("CQL"), Redis: at("REDIS"), Postgres: at("POSTGRES")}
+	all := addresses{Kafka: at("KAFKA"), CQL: at("CQL"), Redis: at("REDIS"), Postgres: at("POSTGRES")}
+	if s := c.set.Secrets(); s != nil {
+		all.Secure = &secrets{CA: s.CA, Kafka: s.Kafka, CQL: s.CQL, Redis: s.Redis, Postgres: s.Postgres}
+	}
+	return all
 }
 
 func (c *cluster) addresses() addresses {

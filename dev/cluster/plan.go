@@ -18,21 +18,18 @@ const host = "127.0.0.1"
 // plan says how each program is started.
 func (c *cluster) plan() []*program {
 	at := c.servers()
-	cql := []string{"-cql", at.CQL}
-	common := []string{"-kafka", at.Kafka}
 	replication := []string{"-replication", strconv.Itoa(c.cfg.Kafka)}
 	var all []*program
 	for i := range c.cfg.Routers {
 		p := c.program("router", "router", i)
-		p.with(common, []string{"-redis", at.Redis})
+		p.with(at.reach("kafka", "redis"))
 		all = append(all, p)
 	}
 	for i := range c.cfg.Workers {
 		p := c.program("worker", "storage-worker", i)
 		p.url = "http://" + c.ports.public("worker", i)
-		p.with(common, cql, replication, []string{
-			"-postgres", at.Postgres, "-archive", "",
-			"-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i), "-auth-keys", c.keys,
+		p.with(at.reach("kafka", "cql", "postgres"), replication, []string{
+			"-archive", "", "-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i), "-auth-keys", c.keys,
 			// Each REST server sends its clients to another gateway.
 			"-gateway-url", c.socketURL(i % c.cfg.Gateways),
 		})
@@ -41,8 +38,8 @@ func (c *cluster) plan() []*program {
 	for i := range c.cfg.Gateways {
 		p := c.program("gateway", "gateway", i)
 		p.url = c.socketURL(i)
-		p.with(common, replication, []string{
-			"-redis", at.Redis, "-server", fmt.Sprintf("gw-%d", i+1), "-listen", c.ports.public("gateway", i),
+		p.with(at.reach("kafka", "redis"), replication, []string{
+			"-server", fmt.Sprintf("gw-%d", i+1), "-listen", c.ports.public("gateway", i),
 			"-advertise", p.url, "-auth-keys", c.keys, "-drain-timeout", drainTimeout.String(),
 		})
 		all = append(all, p)
@@ -72,11 +69,9 @@ func (c *cluster) socketURL(i int) string {
 
 // migrate makes topics and tables.
 func (c *cluster) migrate(ctx context.Context) error {
-	at := c.servers()
-	return c.runMigrate(ctx, []string{
-		"-kafka", at.Kafka, "-cql", at.CQL, "-postgres", at.Postgres, "-partitions", strconv.Itoa(c.cfg.Partitions),
-		"-replication", strconv.Itoa(c.cfg.Kafka), "-cql-replication", strconv.Itoa(c.cfg.Cassandra),
-	})
+	return c.runMigrate(ctx, append(c.servers().reach("kafka", "cql", "postgres"),
+		"-partitions", strconv.Itoa(c.cfg.Partitions),
+		"-replication", strconv.Itoa(c.cfg.Kafka), "-cql-replication", strconv.Itoa(c.cfg.Cassandra)))
 }
 
 // runMigrate runs the program to its end. What it did is in its log; what it
