@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,10 +100,8 @@ func (p *person) next(kinds ...string) client.Event {
 		if err != nil {
 			p.t.Fatalf("waiting for %v: %v", kinds, err)
 		}
-		for _, kind := range kinds {
-			if e.Type == kind {
-				return e
-			}
+		if slices.Contains(kinds, e.Type) {
+			return e
 		}
 	}
 }
