@@ -8,8 +8,15 @@ import (
 	"switchboard/dev/soak"
 )
 
+// cluster is a `dev cluster` that runs.
+type cluster struct {
+	*soak.Site
+
+	data string // folder
+}
+
 // newCluster starts `dev cluster` on an empty folder, until the test ends.
-func newCluster(t *testing.T, args ...string) *soak.Site {
+func newCluster(t *testing.T, args ...string) *cluster {
 	t.Helper()
 	if os.Getenv("SWITCHBOARD_TEST_SERVERS") == "" {
 		t.Skip("SWITCHBOARD_TEST_SERVERS is not set: no real servers are started")
@@ -32,7 +39,7 @@ func newCluster(t *testing.T, args ...string) *soak.Site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return site
+	return &cluster{site, data}
 }
 
 // hurried leaves the system little rest after each fault: whether it recovers is
@@ -47,20 +54,20 @@ func hurried(faults []soak.Fault) []soak.Fault {
 // Everything that a cluster of two of each has to survive, while 120 people talk
 // in pairs, groups of 8 and groups of 100, and PostgreSQL is away for a minute.
 func TestClusterKeepsWhatItPromises(t *testing.T) {
-	site := newCluster(t, "-gateways=2", "-routers=2", "-workers=2")
+	c := newCluster(t, "-gateways=2", "-routers=2", "-workers=2")
 	const seed = 1
 	judge(t, soak.Config{
-		Site: site, Seed: seed, People: 120, Rate: 30, Moves: time.Second,
-		Outage: time.Minute, Faults: hurried(site.Faults(seed)),
+		Site: c.Site, Seed: seed, People: 120, Rate: 30, Moves: time.Second,
+		Outage: time.Minute, Faults: hurried(c.Faults(seed)),
 	})
 }
 
 // One of three brokers and one of three nodes die under load.
 func TestClusterOfThreeLosesNothing(t *testing.T) {
-	site := newCluster(t, "-gateways=1", "-routers=1", "-workers=2", "-kafka-brokers=3", "-cassandra-nodes=3")
+	c := newCluster(t, "-gateways=1", "-routers=1", "-workers=2", "-kafka-brokers=3", "-cassandra-nodes=3")
 	const seed = 1
 	judge(t, soak.Config{
-		Site: site, Seed: seed, People: 40, Rate: 30, Moves: time.Second,
-		Faults: soak.Pick(site.Faults(seed), "kafka", "cassandra"),
+		Site: c.Site, Seed: seed, People: 40, Rate: 30, Moves: time.Second,
+		Faults: soak.Pick(c.Faults(seed), "kafka", "cassandra"),
 	})
 }

@@ -17,24 +17,31 @@ type screen struct {
 
 // newScreen reads until the program ends.
 func newScreen(out io.Reader) *screen {
-	s := &screen{more: make(chan struct{}, 1)}
-	go func() {
-		buffer := make([]byte, 4096)
-		for {
-			n, err := out.Read(buffer)
-			s.mu.Lock()
-			s.text.Write(buffer[:n])
-			s.mu.Unlock()
-			select {
-			case s.more <- struct{}{}:
-			default:
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
+	s := blankScreen()
+	go func() { _, _ = io.Copy(s, out) }() // the program's end ends it
 	return s
+}
+
+// blankScreen is a screen to write on.
+func blankScreen() *screen { return &screen{more: make(chan struct{}, 1)} }
+
+// Write shows more.
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text.Write(p)
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+// String returns all that was shown.
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 // await waits until the text is on the screen.
@@ -42,9 +49,7 @@ func (s *screen) await(t *testing.T, text string) {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
-		s.mu.Lock()
-		shown := s.text.String()
-		s.mu.Unlock()
+		shown := s.String()
 		if strings.Contains(shown, text) {
 			return
 		}
