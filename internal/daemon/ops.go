@@ -50,6 +50,7 @@ type Ops struct {
 
 	mu        sync.Mutex
 	parts     map[string]error // nil = ready
+	began     map[string]bool  // has been ready
 	checks    map[string]func() error
 	announced bool // READY=1 is sent once
 }
@@ -82,6 +83,7 @@ func NewOps(listen string, set *metrics.Set, log *slog.Logger) (*Ops, error) {
 		set:      set,
 		watchdog: watchdog,
 		parts:    make(map[string]error),
+		began:    make(map[string]bool),
 		checks:   make(map[string]func() error),
 	}, nil
 }
@@ -103,15 +105,20 @@ func (o *Ops) Expect(parts ...string) {
 
 // SetReady says how a part is: nil is ready, an error says why not. A program
 // that drains says so here, so that load balancers turn away in time.
+//
+// What keeps a part from its first start is not logged here: whoever tries again
+// says it, see [Retry], and one line is enough.
 func (o *Ops) SetReady(part string, err error) {
 	o.mu.Lock()
 	before, known := o.parts[part]
 	o.parts[part] = err
+	began := o.began[part]
+	o.began[part] = began || err == nil
 	announce := !o.announced && len(o.unready()) == 0
 	o.announced = o.announced || announce
 	o.mu.Unlock()
 	switch {
-	case err != nil && (!known || before == nil || before.Error() != err.Error()):
+	case err != nil && began && (before == nil || reason(before) != reason(err)):
 		o.log.Warn("part is not ready", "part", part, "error", err)
 	case err == nil && (!known || before != nil):
 		o.log.Info("part is ready", "part", part)

@@ -275,3 +275,26 @@ func TestHangupReloads(t *testing.T) {
 		t.Errorf("log: got %q, want the reload and the failure", got)
 	}
 }
+
+// Whoever waits at the start says why: one line is enough. What is lost later is
+// said here, once for each reason.
+func TestPartsAreLoggedFromTheirFirstStart(t *testing.T) {
+	var out strings.Builder
+	o := startOps(t, "127.0.0.1:0")
+	o.log = slog.New(slog.NewTextHandler(&out, nil))
+	o.Expect("redis")
+	o.SetReady("redis", errors.New("refused"))
+	if out.Len() > 0 {
+		t.Errorf("a part that has not begun is logged: %q", out.String())
+	}
+	o.SetReady("redis", nil)
+	for _, lost := range []string{"read from port 1: reset", "read from port 2: reset", "timeout"} {
+		o.SetReady("redis", errors.New(lost))
+	}
+	text := out.String()
+	for want, n := range map[string]int{"part is ready": 1, "part is not ready": 2, "reset": 1, "timeout": 1} {
+		if got := strings.Count(text, want); got != n {
+			t.Errorf("%q is logged %d times, want %d:\n%s", want, got, n, text)
+		}
+	}
+}
