@@ -17,7 +17,7 @@ import (
 // crashes owners at each of their steps and lets some of them go on as zombies,
 // while people write, come, go and mark. So that a green run means something, the
 // same schedules are played with mistakes planted, and each must be found.
-const modelSchedules = 3000
+const modelSchedules = 2000
 
 // mistakes are the simpler things that a reasonable person might have written.
 type mistakes struct {
