@@ -21,6 +21,7 @@ import (
 	"switchboard/internal/presence"
 	"switchboard/internal/presence/embedded"
 	"switchboard/internal/presence/redis"
+	"switchboard/internal/roster/postgres"
 	"switchboard/storage-worker/archive"
 )
 
@@ -333,6 +334,16 @@ func TestFormatPresence(t *testing.T) {
 	same(t, "keys", len(rows), raw.DBSize(ctx).Val())
 	same(t, "time to live of a lease", 15*time.Second, presence.LeaseTTL)
 	same(t, "time to live of a boot", 10*time.Minute, presence.RouteTTL)
+}
+
+func TestFormatRoster(t *testing.T) {
+	tables := archiveTables(t, postgres.Schema)
+	rows := formats(t, "Roster tables", 0)
+	same(t, "tables of the roster", len(rows), len(tables))
+	for _, row := range rows {
+		same(t, "primary key of "+row[0], row[1], tables[row[0]][0])
+		same(t, "columns of "+row[0], row[2], tables[row[0]][1])
+	}
 }
 
 func TestFormatErrorCodes(t *testing.T) {

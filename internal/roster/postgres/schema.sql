@@ -7,13 +7,14 @@
 -- type cannot hold, has U+2400 in its place.
 
 CREATE TABLE IF NOT EXISTS conversations (
-    id              UUID PRIMARY KEY,
+    id              UUID,
     type            VARCHAR(20) NOT NULL,  -- direct, group
     name            VARCHAR(255) NOT NULL, -- '' for none; direct conversations have none
     created_at      TIMESTAMPTZ NOT NULL,
     updated_at      TIMESTAMPTZ NOT NULL,  -- the last change of name, members or roles; not messages
     members_version BIGINT NOT NULL,       -- seq of the newest event that is in conversation_members
-    name_version    BIGINT NOT NULL        -- seq of the newest event that is in name
+    name_version    BIGINT NOT NULL,       -- seq of the newest event that is in name
+    PRIMARY KEY (id)
 );
 
 CREATE TABLE IF NOT EXISTS conversation_members (
