@@ -262,13 +262,7 @@ func (c *cluster) provide(ctx context.Context) error {
 
 // serverStarted leaves word of a server's process.
 func (c *cluster) serverStarted(name string, pid int) {
-	log := c.cfg.Log.With("server", name)
-	if err := writePID(c.path("run"), name, pid); err != nil {
-		log.Error("a pid file is not true", "error", err)
-	}
-	if err := note(c.path("logs", name+".log"), fmt.Sprintf("%s started, pid %d", name, pid)); err != nil {
-		log.Error("a log is not complete", "error", err)
-	}
+	leaveWord(c.path("run"), c.path("logs"), name, pid, c.cfg.Log)
 }
 
 // announce says where everything is.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,10 +103,16 @@ func writeJSON(path string, value any) error {
 	return replace(path, append(text, '\n'))
 }
 
-// writePID leaves word of a process. The file of one that died stays until its
-// next start, so that outsiders who wait for another number can just read.
-func writePID(dir, name string, pid int) error {
-	return replace(filepath.Join(dir, name+".pid"), []byte(strconv.Itoa(pid)+"\n"))
+// leaveWord tells outsiders and the log of a process that was started. The pid
+// file of one that died stays until then, so that outsiders who wait for another
+// number can just read.
+func leaveWord(run, logs, name string, pid int, log *slog.Logger) {
+	if err := replace(filepath.Join(run, name+".pid"), []byte(strconv.Itoa(pid)+"\n")); err != nil {
+		log.Error("a pid file is not true", "name", name, "pid", pid, "error", err)
+	}
+	if err := note(filepath.Join(logs, name+".log"), fmt.Sprintf("%s started, pid %d", name, pid)); err != nil {
+		log.Error("a log is not complete", "name", name, "error", err)
+	}
 }
 
 // replace puts a file into place, whole or not at all. What it replaces is about

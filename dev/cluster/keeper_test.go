@@ -46,7 +46,7 @@ func newCluster(t *testing.T) *cluster {
 func (c *cluster) add(kind, script string) *program {
 	p := &program{
 		name: fmt.Sprintf("%s-%d", kind, len(c.programs)+1), kind: kind, command: []string{"sh", "-c", script},
-		dir: c.cfg.Data, run: c.path("run"), logs: c.path("logs"), limit: patience,
+		dir: c.cfg.Data, run: c.path("run"), logs: c.path("logs"), limit: patience, log: c.cfg.Log,
 	}
 	c.programs = append(c.programs, p)
 	return p

@@ -22,7 +22,7 @@ func (c *cluster) plan() []*program {
 	var all []*program
 	for i := range c.cfg.Routers {
 		p := c.program("router", "router", i)
-		p.with(at.reach("kafka", "redis"))
+		p.with(at.reach("kafka", "redis"), replication)
 		all = append(all, p)
 	}
 	for i := range c.cfg.Workers {
@@ -53,7 +53,7 @@ func (c *cluster) program(kind, binary string, i int) *program {
 	return &program{
 		name: fmt.Sprintf("%s-%d", kind, i+1), kind: kind, ops: "http://" + ops,
 		command: []string{c.path("bin", binary), "-ops-listen", ops},
-		dir:     c.cfg.Data, run: c.path("run"), logs: c.path("logs"), limit: stopLimit,
+		dir:     c.cfg.Data, run: c.path("run"), logs: c.path("logs"), limit: stopLimit, log: c.cfg.Log,
 	}
 }
 

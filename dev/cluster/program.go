@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,7 @@ type program struct {
 	dir        string // working directory
 	run, logs  string // folders
 	limit      time.Duration
+	log        *slog.Logger
 
 	// Owned by its keeper's goroutine.
 	life *exec.Cmd
@@ -35,7 +37,8 @@ type program struct {
 
 func (p *program) out() string { return filepath.Join(p.logs, p.name+".log") }
 
-// start starts the process and leaves word of it.
+// start starts the process and leaves word of it. A process of which no word can
+// be left, on a full disk, runs all the same.
 func (p *program) start(ctx context.Context) error {
 	out, err := os.OpenFile(p.out(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -56,10 +59,8 @@ func (p *program) start(ctx context.Context) error {
 		_ = cmd.Wait() // How it ended is in the state of the process.
 		close(end)
 	}()
-	pid := cmd.Process.Pid
-	return errors.Join(
-		writePID(p.run, p.name, pid),
-		note(p.out(), fmt.Sprintf("%s started, pid %d", p.name, pid)))
+	leaveWord(p.run, p.logs, p.name, cmd.Process.Pid, p.log)
+	return nil
 }
 
 func (p *program) wait(ctx context.Context) (string, error) {

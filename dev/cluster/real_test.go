@@ -173,7 +173,7 @@ type device struct {
 }
 
 // device connects a person until the test ends.
-func (s *site) device(name string, rest string, have map[chat.ConversationID]chat.Seq) *device {
+func (s *site) device(name, rest string) *device {
 	s.t.Helper()
 	keys, err := auth.Open(s.at.AuthKeys, "", "")
 	if err != nil {
@@ -181,7 +181,7 @@ func (s *site) device(name string, rest string, have map[chat.ConversationID]cha
 	}
 	d := &device{user: chat.DemoUser(name), got: make(chan wire.Message, 100)}
 	d.rest = &client.REST{Base: rest, Token: func(context.Context) (string, error) { return keys.Mint(d.user, time.Hour) }}
-	d.Client = client.New(client.Config{REST: d.rest, Have: have, Apply: func(m wire.Message) {
+	d.Client = client.New(client.Config{REST: d.rest, Apply: func(m wire.Message) {
 		if m.Type != "event" {
 			d.got <- m
 		}
@@ -256,7 +256,7 @@ func TestClusterLivesThroughKills(t *testing.T) {
 	if len(s.at.REST) != 2 || len(s.at.WebSocket) != 2 || len(s.at.Ops) != 5 {
 		t.Errorf("the cluster has %+v", s.at)
 	}
-	alice, bob := s.device("alice", s.at.REST[0], nil), s.device("bob", s.at.REST[1], nil)
+	alice, bob := s.device("alice", s.at.REST[0]), s.device("bob", s.at.REST[1])
 	c := s.direct(alice, bob)
 	want := []string{"hello"}
 	s.pass(alice, bob, c, "hello")
@@ -292,5 +292,34 @@ func TestClusterLivesThroughKills(t *testing.T) {
 	}
 	if files := s.pids(); len(files) != 0 {
 		t.Errorf("the run folder still names %v", files)
+	}
+}
+
+// With passwords and certificates everything works as without.
+func TestSecuredClusterLivesThroughKills(t *testing.T) {
+	s := newSite(t, "-secure", "-gateways", "1", "-workers", "1")
+	if s.at.Secure == nil {
+		t.Fatalf("nothing is secured in %+v", s.at)
+	}
+	alice, bob := s.device("alice", s.at.REST[0]), s.device("bob", s.at.REST[0])
+	c := s.direct(alice, bob)
+	s.pass(alice, bob, c, "hello")
+	before := s.pids()
+	for _, name := range []string{"kafka", "cassandra", "redis", "postgres", "worker-1"} {
+		kill(t, before[name], syscall.SIGKILL)
+	}
+	poll(t, "all to be started", func() bool {
+		after := s.pids()
+		return after["kafka"] != before["kafka"] && after["cassandra"] != before["cassandra"] && after["worker-1"] != before["worker-1"]
+	})
+	s.pass(bob, alice, c, "still here")
+	if got := s.history(bob, c); !slices.Equal(got, []string{"hello", "still here"}) {
+		t.Errorf("history is %q", got)
+	}
+	if how := s.signal(syscall.SIGTERM); how != "exit status 0" {
+		t.Errorf("the cluster ended with %s", how)
+	}
+	if left := s.left(); len(left) != 0 {
+		t.Errorf("still there is %q", left)
 	}
 }
