@@ -73,7 +73,7 @@ func (m *mutation) estimate() int {
 func (s *Store) nodeOf(w *write) string {
 	query := s.session.Session.Query(w.text, w.values...)
 	defer query.Release()
-	next := s.nodes.Pick(query)
+	next := s.nodes.HostSelectionPolicy.Pick(query) // Not a choice: it must not count as a trial.
 	if next == nil {
 		return ""
 	}

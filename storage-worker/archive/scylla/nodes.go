@@ -50,6 +50,53 @@ type wary struct {
 
 	count  atomic.Int64 // of silent; nearly always 0, and then nothing is looked up
 	silent sync.Map     // id of a node → *silence
+
+	alive atomic.Int64 // how many are up
+	mu    sync.Mutex
+	up    map[string]bool // by id
+}
+
+// several reports whether there is a second node to ask. Where there is none a
+// hedged read must not be tried: gocql 1.19.0 answers it with ErrNoConnections at
+// once, while the only node is still at work on the first.
+func (w *wary) several() bool { return w.alive.Load() > 1 }
+
+// AddHost implements the driver's policy.
+func (w *wary) AddHost(host *gocql.HostInfo) {
+	w.HostSelectionPolicy.AddHost(host)
+	w.note(host, true)
+}
+
+// RemoveHost implements the driver's policy.
+func (w *wary) RemoveHost(host *gocql.HostInfo) {
+	w.HostSelectionPolicy.RemoveHost(host)
+	w.note(host, false)
+}
+
+// HostUp implements the driver's policy.
+func (w *wary) HostUp(host *gocql.HostInfo) {
+	w.HostSelectionPolicy.HostUp(host)
+	w.note(host, true)
+}
+
+// HostDown implements the driver's policy.
+func (w *wary) HostDown(host *gocql.HostInfo) {
+	w.HostSelectionPolicy.HostDown(host)
+	w.note(host, false)
+}
+
+func (w *wary) note(host *gocql.HostInfo, up bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.up == nil {
+		w.up = make(map[string]bool)
+	}
+	if up {
+		w.up[host.HostID()] = true
+	} else {
+		delete(w.up, host.HostID())
+	}
+	w.alive.Store(int64(len(w.up)))
 }
 
 // silence is a node that did not answer.

@@ -19,6 +19,11 @@ type inOrder struct {
 	nodes []*gocql.HostInfo
 }
 
+func (inOrder) AddHost(*gocql.HostInfo)    {}
+func (inOrder) RemoveHost(*gocql.HostInfo) {}
+func (inOrder) HostUp(*gocql.HostInfo)     {}
+func (inOrder) HostDown(*gocql.HostInfo)   {}
+
 type node struct{ info *gocql.HostInfo }
 
 func (n node) Info() *gocql.HostInfo { return n.info }
@@ -64,6 +69,29 @@ func wantOrder(t *testing.T, w *wary, want string) []gocql.SelectedHost {
 		t.Errorf("nodes are asked in the order %s, want %s", names, want)
 	}
 	return chosen
+}
+
+// With one node left a slow read would fail as soon as it is hedged.
+func TestReadsAreHedgedWhereThereIsASecondNode(t *testing.T) {
+	w := newWary(t)
+	nodes := w.HostSelectionPolicy.(inOrder).nodes
+	for _, step := range []struct {
+		what string
+		do   func()
+		want bool
+	}{
+		{"one", func() { w.AddHost(nodes[0]) }, false},
+		{"two", func() { w.AddHost(nodes[1]) }, true},
+		{"one of them again", func() { w.HostUp(nodes[1]) }, true},
+		{"one is down", func() { w.HostDown(nodes[1]) }, false},
+		{"another one is up", func() { w.HostUp(nodes[2]) }, true},
+		{"which leaves", func() { w.RemoveHost(nodes[2]) }, false},
+	} {
+		step.do()
+		if got := w.several(); got != step.want {
+			t.Errorf("%s: there are several: %t, want %t", step.what, got, step.want)
+		}
+	}
 }
 
 // A node that is silent is asked last, until a trial shows that it is back.

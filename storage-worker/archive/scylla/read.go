@@ -30,7 +30,9 @@ func collect[T any](ctx context.Context, s *Store, l lane, st *statement, scan s
 	defer s.meter.asked(st, time.Now())
 	query := s.session.ContextQuery(ctx, st.text, st.names).Bind(values...)
 	defer query.Release()
-	query.SetSpeculativeExecutionPolicy(&hedged)
+	if s.nodes.several() {
+		query.SetSpeculativeExecutionPolicy(&hedged)
+	}
 	rows := query.Iter()
 	for {
 		var one T

@@ -122,7 +122,8 @@ func (c Config) connect(ctx context.Context, keyspace string, adapt ...func(*goc
 		fallback = gocql.DCAwareRoundRobinPolicy(c.LocalDC)
 	}
 	// Not shuffled: what is bundled for a partition's first replica goes there.
-	cluster.PoolConfig.HostSelectionPolicy = gocql.TokenAwareHostPolicy(fallback, gocql.DontShuffleReplicas())
+	replicas := gocql.TokenAwareHostPolicy(fallback, gocql.DontShuffleReplicas())
+	cluster.PoolConfig.HostSelectionPolicy = &wary{HostSelectionPolicy: replicas, log: c.Logger, now: time.Now}
 	if c.Username != "" {
 		cluster.Authenticator = gocql.PasswordAuthenticator{Username: c.Username, Password: c.Password}
 	}
@@ -131,9 +132,6 @@ func (c Config) connect(ctx context.Context, keyspace string, adapt ...func(*goc
 	}
 	for _, change := range adapt {
 		change(cluster)
-	}
-	cluster.PoolConfig.HostSelectionPolicy = &wary{
-		HostSelectionPolicy: cluster.PoolConfig.HostSelectionPolicy, log: c.Logger, now: time.Now,
 	}
 	return start(cluster)
 }
@@ -158,7 +156,7 @@ func start(cluster *gocql.ClusterConfig) (gocqlx.Session, error) {
 // Store is an [archive.Store] in a cluster. Close it.
 type Store struct {
 	session gocqlx.Session
-	nodes   gocql.HostSelectionPolicy
+	nodes   *wary
 	lane    lane // of all statements but those of watermarks
 	marks   lane
 
@@ -173,8 +171,8 @@ var _ archive.Store = (*Store)(nil)
 // Connecting is bounded by time-outs of its own and does not end with ctx.
 func Open(ctx context.Context, config Config) (*Store, error) {
 	config = config.withDefaults()
-	var nodes gocql.HostSelectionPolicy
-	session, err := config.connect(ctx, config.Keyspace, func(c *gocql.ClusterConfig) { nodes = c.PoolConfig.HostSelectionPolicy })
+	var nodes *wary
+	session, err := config.connect(ctx, config.Keyspace, func(c *gocql.ClusterConfig) { nodes, _ = c.PoolConfig.HostSelectionPolicy.(*wary) })
 	if err != nil {
 		return nil, fmt.Errorf("open archive in %s at %s: %w", config.Keyspace, strings.Join(config.Hosts, ","), err)
 	}
