@@ -148,7 +148,7 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	flags.DurationVar(&o.recheck, "recheck", 6*time.Hour, "`TIME` after which each client is asked to sync, against faults that nobody noticed")
 	flags.IntVar(&o.partitions, "partitions", 0, "`NUMBER` of partitions that the log was made with; refused when it has another; 0: what it has")
 	flags.UintVar(&o.generation, "generation", bus.FirstGeneration, "`NUMBER` of the inbound log's generation")
-	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas for this gateway's delivery topic, if it has to be made")
+	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker.\nThe delivery topic gets as many, if it has to be made")
 	if err := flags.Parse(args); err != nil {
 		return nil, nil, err
 	}

@@ -41,11 +41,16 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	opsListen := flags.String("ops-listen", "127.0.0.1:9102", "`ADDRESS` of health, metrics and pprof")
 	brokers := flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers")
 	addresses := flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a Redis Cluster")
+	replication := flags.Int("replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker")
+	generation := flags.Uint("generation", bus.FirstGeneration, "`NUMBER` of the log's generation")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if !brokers.Given() || !addresses.Given() {
+	switch {
+	case !brokers.Given() || !addresses.Given():
 		return daemon.Usagef("-kafka and -redis are needed")
+	case *replication < 1 || *generation < 1:
+		return daemon.Usagef("-replication and -generation are at least 1")
 	}
 	log, set := flags.Logger(os.Stderr), metrics.New()
 	client, directory, err := connect(brokers, addresses, log, set)
@@ -67,13 +72,13 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	group.Go(producer.Run)
 	group.Go(statuses.Run)
 	group.Go(func(ctx context.Context) error {
-		partitions, err := await(ctx, log, ops, client.Admin(), directory)
+		partitions, err := await(ctx, log, ops, needs{client.Admin(), uint32(*generation), *replication, directory})
 		if err != nil {
 			return err
 		}
 		return fanout.New(fanout.Config{
 			Log:      client.Log(),
-			Accepted: client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),
+			Accepted: client.Group(bus.AcceptedTopic(uint32(*generation)), bus.RouterGroup, kafka.GroupConfig{}),
 			Status:   client.Group(bus.TopicStatus, bus.StatusGroup, kafka.GroupConfig{}),
 			Producer: producer, Statuses: statuses, Directory: directory, Partitions: partitions, Logger: log, Metrics: set,
 		}).Run(ctx)
@@ -101,13 +106,21 @@ func connect(brokers, addresses *daemon.Server, log *slog.Logger, set *metrics.S
 	}), directory, nil
 }
 
+// needs is what a router waits for.
+type needs struct {
+	admin       bus.Admin
+	generation  uint32
+	replication int
+	directory   *redis.Directory
+}
+
 // await waits for Kafka and Redis, checks the topics and returns how many
 // partitions the log has.
-func await(ctx context.Context, log *slog.Logger, ops *daemon.Ops, admin bus.Admin, directory *redis.Directory) (partitions int32, err error) {
+func await(ctx context.Context, log *slog.Logger, ops *daemon.Ops, n needs) (partitions int32, err error) {
 	err = daemon.Retry(ctx, log, "check the topics on Kafka", func(ctx context.Context) error {
-		partitions, err = admin.Partitions(ctx, bus.AcceptedTopic(bus.FirstGeneration))
+		partitions, err = n.admin.Partitions(ctx, bus.AcceptedTopic(n.generation))
 		if err == nil {
-			err = admin.Check(ctx, bus.Topics(bus.FirstGeneration, partitions))
+			err = n.admin.Check(ctx, bus.Topics(n.generation, partitions), n.replication)
 		}
 		ops.SetReady("kafka", err)
 		return err
@@ -116,7 +129,7 @@ func await(ctx context.Context, log *slog.Logger, ops *daemon.Ops, admin bus.Adm
 		return 0, err
 	}
 	err = daemon.Retry(ctx, log, "ask Redis", func(ctx context.Context) error {
-		_, err := directory.Where(ctx, []chat.UserID{{}})
+		_, err := n.directory.Where(ctx, []chat.UserID{{}})
 		ops.SetReady("redis", err)
 		return err
 	})

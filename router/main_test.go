@@ -27,6 +27,7 @@ func TestWrongFlagsEndAtOnce(t *testing.T) {
 		"no servers":     nil,
 		"no Redis":       {"-kafka", "127.0.0.1:1"},
 		"unknown flag":   {"-postgre"},
+		"no replica":     {"-kafka", "127.0.0.1:1", "-redis", "127.0.0.1:1", "-replication", "0"},
 		"a bare word":    {"-kafka", "127.0.0.1:1", "-redis", "127.0.0.1:1", "now"},
 		"no such number": {"-log-level", "loud"},
 	} {
@@ -62,7 +63,7 @@ func TestRouterTakesAnOutcomeToItsServer(t *testing.T) {
 	running, stop := context.WithCancel(ctx)
 	go func() {
 		ended <- run(running, []string{
-			"-kafka", kafkaServer.Addr(), "-redis", redisServer.Addr(), "-ops-listen", "127.0.0.1:0", "-log-level", "error",
+			"-kafka", kafkaServer.Addr(), "-redis", redisServer.Addr(), "-ops-listen", "127.0.0.1:0", "-log-level", "error", "-replication", "1",
 		}, io.Discard)
 	}()
 	put(ctx, t, client, bus.Message{Topic: bus.AcceptedTopic(bus.FirstGeneration), Partition: 1, Value: refusal.Append(nil)})

@@ -148,7 +148,7 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` that the gateways' -heartbeat has, for clients to know before they connect")
 	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have")
 	flags.IntVar(&o.partitions, "partitions", 0, "`NUMBER` of partitions that the log was made with; refused when it has another; 0: what it has")
-	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas for REST's delivery topic, if it has to be made")
+	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker.\nREST's delivery topic gets as many, if it has to be made")
 	flags.UintVar(&o.generation, "generation", bus.FirstGeneration, "`NUMBER` of the inbound log's generation")
 	if err := flags.Parse(args); err != nil {
 		return nil, nil, err
@@ -323,7 +323,7 @@ func (w *worker) await(ctx context.Context) (partitions int32, err error) {
 					return err
 				}
 			}
-			return admin.Check(ctx, bus.Topics(generation, partitions))
+			return admin.Check(ctx, bus.Topics(generation, partitions), w.replication)
 		}()
 		w.ops.SetReady("kafka", err)
 		return err

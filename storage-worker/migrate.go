@@ -68,7 +68,7 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	m := &migration{out: stdout}
 	brokers := flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers, some of them")
 	flags.IntVar(&m.partitions, "partitions", 256, "`NUMBER` of partitions of each topic, for ever")
-	flags.IntVar(&m.replication, "replication", 3, "`NUMBER` of replicas that topics have at least; below 3, acknowledged records can be lost with a host")
+	flags.IntVar(&m.replication, "replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker.\nTopics get as many when they are made; the programs take the same flag")
 	cql := clusterFlags(flags, "`HOST:PORT,…` of Cassandra or Scylla",
 		"`NAME` of the data centre for the copies of each row; empty: that of the node that answers")
 	flags.IntVar(&m.cqlReplication, "cql-replication", 0, "`NUMBER` of copies of each row of the archive; 0: as -replication")
@@ -166,7 +166,7 @@ func (m *migration) topics(ctx context.Context) error {
 		}
 	}
 	return daemon.Retry(ctx, m.log, "check the topics", func(ctx context.Context) error {
-		return m.client.Admin().Check(ctx, topics)
+		return m.client.Admin().Check(ctx, topics, m.replication)
 	})
 }
 

@@ -197,5 +197,5 @@ func (s *System) openLog(ctx context.Context) error {
 	if _, err := s.client.Admin().Ensure(ctx, topics, 1); err != nil {
 		return err
 	}
-	return s.client.Admin().Check(ctx, topics)
+	return s.client.Admin().Check(ctx, topics, 1)
 }

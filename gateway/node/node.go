@@ -225,7 +225,7 @@ func (n *Node) prepareLog(ctx context.Context) error {
 			needed = append(needed, t)
 		}
 	}
-	if err := n.cfg.Admin.Check(ctx, needed); err != nil {
+	if err := n.cfg.Admin.Check(ctx, needed, n.cfg.Replication); err != nil {
 		return fmt.Errorf("check the topics: %w", err)
 	}
 	return n.downlink.Seek(ctx)

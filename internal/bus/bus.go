@@ -142,8 +142,11 @@ type Admin interface {
 	Partitions(ctx context.Context, topic string) (int32, error)
 	// Check returns an error that names the first topic which is missing, has
 	// another number of partitions, or has settings under which acknowledged
-	// records can be lost. [ErrUnsafe] marks what no waiting will heal.
-	Check(ctx context.Context, topics []Topic) error
+	// records can be lost or the log does not do what the programs rely on.
+	// Durable topics need as many replicas as replication says, of which 3 are
+	// always enough; to ask for fewer accepts that records are lost with a broker. [ErrUnsafe] marks what
+	// no waiting will heal.
+	Check(ctx context.Context, topics []Topic, replication int) error
 }
 
 // ErrUnsafe marks a setting under which the guarantees do not hold. A program

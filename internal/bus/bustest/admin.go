@@ -33,7 +33,7 @@ func testEnsure(t *testing.T, b *Bus) {
 		}
 	}
 	b.write(t, one.Name, 2, "usable")
-	if err := b.Admin.Check(ctx, []bus.Topic{one, two}); err != nil {
+	if err := b.Admin.Check(ctx, []bus.Topic{one, two}, b.Replication); err != nil {
 		t.Errorf("Check: %v", err)
 	}
 }
@@ -43,7 +43,7 @@ func testCheck(t *testing.T, b *Bus) {
 	defer cancel()
 	there := bus.Topic{Name: b.topic(t, 2), Partitions: 2, Durable: true}
 	missing := bus.Topic{Name: newName(), Partitions: 2}
-	err := b.Admin.Check(ctx, []bus.Topic{there, missing})
+	err := b.Admin.Check(ctx, []bus.Topic{there, missing}, b.Replication)
 	if err == nil || errors.Is(err, bus.ErrUnsafe) || !errors.Is(err, bus.ErrUnknownTopic) || !strings.Contains(err.Error(), missing.Name) {
 		t.Errorf("missing: %v", err)
 	}
@@ -52,7 +52,7 @@ func testCheck(t *testing.T, b *Bus) {
 	}
 	other := there
 	other.Partitions = 3
-	if err := b.Admin.Check(ctx, []bus.Topic{other}); !errors.Is(err, bus.ErrUnsafe) || !strings.Contains(err.Error(), there.Name) {
+	if err := b.Admin.Check(ctx, []bus.Topic{other}, b.Replication); !errors.Is(err, bus.ErrUnsafe) || !strings.Contains(err.Error(), there.Name) {
 		t.Errorf("another number of partitions: %v", err)
 	}
 }

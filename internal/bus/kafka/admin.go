@@ -16,16 +16,9 @@ import (
 const (
 	// adminTimeout bounds one request to the controller.
 	adminTimeout = 15 * time.Second
-	// safeReplicas is the replication from which on a topic can lose a broker;
-	// with it, safeInSync replicas must have a record before it is acknowledged.
-	safeReplicas, safeInSync = 3, 2
 	// indexBytes is the size of a new segment's index. With Kafka's default of
 	// 10 MB, one request for 500 fresh topics held the broker up for 9 s.
 	indexBytes = 64 << 10
-	// futureMillis is how far ahead of the broker's clock an inbound record may
-	// be; a host in the year 2100 would drag message ids there for good.
-	futureMillis = 5000
-	futureLimit  = "message.timestamp.after.max.ms"
 )
 
 // admin implements [bus.Admin].
@@ -192,7 +185,7 @@ func (a *admin) Partitions(ctx context.Context, topic string) (int32, error) {
 	}
 	known, ok := seen.topic(topic)
 	if !ok {
-		return 0, fmt.Errorf("count the partitions of %s: %w", topic, bus.ErrUnknownTopic)
+		return 0, fmt.Errorf("count the partitions of %s: %w", topic, a.missing(ctx, topic))
 	}
 	return int32(len(known.Partitions)), nil
 }
@@ -211,82 +204,4 @@ func (a *admin) look(ctx context.Context) (layout, error) {
 		a.client.drop()
 	}
 	return seen, err
-}
-
-// Check implements [bus.Admin]. It asks once; [bus.ErrUnsafe] is in the error
-// when waiting does not help.
-func (a *admin) Check(ctx context.Context, topics []bus.Topic) error {
-	seen, err := a.look(ctx)
-	if err != nil {
-		return fmt.Errorf("check topics: %w", err)
-	}
-	for _, t := range topics {
-		known, ok := seen.topic(t.Name)
-		if !ok {
-			return fmt.Errorf("topic %s is missing: %w", t.Name, bus.ErrUnknownTopic)
-		}
-		if n := int32(len(known.Partitions)); n != t.Partitions {
-			return fmt.Errorf("topic %s has %d partitions instead of %d: %w", t.Name, n, t.Partitions, bus.ErrUnsafe)
-		}
-	}
-	return a.checkSettings(ctx, topics, seen)
-}
-
-// checkSettings looks at what decides whether acknowledged records can be lost.
-func (a *admin) checkSettings(ctx context.Context, topics []bus.Topic, seen layout) error {
-	request := &kafkago.DescribeConfigsRequest{}
-	for _, t := range topics {
-		if t.Durable {
-			request.Resources = append(request.Resources, kafkago.DescribeConfigRequestResource{
-				ResourceType: kafkago.ResourceTypeTopic,
-				ResourceName: t.Name,
-				ConfigNames:  []string{"cleanup.policy", "min.insync.replicas", "unclean.leader.election.enable"},
-			})
-		}
-	}
-	if len(request.Resources) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	answer, err := a.client.kafka.DescribeConfigs(ctx, request)
-	if err != nil {
-		a.client.drop()
-		return fmt.Errorf("check the settings of topics: %w", err)
-	}
-	for _, resource := range answer.Resources {
-		if resource.Error != nil {
-			return fmt.Errorf("check the settings of topic %s: %w", resource.ResourceName, resource.Error)
-		}
-		settings := make(map[string]string, len(resource.ConfigEntries))
-		for _, entry := range resource.ConfigEntries {
-			settings[entry.ConfigName] = entry.ConfigValue
-		}
-		known, _ := seen.topic(resource.ResourceName)
-		if err := judge(settings, len(known.Partitions[0].ReplicaNodes)); err != nil {
-			return fmt.Errorf("topic %s: %w", resource.ResourceName, err)
-		}
-	}
-	return nil
-}
-
-// judge says what is wrong with a durable topic's settings. A topic with fewer
-// replicas than safeReplicas was made so on purpose: it is a developer's. A
-// setting that the broker does not tell is at its default, which is safe but
-// for min.insync.replicas.
-func judge(settings map[string]string, replicas int) error {
-	if policy, ok := settings["cleanup.policy"]; ok && policy != "delete" {
-		return fmt.Errorf("cleanup.policy is %s instead of delete: %w", policy, bus.ErrUnsafe)
-	}
-	if settings["unclean.leader.election.enable"] == "true" {
-		return fmt.Errorf("unclean.leader.election.enable is true: %w", bus.ErrUnsafe)
-	}
-	if replicas < safeReplicas {
-		return nil
-	}
-	if n, err := strconv.Atoi(settings["min.insync.replicas"]); err != nil || n < safeInSync {
-		return fmt.Errorf("min.insync.replicas is %q with %d replicas, below %d: %w",
-			settings["min.insync.replicas"], replicas, safeInSync, bus.ErrUnsafe)
-	}
-	return nil
 }
