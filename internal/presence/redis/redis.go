@@ -24,6 +24,7 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"switchboard/internal/chat"
@@ -34,9 +35,12 @@ import (
 // Config says where the directory is.
 type Config struct {
 	// Addrs is one server, or some nodes of a Redis Cluster.
-	Addrs              []string
+	Addrs []string
+	// Username and Password are who we are; empty: nobody.
 	Username, Password string
-	TLS                *tls.Config
+	// TLS, when set, encrypts every connection, and the servers' names are
+	// verified.
+	TLS *tls.Config
 	// Timeout bounds each round trip; default 500 ms.
 	Timeout time.Duration
 	// Metrics may be nil.
@@ -74,6 +78,10 @@ func Open(cfg Config) (*Directory, error) {
 	}
 	client := goredis.NewUniversalClient(options)
 	client.AddHook(newMeter(cfg.Metrics))
+	client.AddHook(hello{})
+	// It prints each failed connection by itself, past our log, and returns the
+	// error as well; the switch is of the library, not of a client.
+	logging.Disable()
 	return &Directory{client: client}, nil
 }
 
