@@ -171,7 +171,7 @@ func (c *Client) layout(ctx context.Context) (layout, error) {
 	defer cancel()
 	response, err := c.transport.RoundTrip(ctx, c.addr, &metadata.Request{})
 	if err != nil {
-		return layout{}, explain(err)
+		return layout{}, c.explain(err)
 	}
 	return layout{response.(*metadata.Response)}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -12,6 +13,8 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"switchboard/internal/bus"
 )
 
 // mechanism returns how connections are authenticated, or nil for not at all.
@@ -60,6 +63,16 @@ func explain(err error) error {
 	return err
 }
 
+// explain says more where a broker hung up: those that want a login do so at the
+// first question of somebody without one.
+func (c *Client) explain(err error) error {
+	hungUp := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	if hungUp && c.login == nil && !strings.Contains(err.Error(), "TLS") {
+		return fmt.Errorf("broker hung up (does it expect a user and a password?): %w", err)
+	}
+	return explain(err)
+}
+
 // complaintPause is how long a complaint is not repeated.
 const complaintPause = time.Minute
 
@@ -106,4 +119,19 @@ func (c *Client) dialer() *kafkago.Dialer {
 		ClientID: c.config.ClientID, Timeout: coordinatorTimeout,
 		DialFunc: c.conns.dial, SASLMechanism: c.login,
 	}
+}
+
+// missing says why a topic is not in our picture of the cluster: there is none,
+// or we may not see it, which brokers do not tell apart unless they are asked
+// for that topic.
+func (a *admin) missing(ctx context.Context, topic string) error {
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	answer, err := a.client.kafka.DescribeConfigs(ctx, &kafkago.DescribeConfigsRequest{
+		Resources: []kafkago.DescribeConfigRequestResource{{ResourceType: kafkago.ResourceTypeTopic, ResourceName: topic}},
+	})
+	if err == nil && len(answer.Resources) == 1 && refused(answer.Resources[0].Error) {
+		return fmt.Errorf("see topic %s: %w", topic, answer.Resources[0].Error)
+	}
+	return fmt.Errorf("topic %s is missing: %w", topic, bus.ErrUnknownTopic)
 }
