@@ -52,8 +52,10 @@ const (
 	// stopLimit is how long a program may take to end after SIGTERM before it is
 	// made to.
 	stopLimit = 10 * time.Second
+	// lockLimit is how long a cluster that was killed may take to be gone.
+	lockLimit = 10 * time.Second
 	// startLimit bounds the start of the programs. Seconds are usual.
-	startLimit = 3 * time.Minute
+	startLimit = 5 * time.Minute
 )
 
 // Config says what to start.
@@ -145,7 +147,7 @@ func open(ctx context.Context, cfg Config) (*cluster, error) {
 			return nil, fmt.Errorf("-data: %w", err)
 		}
 	}
-	if c.lock, err = lock(c.path("lock")); err != nil {
+	if c.lock, err = lock(ctx, c.path("lock"), lockLimit); err != nil {
 		return nil, err
 	}
 	if err := c.prepare(ctx); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"switchboard/dev/servers"
 )
@@ -99,19 +100,22 @@ func TestPortsOfOthersAreGivenUp(t *testing.T) {
 
 func TestOneClusterAFolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	first, err := lock(path)
+	first, err := lock(t.Context(), path, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lock(path); err == nil || !strings.Contains(err.Error(), "another cluster runs there") {
+	if _, err := lock(t.Context(), path, time.Millisecond); err == nil || !strings.Contains(err.Error(), "another cluster runs there") {
 		t.Errorf("a second cluster: %v", err)
 	}
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	again, err := lock(path)
+	// One that is just ending is waited for.
+	gone := make(chan error, 1)
+	go func() { gone <- first.Close() }()
+	again, err := lock(t.Context(), path, patience)
 	if err != nil {
 		t.Fatalf("after the first has gone: %v", err)
+	}
+	if err := <-gone; err != nil {
+		t.Fatal(err)
 	}
 	if err := again.Close(); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // host is where everything listens.
@@ -102,14 +103,22 @@ func lastLine(text []byte) string {
 }
 
 // lock keeps a second cluster out of the folder. The kernel gives the lock back
-// when this process dies.
-func lock(path string) (*os.File, error) {
+// when this process dies, which takes a moment on a busy machine: a new life waits
+// for the end of the one before, up to limit.
+func lock(ctx context.Context, path string, limit time.Duration) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("-data: another cluster runs there: lock %s: %w", path, err), f.Close())
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) || !sleep(ctx, 50*time.Millisecond) {
+			return nil, errors.Join(fmt.Errorf("-data: another cluster runs there: lock %s: %w", path, err), f.Close())
+		}
 	}
-	return f, nil
 }
