@@ -45,9 +45,11 @@ type stage struct {
 	silent bool // any output is a failure: gofmt reports so
 	holds  bool // it starts servers, which stay up for the stages after it that are on them
 	on     bool // it runs on the servers that are held up
-	served bool // it is go test -json, and no test may be skipped for want of a server
-	env    []string
-	args   []string
+	// asks makes it go test -json of all packages whose tests ask for one of these
+	// servers, by the variable SWITCHBOARD_TEST_…: none may be skipped.
+	asks []string
+	env  []string
+	args []string
 }
 
 // stages are in the order in which they run: the quickest answer first.
@@ -63,17 +65,22 @@ func stages() []stage {
 		// One run wavers by a third, so this fails well above the budget of 300.
 		{name: "memory", args: words("bin/bench conn -connections 8000 -idle 1s -max-bytes 450")},
 		{name: "servers", holds: true, args: words("bin/dev servers")},
-		{name: "suites", on: true, served: true, args: words(`go test -json -race -count=1 -p 2 -timeout 12m
-			-skip ^TestAKilledServer|^TestASecuredServer ./internal/bus/kafka ./internal/presence/redis ./internal/roster/postgres
-			./storage-worker ./storage-worker/archive/scylla`)},
+		{
+			name: "suites", on: true, asks: words("KAFKA CQL POSTGRES REDIS"),
+			args: words("go test -json -race -count=1 -p 2 -timeout 12m -skip ^TestAKilledServer|Secured"),
+		},
 		// Servers of their own, so that one that dies unasked is not overlooked elsewhere.
 		{name: "mortals", holds: true, args: words("bin/dev servers -restart -only cassandra")},
-		{name: "kills", on: true, served: true, args: words(`go test -json -race -count=1 -timeout 5m
-			-run ^TestAKilledServer ./storage-worker/archive/scylla`)},
+		{name: "kills", on: true, asks: words("CQL_KILL"), args: words("go test -json -race -count=1 -timeout 5m -run ^TestAKilledServer")},
+		{name: "locks", holds: true, args: words("bin/dev servers -secure")},
+		{
+			name: "secured", on: true, asks: words("CQL_CREDENTIALS KAFKA_CREDENTIALS POSTGRES_PASSWORD REDIS_CREDENTIALS"),
+			args: words("go test -json -race -count=1 -p 2 -timeout 5m -run Secured"),
+		},
 		// These start servers of their own, one package at a time.
 		{
-			name: "cluster", served: true, env: words("SWITCHBOARD_TEST_SERVERS=1"),
-			args: words("go test -json -count=1 -p 1 -timeout 12m ./dev/servers"),
+			name: "cluster", asks: words("SERVERS"), env: words("SWITCHBOARD_TEST_SERVERS=1"),
+			args: words("go test -json -count=1 -p 1 -timeout 12m"),
 		},
 		{name: "race", args: words("go test -race -count=1 -timeout 12m ./...")},
 	}
@@ -193,8 +200,8 @@ func (r *runner) one(ctx context.Context, s stage) error {
 		return errors.New("not run: it needs servers, and none are up")
 	case s.holds:
 		r.servers, err = hold(ctx, r.root, s, r.out)
-	case s.served:
-		err = r.runServed(ctx, s)
+	case len(s.asks) > 0:
+		err = r.tests(ctx, s)
 	default:
 		err = r.command(ctx, s, r.out)
 	}
@@ -209,10 +216,17 @@ func (r *runner) one(ctx context.Context, s stage) error {
 	return err
 }
 
-// runServed runs go test -json and makes of it what go test prints.
-func (r *runner) runServed(ctx context.Context, s stage) error {
+// tests runs go test -json on the packages that ask for the stage's servers, and
+// makes of what it says what go test prints.
+func (r *runner) tests(ctx context.Context, s stage) error {
+	packages, err := asking(os.DirFS(r.root), s.asks)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(r.out, "== %s: packages %s\n", s.name, strings.Join(packages, " "))
+	s.args = slices.Concat(s.args, packages)
 	cache := filepath.Join(r.root, ".cache")
-	err := os.MkdirAll(cache, 0o755)
+	err = os.MkdirAll(cache, 0o755)
 	scratch := ""
 	if err == nil {
 		scratch, err = os.MkdirTemp(cache, "tmp-") // tests that are killed do not tidy up

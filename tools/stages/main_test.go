@@ -2,25 +2,27 @@ package main
 
 import (
 	"context"
-	"io/fs"
 	"os"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// play runs stages in an empty folder.
+// play runs stages in a folder with one test, for an oracle.
 func play(ctx context.Context, t *testing.T, all ...stage) (status int, said string) {
 	t.Helper()
 	if err := adopt(); err != nil {
 		t.Fatal(err)
 	}
+	root := t.TempDir()
+	if err := os.WriteFile(path.Join(root, "o_test.go"), []byte(serverVariable+"ORACLE"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var out strings.Builder
-	r := &runner{root: t.TempDir(), out: &out, lingering: time.Second}
+	r := &runner{root: root, out: &out, lingering: time.Second}
 	status = r.run(ctx, all)
 	return status, out.String()
 }
@@ -64,7 +66,7 @@ func TestEveryFastStageIsPartOfAll(t *testing.T) {
 		if s.name == "" || len(s.args) == 0 {
 			t.Errorf("stage %+v has no name or no command", s)
 		}
-		if s.fast && (s.holds || s.on || s.served) {
+		if s.fast && (s.holds || s.on || len(s.asks) > 0) {
 			t.Errorf("%s is fast and needs servers", s.name)
 		}
 	}
@@ -118,69 +120,4 @@ func TestInterruptedRunEndsWhatRuns(t *testing.T) {
 	if _, err := os.Stat(path.Join(dir, "next")); err == nil {
 		t.Error("a stage ran after the interruption")
 	}
-}
-
-// ownVariables name no server: a program, a victim, a folder.
-var ownVariables = []string{"SWITCHBOARD_TEST_PYTHON", "SWITCHBOARD_TEST_VICTIM", "SWITCHBOARD_TEST_SERVERS_ORPHANS"}
-
-// A package that has tests for real servers, and no stage that runs them, would
-// be skipped for ever.
-func TestEveryTestThatNeedsAServerIsRun(t *testing.T) {
-	root := os.DirFS("../..")
-	manual, err := fs.ReadFile(root, "CONTRIBUTING.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var run []string
-	for _, s := range stages() {
-		if s.served {
-			run = append(run, s.args...)
-		}
-	}
-	found := 0
-	for file, names := range variables(t, root) {
-		for _, name := range names {
-			if slices.Contains(ownVariables, name) {
-				continue
-			}
-			found++
-			if !strings.Contains(string(manual), "`"+name+"`") {
-				t.Errorf("%s asks for %s, and CONTRIBUTING.md does not say what it is", file, name)
-			}
-			if !slices.Contains(run, "./"+path.Dir(file)) {
-				t.Errorf("%s asks for %s, and no stage on servers runs ./%s", file, name, path.Dir(file))
-			}
-		}
-	}
-	if found == 0 {
-		t.Error("no test asks for a server: this one proves nothing")
-	}
-}
-
-// variables returns what the tests of the main module ask the environment for.
-func variables(t *testing.T, root fs.FS) map[string][]string {
-	t.Helper()
-	word := regexp.MustCompile(`SWITCHBOARD_TEST_[A-Z_]+[A-Z]`)
-	found := make(map[string][]string)
-	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || name == "tools" || name == "bin") {
-			return fs.SkipDir
-		}
-		if !strings.HasSuffix(name, "_test.go") {
-			return nil
-		}
-		text, err := fs.ReadFile(root, name)
-		if names := word.FindAllString(string(text), -1); len(names) > 0 {
-			slices.Sort(names)
-			found[name] = slices.Compact(names)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
 }

@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// serverVariable begins the name of every variable that names a server to
-	// tests.
-	serverVariable = "SWITCHBOARD_TEST_"
 	// farewell is how long servers have to end.
 	farewell = time.Minute
 	// logBytes is how much is kept of what they log.

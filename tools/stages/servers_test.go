@@ -67,7 +67,7 @@ func alive(t *testing.T, file string) bool {
 func passing(then string) stage {
 	s := shell("suite", `if [ "$SWITCHBOARD_TEST_ORACLE" = 127.0.0.1:1 ]; then
 		echo '{"Action":"pass","Package":"p","Test":"T"}'; fi; `+then)
-	s.on, s.served = true, true
+	s.on, s.asks = true, words("ORACLE")
 	return s
 }
 

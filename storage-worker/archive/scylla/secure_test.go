@@ -11,19 +11,24 @@ import (
 	"switchboard/storage-worker/archive/scylla"
 )
 
-// secured and authority are environment variables: the HOST:PORT of a server
-// that asks for TLS and a password, which is that of a new Cassandra, and the
-// file with the certificate that signed the server's.
+// credentials and authority are environment variables with files: one line,
+// user:password, for the server at SWITCHBOARD_TEST_CQL, which then asks for TLS
+// and a password; and the certificate that signed the server's.
 const (
-	secured   = "SWITCHBOARD_TEST_CQL_SECURE"
-	authority = "SWITCHBOARD_TEST_CQL_CA"
+	credentials = "SWITCHBOARD_TEST_CQL_CREDENTIALS"
+	authority   = "SWITCHBOARD_TEST_CQL_CA"
 )
 
 func TestASecuredServer(t *testing.T) {
-	host := os.Getenv(secured)
-	if host == "" {
-		t.Skipf("%s is not set: no secured Cassandra to test with", secured)
+	file := os.Getenv(credentials)
+	if file == "" {
+		t.Skipf("%s is not set: no secured Cassandra to test with", credentials)
 	}
+	login, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, password, _ := strings.Cut(strings.TrimSpace(string(login)), ":")
 	pem, err := os.ReadFile(os.Getenv(authority))
 	if err != nil {
 		t.Fatal(err)
@@ -32,9 +37,8 @@ func TestASecuredServer(t *testing.T) {
 	if !pool.AppendCertsFromPEM(pem) {
 		t.Fatalf("no certificate in %s", os.Getenv(authority))
 	}
-	good := scylla.Config{
-		Hosts: []string{host}, Keyspace: "switchboard_test", Username: "cassandra", Password: "cassandra", TLS: &tls.Config{RootCAs: pool},
-	}
+	good := config(t, "switchboard_test")
+	good.Username, good.Password, good.TLS = user, password, &tls.Config{RootCAs: pool}
 	if _, err := scylla.Migrate(t.Context(), good, 1); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+func TestPackagesThatAskAreFound(t *testing.T) {
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	tree := fstest.MapFS{
+		"a/a_test.go":          file(`os.Getenv("SWITCHBOARD_TEST_REDIS") + "SWITCHBOARD_TEST_REDIS"`),
+		"a/b_test.go":          file(`SWITCHBOARD_TEST_KAFKA is not set`),
+		"a/a.go":               file(`SWITCHBOARD_TEST_CQL`),
+		"b/deep/c_test.go":     file(`"SWITCHBOARD_TEST_REDIS_CREDENTIALS"`),
+		"c_test.go":            file(`SWITCHBOARD_TEST_CQL`),
+		"tools/d_test.go":      file(`SWITCHBOARD_TEST_REDIS`),
+		".cache/tmp/e_test.go": file(`SWITCHBOARD_TEST_REDIS`),
+	}
+	for _, tt := range []struct{ asked, want string }{
+		{"REDIS", "./a"},
+		{"REDIS KAFKA", "./a"},
+		{"REDIS_CREDENTIALS KAFKA", "./a ./b/deep"},
+		{"CQL", "./."},
+	} {
+		got, err := asking(tree, words(tt.asked))
+		if err != nil || strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: got %v, %v, want %s", tt.asked, got, err, tt.want)
+		}
+	}
+	if got, err := asking(tree, words("ORACLE")); err == nil {
+		t.Errorf("ORACLE is asked for by %v", got)
+	}
+}
+
+// ownVariables name no server: a program, or what a test tells its second process.
+var ownVariables = words("PYTHON VICTIM FOLLOWER SERVERS_ORPHANS")
+
+// A test for servers that no stage brings would be skipped for ever.
+func TestEveryVariableIsAskedForAndExplained(t *testing.T) {
+	manual, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	for _, s := range stages() {
+		asked = append(asked, s.asks...)
+	}
+	files, err := mentions(os.DirFS("../.."))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no test asks for a server: %v", err)
+	}
+	for file, names := range files {
+		for _, name := range names {
+			authority := strings.HasSuffix(name, "_CA") // comes with credentials
+			if slices.Contains(ownVariables, name) {
+				continue
+			}
+			if !slices.Contains(asked, name) && !authority {
+				t.Errorf("%s asks for %s, and no stage does", file, serverVariable+name)
+			}
+			if !strings.Contains(string(manual), "`"+serverVariable+name+"`") {
+				t.Errorf("%s asks for %s, and CONTRIBUTING.md does not say what it is", file, serverVariable+name)
+			}
+		}
+	}
+}
