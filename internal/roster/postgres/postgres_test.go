@@ -2,6 +2,8 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -21,42 +23,88 @@ import (
 	"switchboard/internal/roster/rostertest"
 )
 
-// address is the environment variable with the URL of a PostgreSQL in which tests
-// may make schemas. Without it they are skipped.
-const address = "SWITCHBOARD_TEST_POSTGRES"
+// The environment variables with the URL of a PostgreSQL in which tests may make
+// schemas, without which they are skipped; and, for one that is secured, with the
+// files of its password and its certificate authority.
+const (
+	address  = "SWITCHBOARD_TEST_POSTGRES"
+	password = address + "_PASSWORD"
+	vouches  = address + "_CA"
+)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server says where PostgreSQL is, or skips the test.
+func server(tb testing.TB) postgres.Config {
+	tb.Helper()
+	c := postgres.Config{URL: os.Getenv(address), Timeout: time.Minute}
+	if c.URL == "" {
+		tb.Skipf("%s is not set: no PostgreSQL to test with", address)
+	}
+	if name := os.Getenv(password); name != "" {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c.Password = strings.TrimSpace(string(text))
+	}
+	if name := os.Getenv(vouches); name != "" {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c.TLS = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+		if !c.TLS.RootCAs.AppendCertsFromPEM(text) {
+			tb.Fatalf("%s: no certificate", name)
+		}
+	}
+	return c
+}
 
 // schema makes a schema of the test's own, which is dropped at its end, and
 // returns where it is.
 func schema(tb testing.TB) postgres.Config {
 	tb.Helper()
-	server := os.Getenv(address)
-	if server == "" {
-		tb.Skipf("%s is not set: no PostgreSQL to test with", address)
-	}
-	u, err := url.Parse(server)
+	c := server(tb)
+	u, err := url.Parse(c.URL)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	name := "test_" + strings.ReplaceAll(chat.NewRequestID().String(), "-", "")
-	execute(tb, server, "CREATE SCHEMA "+name)
-	tb.Cleanup(func() { execute(tb, server, "DROP SCHEMA "+name+" CASCADE") })
+	execute(tb, c, "CREATE SCHEMA "+name)
+	tb.Cleanup(func() { execute(tb, server(tb), "DROP SCHEMA "+name+" CASCADE") })
 	query := u.Query()
 	query.Set("search_path", name)
 	u.RawQuery = query.Encode()
-	return postgres.Config{URL: u.String(), Timeout: time.Minute}
+	c.URL = u.String()
+	return c
 }
 
-// execute runs one statement on a connection of its own. It also works in a
-// cleanup, when the test's context has ended.
-func execute(tb testing.TB, server, text string) {
+// connect returns a connection of its own, which also works in a cleanup, when the
+// test's context has ended.
+func connect(tb testing.TB, c postgres.Config) *pgx.Conn {
 	tb.Helper()
-	ctx := context.WithoutCancel(tb.Context())
-	conn, err := pgx.Connect(ctx, server)
+	config, err := pgx.ParseConfig(c.URL)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if c.TLS != nil {
+		config.Password, config.Fallbacks = c.Password, nil
+		config.TLSConfig = c.TLS.Clone()
+		config.TLSConfig.ServerName = config.Host
+	}
+	conn, err := pgx.ConnectConfig(context.WithoutCancel(tb.Context()), config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return conn
+}
+
+// execute runs one statement.
+func execute(tb testing.TB, c postgres.Config, text string) {
+	tb.Helper()
+	ctx := context.WithoutCancel(tb.Context())
+	conn := connect(tb, c)
 	defer conn.Close(ctx)
 	if _, err := conn.Exec(ctx, text); err != nil {
 		tb.Fatal(err)
@@ -93,15 +141,12 @@ func TestStore(t *testing.T) {
 // tables reads what [rostertest.Tables] wants.
 func tables(t *testing.T, c postgres.Config, id chat.ConversationID) (all []string) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), c.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, c)
 	defer conn.Close(t.Context())
 	var kind, name, user, role string
 	var created, updated, joined time.Time
 	var members, named int64
-	err = conn.QueryRow(t.Context(), `SELECT type, name, created_at, updated_at, members_version, name_version
+	err := conn.QueryRow(t.Context(), `SELECT type, name, created_at, updated_at, members_version, name_version
 		FROM conversations WHERE id = $1`, id.String()).Scan(&kind, &name, &created, &updated, &members, &named)
 	if err == nil {
 		all = append(all, fmt.Sprintf("conversation %s %q created %d updated %d versions %d %d",
@@ -136,11 +181,11 @@ func TestMigrateMakesWhatIsMissing(t *testing.T) {
 	if made := migrate(t, c); len(made) != 0 {
 		t.Errorf("the second time: got %q", made)
 	}
-	execute(t, c.URL, `DROP INDEX idx_conversations_updated`)
+	execute(t, c, `DROP INDEX idx_conversations_updated`)
 	if made := migrate(t, c); !slices.Equal(made, all[3:4]) {
 		t.Errorf("after an index was dropped: got %q", made)
 	}
-	execute(t, c.URL, `ALTER TABLE conversations DROP COLUMN members_version`)
+	execute(t, c, `ALTER TABLE conversations DROP COLUMN members_version`)
 	if _, err := postgres.Open(t.Context(), c); !errors.Is(err, roster.ErrSchema) {
 		t.Errorf("without a column: got %v, want ErrSchema", err)
 	}
@@ -204,6 +249,28 @@ func TestAWrongAddressIsOneClearLine(t *testing.T) {
 		_, err := postgres.Open(t.Context(), postgres.Config{URL: url, Password: "s3cret"})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: got %v, want something about %q and no password", url, err, want)
+		}
+	}
+}
+
+// A server that is secured lets nobody in without its password, nor anybody who
+// does not trust its certificate.
+func TestASecuredServer(t *testing.T) {
+	c := server(t)
+	if c.TLS == nil {
+		t.Skipf("%s is not set: the PostgreSQL is not secured", vouches)
+	}
+	wrong, stranger, host := c, c, c
+	wrong.Password = "not this one"
+	stranger.TLS = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	host.TLS = c.TLS.Clone()
+	host.TLS.ServerName = "elsewhere.example"
+	for want, c := range map[string]postgres.Config{
+		"password authentication failed": wrong, "unknown authority": stranger, "elsewhere.example": host,
+	} {
+		_, err := postgres.Migrate(t.Context(), c)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "not this one") {
+			t.Errorf("got %v, want something about %q", err, want)
 		}
 	}
 }
