@@ -5,49 +5,45 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// hello sees to it that what goes wrong at the beginning of a connection without
-// TLS is no riddle. It is a hook of the client.
-type hello struct{}
+// hello sees to it that a first failure is no riddle: a server that expects TLS
+// hangs up at our first words, and "EOF" would not say so. It is a hook of a
+// client without TLS.
+type hello struct {
+	answered atomic.Bool // the server, to anything
+}
 
-// DialHook implements the client's hook.
-func (hello) DialHook(next goredis.DialHook) goredis.DialHook {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := next(ctx, network, address)
-		if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
-			return &plain{TCPConn: tcp}, nil
+// DialHook implements the client's hook; connecting itself works.
+func (h *hello) DialHook(next goredis.DialHook) goredis.DialHook { return next }
+
+// ProcessHook implements the client's hook for single commands.
+func (h *hello) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
+	return func(ctx context.Context, command goredis.Cmder) error {
+		err := h.explain(next(ctx, command))
+		if err != nil {
+			command.SetErr(err)
 		}
-		return conn, err
+		return err
 	}
 }
 
-// ProcessHook implements the client's hook.
-func (hello) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook { return next }
-
-// ProcessPipelineHook implements the client's hook.
-func (hello) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
-	return next
-}
-
-// plain is a connection without TLS. The client looks into the socket of one
-// that was idle, so all methods of the socket are there.
-type plain struct {
-	*net.TCPConn
-
-	heard bool // owned by the one goroutine that reads
-}
-
-// Read implements [net.Conn]. A server that expects TLS closes the connection at
-// our first words; "EOF" would not say so.
-func (c *plain) Read(p []byte) (int, error) {
-	n, err := c.TCPConn.Read(p)
-	if errors.Is(err, io.EOF) && !c.heard {
-		err = fmt.Errorf("server %s closed the connection without an answer (does it expect TLS?): %w", c.RemoteAddr(), err)
+// ProcessPipelineHook implements the client's hook for pipelines.
+func (h *hello) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []goredis.Cmder) error {
+		return h.explain(next(ctx, commands))
 	}
-	c.heard = c.heard || n > 0
-	return n, err
+}
+
+func (h *hello) explain(err error) error {
+	switch {
+	case err == nil:
+		h.answered.Store(true)
+	case errors.Is(err, io.EOF) && !h.answered.Load():
+		return fmt.Errorf("server hung up without an answer (does it expect TLS?): %w", err)
+	}
+	return err
 }

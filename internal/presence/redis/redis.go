@@ -78,7 +78,9 @@ func Open(cfg Config) (*Directory, error) {
 	}
 	client := goredis.NewUniversalClient(options)
 	client.AddHook(newMeter(cfg.Metrics))
-	client.AddHook(hello{})
+	if cfg.TLS == nil {
+		client.AddHook(new(hello))
+	}
 	// It prints each failed connection by itself, past our log, and returns the
 	// error as well; the switch is of the library, not of a client.
 	logging.Disable()

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -131,6 +132,34 @@ func BenchmarkWhere(b *testing.B) {
 	for b.Loop() {
 		if _, err := d.Where(ctx, users); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A server that expects TLS hangs up at what we say without.
+func TestAServerThatHangsUpMayExpectTLS(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1))
+			_ = conn.Close()
+		}
+	}()
+	defer func() { listener.Close(); <-done }()
+	d := open(t, listener.Addr().String())
+	_, lookup := d.Where(t.Context(), []chat.UserID{{}})
+	for what, err := range map[string]error{"look-up": lookup, "claim": d.Claim(t.Context(), "gw-1", 1)} {
+		if err == nil || !strings.Contains(err.Error(), "does it expect TLS?") {
+			t.Errorf("%s: got %v, want a hint at TLS", what, err)
 		}
 	}
 }
