@@ -68,11 +68,22 @@ func (c *cluster) socketURL(i int) string {
 	return "ws://" + c.ports.public("gateway", i) + "/api/v1/ws"
 }
 
+// migrateTries is how often migrate is run when it says that it is to be run
+// again: while six JVMs start on two cores it may lose its lock.
+const migrateTries = 3
+
 // migrate makes topics and tables.
 func (c *cluster) migrate(ctx context.Context) error {
-	return c.runMigrate(ctx, append(c.servers().reach("kafka", "cql", "postgres"),
+	flags := append(c.servers().reach("kafka", "cql", "postgres"),
 		"-partitions", strconv.Itoa(c.cfg.Partitions),
-		"-replication", strconv.Itoa(c.cfg.Kafka), "-cql-replication", strconv.Itoa(c.cfg.Cassandra)))
+		"-replication", strconv.Itoa(c.cfg.Kafka), "-cql-replication", strconv.Itoa(c.cfg.Cassandra))
+	for try := 1; ; try++ {
+		err := c.runMigrate(ctx, flags)
+		if err == nil || try == migrateTries || !strings.Contains(err.Error(), "run it again") {
+			return err
+		}
+		c.cfg.Log.Warn("migrate is run again", "error", err)
+	}
 }
 
 // runMigrate runs the program to its end. What it did is in its log; what it
