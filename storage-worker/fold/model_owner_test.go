@@ -190,9 +190,12 @@ func (o *owner) SetProgress(_ context.Context, p int32, at archive.Progress) err
 	return nil
 }
 
-func (o *owner) Bounds(context.Context, string, int32) (int64, int64, error) {
+func (o *owner) Bounds(_ context.Context, topic string, _ int32) (int64, int64, error) {
 	if err := o.call(); err != nil {
 		return 0, 0, err
+	}
+	if topic == bus.AcceptedTopic(1) {
+		return 0, int64(len(*o.accepted)), nil
 	}
 	return 0, int64(len(*o.inbound)), nil
 }

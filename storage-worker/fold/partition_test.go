@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -32,6 +33,7 @@ type bench struct {
 
 	// What the test sets before begin.
 	start    int64 // of the inbound log
+	expired  int64 // outcomes that the accepted log no longer holds
 	readFail error // of the first Next
 
 	mu        sync.Mutex
@@ -142,9 +144,12 @@ func (b *bench) Produce(m bus.Message, done func(int64, error)) error {
 	return nil
 }
 
-func (b *bench) Bounds(context.Context, string, int32) (int64, int64, error) {
+func (b *bench) Bounds(_ context.Context, topic string, _ int32) (int64, int64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if topic == bus.AcceptedTopic(1) {
+		return b.expired, b.expired + int64(len(b.accepted)), nil
+	}
 	return b.start, b.start + int64(len(b.inbound)), nil
 }
 
@@ -216,6 +221,13 @@ func create() bus.Inbound {
 // answer appends an outcome to the accepted log, as a predecessor would have.
 func (b *bench) answer(at chat.Position, clock chat.Clock) {
 	out := bus.Accepted{Outcome: bus.Refused, Position: at, Clock: clock, Code: chat.NotMember}
+	if i := at.Offset - b.start; i >= 0 && i < int64(len(b.inbound)) {
+		var in bus.Inbound
+		if err := bus.ParseInbound(b.inbound[i].Value, &in); err != nil {
+			b.t.Fatal(err)
+		}
+		out.Conversation, out.Sender, out.Request = in.Conversation, in.Sender, in.Request
+	}
 	b.accepted = append(b.accepted, bus.Record{Offset: int64(len(b.accepted)), Value: out.Append(nil)})
 }
 
@@ -349,45 +361,48 @@ func TestALostClaimIsNoError(t *testing.T) {
 
 func TestStartOfAPartition(t *testing.T) {
 	position := func(offset int64) chat.Position { return chat.Position{Generation: 1, Offset: offset} }
+	type logs struct {
+		answered []int64 // offsets on the accepted log
+		expired  int64   // outcomes before those
+		noted    int64   // progress, −1: none
+		start    int64   // the inbound log holds five records from here on
+	}
 	for _, c := range []struct {
-		name     string
-		answered []chat.Position // on the accepted log
-		noted    chat.Position
-		start    int64 // the inbound log holds five records from here on
-		want     string
+		name string
+		logs
+		want string
 	}{
-		{"nothing was done yet", nil, chat.Position{}, 0, "append 0"},
-		{"after the newest outcome", []chat.Position{position(0), position(1)}, chat.Position{}, 0, "append 2"},
-		{"after a zombie's repetition", []chat.Position{position(2), position(0)}, chat.Position{}, 0, "append 1"},
-		{"progress is further", []chat.Position{position(0)}, position(2), 0, "append 3"},
-		{"progress is behind", []chat.Position{position(3)}, position(1), 0, "append 4"},
-		{"outcomes are expired", nil, position(6), 5, "append 7"},
-		{"all is done", []chat.Position{position(4)}, chat.Position{}, 0, ""},
-		{"records are gone", []chat.Position{position(1)}, chat.Position{}, 3, "unsafe"},
-		{"nothing is known, records are gone", nil, chat.Position{}, 1, "unsafe"},
-		{"offsets go back", []chat.Position{position(5)}, chat.Position{}, 0, "unsafe"},
-		{"outcomes of another generation", []chat.Position{{Generation: 2, Offset: 1}}, chat.Position{}, 0, "unsafe"},
+		{"nothing was done yet", logs{nil, 0, -1, 0}, "append 0"},
+		{"after the newest outcome", logs{[]int64{0, 1}, 0, -1, 0}, "append 2"},
+		{"after a zombie's repetition", logs{[]int64{0, 1, 2, 0}, 0, -1, 0}, "append 1"},
+		{"progress is further", logs{[]int64{0}, 2, 2, 0}, "append 3"},
+		{"progress is behind", logs{[]int64{0, 1, 2, 3}, 0, 1, 0}, "append 4"},
+		{"outcomes are expired", logs{nil, 7, 6, 5}, "append 7"},
+		{"the last that was decided is expired", logs{nil, 5, 4, 5}, "append 5"},
+		{"all is done", logs{[]int64{4}, 4, -1, 0}, ""},
+		{"records are gone", logs{[]int64{0, 1}, 0, -1, 3}, "chat.inbound partition 0 holds offsets 3 to 7, but 2 is the next to decide"},
+		{"nothing is known, records are gone", logs{nil, 0, -1, 1}, "chat.inbound partition 0 holds offsets 1 to 5, but 0 is the next to decide"},
+		{"offsets go back", logs{[]int64{5}, 5, -1, 0}, "chat.inbound partition 0 holds offsets 0 to 4, but 6 is the next to decide"},
+		{"the accepted log is made anew", logs{nil, 0, 2, 0}, "chat.accepted partition 0 ends at offset 0, but 3 records of chat.inbound are decided"},
+		{"the accepted log lost its end", logs{[]int64{0, 1}, 0, 2, 0}, "chat.accepted partition 0 ends at offset 2, but 3 records of chat.inbound are decided"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
-				b.start = c.start
+				b.start, b.expired = c.start, c.expired
 				for i := range 5 {
 					b.put(message(theGroup, anna, i, "?"))
 				}
 				for _, at := range c.answered {
-					b.answer(at, chat.ClockAt(startTime/1000)+chat.Clock(at.Offset))
+					b.answer(position(at), chat.ClockAt(startTime/1000)+chat.Clock(at))
 				}
-				if c.noted.Generation != 0 {
-					at := archive.Progress{Position: c.noted, Clock: chat.ClockAt(startTime/1000) + 100}
-					if err := b.Store.SetProgress(t.Context(), 0, at); err != nil {
-						t.Fatal(err)
-					}
+				if c.noted >= 0 {
+					b.progress(position(c.noted), chat.ClockAt(startTime/1000)+100)
 				}
 				b.begin()
-				if c.want == "unsafe" {
-					if err := <-b.ended; !errors.Is(err, bus.ErrUnsafe) {
-						t.Errorf("Run: %v, want it to wrap ErrUnsafe", err)
+				if strings.Contains(c.want, "partition") {
+					if err := <-b.ended; !errors.Is(err, bus.ErrUnsafe) || !strings.Contains(err.Error(), c.want) {
+						t.Errorf("Run: %v, want ErrUnsafe and %s", err, c.want)
 					}
 					return
 				}
@@ -401,6 +416,46 @@ func TestStartOfAPartition(t *testing.T) {
 					t.Errorf("first %q, want %q", first, c.want)
 				}
 				_ = b.stop()
+			})
+		})
+	}
+}
+
+func (b *bench) progress(at chat.Position, clock chat.Clock) {
+	if err := b.Store.SetProgress(b.t.Context(), 0, archive.Progress{Position: at, Clock: clock}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// A topic that was deleted and made anew fills up, and then has the offset that
+// is to be decided next; but the records before it are others.
+func TestARecordThatIsNotTheDecidedOneEndsTheFold(t *testing.T) {
+	at, clock := chat.Position{Generation: 1, Offset: 1}, chat.ClockAt(startTime/1000)+100
+	for name, prepare := range map[string]func(b *bench){
+		"the outcome is of another record": func(b *bench) {
+			b.answer(at, clock)
+			b.inbound = nil
+			b.put(message(theGroup, boris, 7, "?"), message(theGroup, boris, 8, "?"), message(theGroup, boris, 9, "?"))
+		},
+		"the record is younger than its outcome": func(b *bench) {
+			b.progress(at, clock)
+			b.inbound[1].Millis = startTime + 1000
+		},
+		"the outcome is of another generation": func(b *bench) {
+			b.answer(chat.Position{Generation: 2, Offset: 1}, clock)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.expired = 5
+				b.put(message(theGroup, anna, 1, "?"), message(theGroup, anna, 2, "?"), message(theGroup, anna, 3, "?"))
+				prepare(b)
+				b.begin()
+				if err := <-b.ended; !errors.Is(err, bus.ErrUnsafe) {
+					t.Errorf("Run: %v, want it to wrap ErrUnsafe", err)
+				}
+				b.wantEffects()
 			})
 		})
 	}
