@@ -116,7 +116,8 @@ func (c Config) connect(ctx context.Context, keyspace string, adapt ...func(*goc
 	cluster.ReconnectInterval = reconnect
 	cluster.NumConns = connections
 	cluster.RetryPolicy = elsewhere{}
-	cluster.Logger = driverLog{c.Logger}
+	said := &driverLog{log: c.Logger}
+	cluster.Logger = said
 	fallback := gocql.RoundRobinHostPolicy()
 	if c.LocalDC != "" {
 		fallback = gocql.DCAwareRoundRobinPolicy(c.LocalDC)
@@ -133,7 +134,9 @@ func (c Config) connect(ctx context.Context, keyspace string, adapt ...func(*goc
 	for _, change := range adapt {
 		change(cluster)
 	}
-	return start(cluster)
+	session, err := start(cluster)
+	said.open.Store(err == nil)
+	return session, err
 }
 
 // start is CreateSession, which forgets a session that failed to connect with
@@ -147,8 +150,7 @@ func start(cluster *gocql.ClusterConfig) (gocqlx.Session, error) {
 	}
 	if err := session.WaitUntilReady(); err != nil {
 		session.Close()
-		// The driver keeps nothing but the text, and ends it with a line break.
-		return gocqlx.Session{}, errors.New(strings.TrimSpace(err.Error()))
+		return gocqlx.Session{}, refusal(err, cluster.SslOpts != nil)
 	}
 	return gocqlx.NewSession(session), nil
 }
@@ -229,19 +231,3 @@ func (l lane) enter(ctx context.Context) error {
 }
 
 func (l lane) leave() { <-l }
-
-// driverLog takes what the driver says of connections that come and go.
-type driverLog struct{ log *slog.Logger }
-
-func (d driverLog) say(text string) {
-	d.log.Warn("cql driver", slog.String("text", strings.TrimSpace(text)))
-}
-
-// Print implements the driver's logger.
-func (d driverLog) Print(v ...any) { d.say(fmt.Sprint(v...)) }
-
-// Printf implements the driver's logger.
-func (d driverLog) Printf(format string, v ...any) { d.say(fmt.Sprintf(format, v...)) }
-
-// Println implements the driver's logger.
-func (d driverLog) Println(v ...any) { d.say(fmt.Sprintln(v...)) }
