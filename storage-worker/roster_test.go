@@ -102,9 +102,9 @@ func TestAWorkerKeepsTheRoster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "archive.db")
+	dir := t.TempDir()
 	start := func(roster string) *program {
-		p := startWorker(t, brokers, "", "-archive", file, "-postgres", roster)
+		p := startWorker(t, brokers, dir, "-archive", filepath.Join(dir, "archive.db"), "-postgres", roster)
 		p.await(200, "ok")
 		return p
 	}
@@ -160,10 +160,10 @@ func TestOnlyAProcessThatProjectsAloneWaitsForPostgreSQL(t *testing.T) {
 	if err := run(t.Context(), []string{"migrate", "-kafka", brokers, "-partitions", "2", "-replication", "1"}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	all := startWorker(t, brokers, "", "-archive", filepath.Join(t.TempDir(), "archive.db"), "-postgres", nobody)
+	all := startWorker(t, brokers, t.TempDir(), "-archive", filepath.Join(t.TempDir(), "archive.db"), "-postgres", nobody)
 	all.await(200, "ok")
 	all.end()
-	alone := startWorker(t, brokers, "", "-archive", filepath.Join(t.TempDir(), "archive.db"), "-postgres", nobody, "-serve", "projection")
+	alone := startWorker(t, brokers, t.TempDir(), "-archive", filepath.Join(t.TempDir(), "archive.db"), "-postgres", nobody, "-serve", "projection")
 	alone.await(503, "projection: open the roster in PostgreSQL")
 	alone.end()
 }
