@@ -36,8 +36,9 @@ import (
 )
 
 // patience bounds the start of a server. Ten seconds are usual; a machine that
-// starts several JVMs beside a test run needs some multiple of that.
-const patience = 2 * time.Minute
+// starts several JVMs beside a test run needs some multiple of that, and one that
+// died is noticed at once.
+const patience = 5 * time.Minute
 
 // Config says what to start, and where.
 type Config struct {
