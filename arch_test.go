@@ -27,6 +27,7 @@ import (
 // Relaxing a line takes an ADR.
 const imports = `
 internal/chat                       :
+internal/loopback                   :
 internal/metrics                    :
 internal/wire                       : internal/chat
 internal/auth                       : internal/chat
@@ -77,7 +78,7 @@ dev/soak                            : client dev/audit internal/auth internal/ch
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire
 
-bench                               : client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/wire
+bench                               : client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/loopback internal/metrics internal/presence/embedded internal/wire
 `
 
 // homes names the one package that imports a library and turns it into our

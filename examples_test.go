@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,8 +71,8 @@ func startDev(t *testing.T) string {
 	if out, err := exec.Command("go", "build", "-o", binary, "./dev").CombinedOutput(); err != nil {
 		t.Fatalf("build dev: %v\n%s", err, out)
 	}
-	rest := freeAddress(t)
-	cmd := exec.Command(binary, "-listen", rest, "-gateway-listen", freeAddress(t), "-ops-listen", freeAddress(t), "-data", filepath.Join(dir, "data"))
+	const anywhere = "127.0.0.1:0"
+	cmd := exec.Command(binary, "-listen", anywhere, "-gateway-listen", anywhere, "-ops-listen", anywhere, "-data", filepath.Join(dir, "data"))
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	stdout, err := cmd.StdoutPipe()
@@ -101,12 +100,12 @@ func startDev(t *testing.T) string {
 			t.Errorf("dev ended with %v\n%s", err, log.Bytes())
 		}
 	})
-	awaitReady(t, lines)
-	return "http://" + rest
+	return awaitReady(t, lines)
 }
 
-// awaitReady reads until the line that says so.
-func awaitReady(t *testing.T, lines <-chan string) {
+// awaitReady reads until the line that says so, and returns the URL of REST,
+// which is said before.
+func awaitReady(t *testing.T, lines <-chan string) (rest string) {
 	t.Helper()
 	late := time.After(30 * time.Second)
 	for {
@@ -115,22 +114,14 @@ func awaitReady(t *testing.T, lines <-chan string) {
 			if !ok {
 				t.Fatal("dev ended before it was ready")
 			}
+			if url, ok := strings.CutPrefix(line, "REST"); ok {
+				rest = strings.TrimSpace(url)
+			}
 			if line == "ready" {
-				return
+				return rest
 			}
 		case <-late:
 			t.Fatal("dev was not ready after 30 seconds")
 		}
 	}
-}
-
-// freeAddress returns a loopback address on which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }

@@ -19,6 +19,7 @@ import (
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
+	"switchboard/internal/loopback"
 	"switchboard/internal/metrics"
 	redis "switchboard/internal/presence/embedded"
 )
@@ -174,7 +175,7 @@ func (b *connBench) start(ctx context.Context, dir string) error {
 	if b.keys, err = auth.Open(keyFile, "", ""); err != nil {
 		return err
 	}
-	addresses, err := freeAddresses(ctx, 2)
+	addresses, err := loopback.Addresses(ctx, 2)
 	if err != nil {
 		return err
 	}
@@ -188,30 +189,6 @@ func (b *connBench) start(ctx context.Context, dir string) error {
 		return fmt.Errorf("start the gateway (build it with go build -o bin/ ./...): %w", err)
 	}
 	return awaitReady(ctx, "http://"+addresses[1]+"/readyz")
-}
-
-// freeAddresses returns loopback addresses that nothing listens on, outside the
-// range from which the kernel takes ports for outgoing connections.
-func freeAddresses(ctx context.Context, n int) ([]string, error) {
-	const first, last = 12000, 22000
-	var config net.ListenConfig
-	var held []net.Listener
-	for port := first + os.Getpid()%(last-first)/2; len(held) < n && port < last; port++ {
-		if l, err := config.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			held = append(held, l)
-		}
-	}
-	var addresses []string
-	for _, l := range held {
-		addresses = append(addresses, l.Addr().String())
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
-	}
-	if len(addresses) < n {
-		return nil, fmt.Errorf("no %d free ports between %d and %d", n, first, last)
-	}
-	return addresses, nil
 }
 
 // startTimeout bounds the gateway's start.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"switchboard/internal/bus/embedded"
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/chat"
+	"switchboard/internal/loopback"
 )
 
 // Connections that the CQL driver still makes when its session is closed give up
@@ -88,17 +88,6 @@ type program struct {
 	ended     chan error
 }
 
-// freePort returns an address that nobody listened on a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // startWorker runs a worker on the archive in dir, unless more flags name
 // another.
 func startWorker(t *testing.T, brokers, dir string, more ...string) *program {
@@ -112,7 +101,11 @@ func startWorker(t *testing.T, brokers, dir string, more ...string) *program {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &program{t: t, rest: freePort(t), ops: freePort(t), keys: keys, stop: cancel, ended: make(chan error, 1)}
+	addresses, err := loopback.Addresses(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{t: t, rest: addresses[0], ops: addresses[1], keys: keys, stop: cancel, ended: make(chan error, 1)}
 	if len(more) == 0 {
 		more = []string{"-archive", filepath.Join(dir, "archive.db")}
 	}

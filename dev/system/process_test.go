@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"switchboard/client"
 	"switchboard/dev/terminal"
 	"switchboard/internal/chat"
+	"switchboard/internal/loopback"
 )
 
 // patience bounds every wait of these tests. It is not a claim about speed: a
@@ -123,26 +123,12 @@ func (h *house) kill() {
 	}
 }
 
-// freePorts returns addresses that nothing listens on, outside the range from
-// which the kernel picks ports for outgoing connections.
+// freePorts returns addresses that nothing listens on.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	var addresses []string
-	for port := 12000 + os.Getpid()%8000; len(addresses) < n && port < 22000; port++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		held, addresses = append(held, l), append(addresses, l.Addr().String())
-	}
-	if len(addresses) < n {
-		t.Fatal("no free ports between 12000 and 22000")
+	addresses, err := loopback.Addresses(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return addresses
 }
