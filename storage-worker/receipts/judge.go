@@ -19,6 +19,9 @@ type talk struct {
 	id    chat.ConversationID
 	turns []*turn                // each user's once, in the order of their first marks
 	stays map[user]*archive.Stay // of those who were asked for; nil = not a member
+	// Of a crowd everybody's stay and marks are read at once.
+	crowd bool
+	old   map[user]archive.Watermark
 
 	// What comes of it.
 	marks    []archive.Watermark
@@ -51,6 +54,11 @@ func (t *talk) add(r *bus.Receipt, millis int64, repeated bool) {
 
 // judge decides the turns, and repeats what the archive did not answer.
 func (t *talk) judge(ctx context.Context) error {
+	if len(t.turns) >= Crowd {
+		if err := t.repeat(ctx, "read a crowd", func() error { return t.survey(ctx) }); err != nil {
+			return err
+		}
+	}
 	for _, turn := range t.turns {
 		marks, statuses := len(t.marks), len(t.statuses)
 		err := t.repeat(ctx, "judge marks", func() error {
@@ -186,9 +194,9 @@ func (t *talk) move(ctx context.Context, stay archive.Stay, read, delivered goal
 	if read.seq == 0 && delivered.seq == 0 {
 		return nil
 	}
-	old, err := t.Store.Watermark(ctx, t.id, stay.User, stay.Joined)
+	old, err := t.watermark(ctx, stay)
 	if err != nil {
-		return fmt.Errorf("read a watermark: %w", err)
+		return err
 	}
 	old.Read = max(old.Read, stay.Joined)
 	old.Delivered = max(old.Delivered, old.Read)
@@ -269,7 +277,7 @@ func (t *talk) concerned(ctx context.Context, marker user, covered []event) ([]u
 // stay returns the stay in which u is now, nil if u is not a member. A batch asks
 // once.
 func (t *talk) stay(ctx context.Context, u user) (*archive.Stay, error) {
-	if stay, ok := t.stays[u]; ok {
+	if stay, ok := t.stays[u]; ok || t.crowd {
 		return stay, nil
 	}
 	all, err := t.Store.StaysIn(ctx, u, t.id)

@@ -117,20 +117,27 @@ func receipt(offset int64, c chat.ConversationID, u user, marks ...bus.Mark) bus
 func read(seq chat.Seq) bus.Mark      { return bus.Mark{Status: chat.Read, Seq: seq, ID: "r"} }
 func delivered(seq chat.Seq) bus.Mark { return bus.Mark{Status: chat.Delivered, Seq: seq, ID: "d"} }
 
+func nameOf(u user) string {
+	if name := names[u]; name != "" {
+		return name
+	}
+	return fmt.Sprintf("%x", u[:2])
+}
+
 // tale says what statuses say.
 func tale(statuses []bus.Status) string {
 	var lines []string
 	for _, s := range statuses {
 		if s.Outcome != 0 {
-			lines = append(lines, fmt.Sprintf("%s: %s %s %s", names[s.User], s.Outcome, s.Code, s.ReplyTo.ID))
+			lines = append(lines, fmt.Sprintf("%s: %s %s %s", nameOf(s.User), s.Outcome, s.Code, s.ReplyTo.ID))
 			continue
 		}
 		var to []string
 		for _, u := range s.Recipients {
-			to = append(to, names[u])
+			to = append(to, nameOf(u))
 		}
 		slices.Sort(to)
-		lines = append(lines, fmt.Sprintf("%s %s %d to %s", names[s.User], s.Status, s.Seq, strings.Join(to, " ")))
+		lines = append(lines, fmt.Sprintf("%s %s %d to %s", nameOf(s.User), s.Status, s.Seq, strings.Join(to, " ")))
 	}
 	return strings.Join(lines, "; ")
 }
