@@ -39,10 +39,12 @@ const (
 	patience = time.Minute
 )
 
-// log is an accepted log on a broker in this process, and what it must come to.
+// log is an accepted log and what it must come to.
 type log struct {
-	client *kafka.Client
-	writer *kafka.Producer
+	client     *kafka.Client
+	writer     *kafka.Producer
+	generation uint32 // a new one, so that the topic is
+	group      string
 
 	inbound [partitions]int64
 	users   []chat.UserID
@@ -51,19 +53,37 @@ type log struct {
 	want    map[chat.ConversationID]map[chat.UserID]chat.Role
 }
 
-func newLog(t *testing.T) *log {
+// embeddedKafka starts a broker in this process.
+func embeddedKafka(t *testing.T) string {
 	t.Helper()
 	cluster, err := embedded.Start(embedded.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
+	return cluster.Addr()
+}
+
+// realKafka returns the broker for tests, or skips the test.
+func realKafka(t *testing.T) string {
+	t.Helper()
+	broker := os.Getenv("SWITCHBOARD_TEST_KAFKA")
+	if broker == "" {
+		t.Skip("SWITCHBOARD_TEST_KAFKA is not set: no Kafka to test with")
+	}
+	return broker
+}
+
+func newLog(t *testing.T, brokers string) *log {
+	t.Helper()
 	l := &log{
-		client: kafka.Open(kafka.Config{Brokers: []string{cluster.Addr()}, Log: slog.New(slog.DiscardHandler)}),
-		seqs:   map[chat.ConversationID]chat.Seq{}, want: map[chat.ConversationID]map[chat.UserID]chat.Role{},
+		client:     kafka.Open(kafka.Config{Brokers: strings.Split(brokers, ","), Log: slog.New(slog.DiscardHandler)}),
+		generation: 2 + rand.Uint32N(1<<31), group: "test-" + chat.NewRequestID().String(),
+		seqs: map[chat.ConversationID]chat.Seq{}, want: map[chat.ConversationID]map[chat.UserID]chat.Role{},
 	}
 	t.Cleanup(l.client.Close)
-	if _, err := l.client.Admin().Ensure(t.Context(), bus.Topics(1, partitions), 1); err != nil {
+	topic := bus.Topic{Name: bus.AcceptedTopic(l.generation), Partitions: partitions, Retention: time.Hour}
+	if _, err := l.client.Admin().Ensure(t.Context(), []bus.Topic{topic}, 1); err != nil {
 		t.Fatal(err)
 	}
 	l.writer = l.client.Producer(kafka.ProducerConfig{})
@@ -94,11 +114,11 @@ func (l *log) write(t *testing.T, random *rand.Rand, n int) {
 		c := l.groups[random.IntN(len(l.groups))]
 		p := bus.PartitionOf(c, partitions)
 		a := l.outcome(random, c)
-		a.Position = chat.Position{Generation: 1, Offset: l.inbound[p]}
+		a.Position = chat.Position{Generation: l.generation, Offset: l.inbound[p]}
 		l.inbound[p]++
 		for range 1 + random.IntN(2) {
 			acks.Add(1)
-			m := bus.Message{Topic: bus.AcceptedTopic(1), Partition: p, Key: c[:], Value: a.Append(nil)}
+			m := bus.Message{Topic: bus.AcceptedTopic(l.generation), Partition: p, Key: c[:], Value: a.Append(nil)}
 			if err := l.writer.Produce(m, func(int64, error) { acks.Done() }); err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +131,7 @@ func (l *log) write(t *testing.T, random *rand.Rand, n int) {
 func (l *log) outcome(random *rand.Rand, c chat.ConversationID) *bus.Accepted {
 	l.seqs[c]++
 	e := bus.Event{Entry: chat.Entry{Seq: l.seqs[c], Kind: chat.KindEvent, MembersVersion: l.seqs[c]}}
-	e.ID = chat.NewMessageID(chat.ClockAt(1_800_000_000)+chat.Clock(e.Seq), 1, 0)
+	e.ID = chat.NewMessageID(chat.ClockAt(1_800_000_000)+chat.Clock(e.Seq), l.generation, 0)
 	e.User = l.users[1+random.IntN(len(l.users)-1)]
 	members := l.want[c]
 	switch role, in := members[e.User]; {
@@ -141,9 +161,9 @@ func (l *log) project(t *testing.T, store roster.Store, health func(error)) (sto
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	p := projection.New(projection.Config{
-		Log: l.client.Log(), Generation: 1, Roster: store, Archive: memory.New(), Health: health,
-		Accepted: l.client.Group(bus.AcceptedTopic(1), bus.ProjectionGroup, kafka.GroupConfig{
-			Heartbeat: 50 * time.Millisecond, Session: time.Second, Rebalance: time.Second,
+		Log: l.client.Log(), Generation: l.generation, Roster: store, Archive: memory.New(), Health: health,
+		Accepted: l.client.Group(bus.AcceptedTopic(l.generation), l.group, kafka.GroupConfig{
+			Heartbeat: 100 * time.Millisecond, Session: 6 * time.Second, Rebalance: 6 * time.Second,
 		}),
 		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.New(),
 	})
@@ -163,7 +183,7 @@ func (l *log) await(t *testing.T, store roster.Store) {
 	limit := time.Now().Add(patience)
 	for p := range int32(partitions) {
 		for {
-			got, _, err := store.Progress(t.Context(), 1, p)
+			got, _, err := store.Progress(t.Context(), l.generation, p)
 			if err == nil && got.Last == l.inbound[p]-1 {
 				break
 			}
@@ -212,6 +232,11 @@ func (f *flaky) Apply(ctx context.Context, changes []roster.Change, at roster.Pr
 }
 
 func TestProjectorsThatComeAndGoEndWithTheRowsOfTheLog(t *testing.T) {
+	t.Run("on a broker in this process", func(t *testing.T) { comeAndGo(t, embeddedKafka(t)) })
+	t.Run("on Kafka", func(t *testing.T) { comeAndGo(t, realKafka(t)) })
+}
+
+func comeAndGo(t *testing.T, brokers string) {
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "roster.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)")
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +246,7 @@ func TestProjectorsThatComeAndGoEndWithTheRowsOfTheLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLog(t)
+	l := newLog(t, brokers)
 	random := rand.New(rand.NewPCG(1, 1))
 	var stops []func()
 	for range 4 {
@@ -266,7 +291,7 @@ func TestPostgreSQLIsAwayInBetween(t *testing.T) {
 	}
 	defer store.Close()
 
-	l := newLog(t)
+	l := newLog(t, embeddedKafka(t))
 	random := rand.New(rand.NewPCG(2, 2))
 	failed := make(chan struct{}, 1)
 	stop := l.project(t, store, func(err error) {
