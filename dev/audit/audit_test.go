@@ -123,6 +123,10 @@ func sound() *run {
 		r.Histories = append(r.Histories, History{User: u, Conversation: group, Messages: view})
 	}
 	r.Rosters = []Roster{{Conversation: group, Members: []chat.UserID{anna, boris, clara}, Version: 9}}
+	for u, c := range map[chat.UserID]wire.Conversation{anna: {ReadSeq: 8, Unread: 1}, boris: {ReadSeq: 7, Unread: 2}, clara: {ReadSeq: 10}} {
+		c.ID, c.HeadSeq, c.MembersCount = group, 10, 3
+		r.Lists = append(r.Lists, List{User: u, Conversations: []wire.Conversation{c}})
+	}
 	return r
 }
 
@@ -133,7 +137,7 @@ func TestFlawlessRunHasNoViolation(t *testing.T) {
 	}
 	for _, o := range []Obligation{
 		Readable, Dense, Ascending, Stamped, Sent, Once, Kept, OneFirst, SameHistory,
-		Delivered, Inside, Unaltered, OwnMark, InOrder, AppliedOnce, Obeyed, InForce, SameRoster,
+		Delivered, Inside, Unaltered, OwnMark, InOrder, AppliedOnce, Obeyed, InForce, SameRoster, Listed, OwnRead, Unread,
 	} {
 		if report.Checked[o] == 0 {
 			t.Errorf("never checked: %s", o)
@@ -265,9 +269,14 @@ var membersWrong = map[string]fault{
 		r.Commands = r.Commands[:2]
 		r.Histories[2].Messages = r.Histories[2].Messages[:3]
 	}, Closed},
-	"listed and no member":   {func(r *run) { r.Rosters[0].Members = append(r.Rosters[0].Members, chat.DemoUser("dave")) }, SameRoster},
-	"member and not listed":  {func(r *run) { r.Rosters[0].Members = r.Rosters[0].Members[:2] }, SameRoster},
-	"members_version behind": {func(r *run) { r.Rosters[0].Version = 6 }, SameRoster},
+	"listed and no member":             {func(r *run) { r.Rosters[0].Members = append(r.Rosters[0].Members, chat.DemoUser("dave")) }, SameRoster},
+	"member and not listed":            {func(r *run) { r.Rosters[0].Members = r.Rosters[0].Members[:2] }, SameRoster},
+	"a conversation missing in a list": {func(r *run) { r.Lists[0].Conversations = nil }, Listed},
+	"an old head in a list":            {func(r *run) { r.Lists[0].Conversations[0].HeadSeq-- }, Listed},
+	"a wrong count of members":         {func(r *run) { r.Lists[0].Conversations[0].MembersCount++ }, Listed},
+	"a wrong count of unread":          {func(r *run) { r.Lists[0].Conversations[0].Unread++ }, Unread},
+	"a read mark that went back":       {func(r *run) { r.Lists[0].Conversations[0].ReadSeq = 3 }, OwnRead},
+	"members_version behind":           {func(r *run) { r.Rosters[0].Version = 6 }, SameRoster},
 }
 
 func TestPlantedFaultsAreFound(t *testing.T) {

@@ -70,6 +70,7 @@ func Check(e *Evidence) *Report {
 	}
 	a.devices(known)
 	a.rosters(known)
+	a.lists(known)
 	return a.Report
 }
 

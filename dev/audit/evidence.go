@@ -18,6 +18,7 @@ type Evidence struct {
 	Devices       []*Device
 	Histories     []History
 	Rosters       []Roster
+	Lists         []List
 }
 
 // Conversation is a conversation as it was asked for.
@@ -101,4 +102,10 @@ type Roster struct {
 	Conversation chat.ConversationID
 	Members      []chat.UserID
 	Version      chat.Seq
+}
+
+// List is what a user is told of all conversations in the end.
+type List struct {
+	User          chat.UserID
+	Conversations []wire.Conversation
 }

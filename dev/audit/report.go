@@ -33,6 +33,9 @@ const (
 	Obeyed      Obligation = "an answered change of membership happened, once"
 	InForce     Obligation = "a change of membership is in force when it is answered"
 	SameRoster  Obligation = "the list of members is what the events say"
+	Listed      Obligation = "a user's list has the conversations that the user is in, with head and members"
+	OwnRead     Obligation = "sending a message moves the sender's own read mark to it"
+	Unread      Obligation = "unread counts the messages of others above the read mark"
 )
 
 // violationsKept bounds how many violations of one promise are told one by one: a

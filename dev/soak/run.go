@@ -199,6 +199,17 @@ func (c *crowd) read(ctx context.Context, e *audit.Evidence, all bool) error {
 			return err
 		})
 	}
+	if all {
+		for i := range c.People {
+			group.Go(func() error {
+				l, err := c.list(ctx, c.user(i))
+				mu.Lock()
+				defer mu.Unlock()
+				e.Lists = append(e.Lists, l)
+				return err
+			})
+		}
+	}
 	return group.Wait()
 }
 
@@ -235,4 +246,15 @@ func (c *crowd) roster(ctx context.Context, id chat.ConversationID, user chat.Us
 		r.Members = append(r.Members, m.UserID)
 	}
 	return r, err
+}
+
+// list reads a user's conversations, which fit on a page.
+func (c *crowd) list(ctx context.Context, user chat.UserID) (audit.List, error) {
+	rest, done := c.auditor(user)
+	defer done()
+	var list wire.ConversationList
+	err := c.insist(ctx, func(ctx context.Context) error {
+		return rest.Do(ctx, "GET", fmt.Sprintf("/api/v1/conversations?limit=%d", chat.PageMax), nil, &list)
+	})
+	return audit.List{User: user, Conversations: list.Conversations}, err
 }
