@@ -28,8 +28,8 @@ import (
 // files of its password and its certificate authority.
 const (
 	address  = "SWITCHBOARD_TEST_POSTGRES"
-	password = address + "_PASSWORD"
-	vouches  = address + "_CA"
+	password = "SWITCHBOARD_TEST_POSTGRES_PASSWORD"
+	vouches  = "SWITCHBOARD_TEST_POSTGRES_CA"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -256,9 +256,18 @@ func TestAWrongAddressIsOneClearLine(t *testing.T) {
 // A server that is secured lets nobody in without its password, nor anybody who
 // does not trust its certificate.
 func TestASecuredServer(t *testing.T) {
-	c := server(t)
-	if c.TLS == nil {
-		t.Skipf("%s is not set: the PostgreSQL is not secured", vouches)
+	if os.Getenv(password) == "" || os.Getenv(vouches) == "" {
+		t.Skipf("%s or %s is not set: no secured PostgreSQL to test with", password, vouches)
+	}
+	c := schema(t)
+	migrate(t, c)
+	s, users := open(t, c), []chat.UserID{{1}, {2}}
+	pair := roster.Change{Conversation: chat.ConversationID{1}, Seq: 1, What: chat.Created, Type: chat.Direct, Added: users}
+	if err := s.Apply(t.Context(), []roster.Change{pair}, roster.Progress{Generation: 1}); err != nil {
+		t.Error(err)
+	}
+	if peers, err := s.Peers(t.Context(), users[0], 1); err != nil || !slices.Equal(peers, users[1:]) {
+		t.Errorf("got %v, %v", peers, err)
 	}
 	wrong, stranger, host := c, c, c
 	wrong.Password = "not this one"
