@@ -43,6 +43,9 @@ const (
 	metadataTTL = 6 * time.Second
 	// dialTimeout bounds the TCP handshake.
 	dialTimeout = 3 * time.Second
+	// tlsTimeout bounds that of TLS. It is below refreshTimeout, or whoever asks
+	// would never hear that it is TLS that a broker does not answer.
+	tlsTimeout = 1500 * time.Millisecond
 	// refreshTimeout bounds one question for metadata.
 	refreshTimeout = 2 * time.Second
 	// questions bounds how many are asked at once of offsets and last records:

@@ -76,7 +76,7 @@ func encrypt(ctx context.Context, c net.Conn, config *tls.Config, address string
 		config = config.Clone()
 		config.ServerName = host
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tlsTimeout)
 	defer cancel()
 	encrypted := tls.Client(c, config)
 	if err := encrypted.HandshakeContext(ctx); err != nil {
