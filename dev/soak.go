@@ -32,6 +32,7 @@ type soaking struct {
 	runs, people  int
 	seed          uint64
 	rate          float64
+	warm          time.Duration
 	least, outage time.Duration
 	on            string
 }
@@ -44,6 +45,7 @@ func runSoak(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.Uint64Var(&s.seed, "seed", 0, "`SEED` of the first run; 0 = a random one, which is printed")
 	flags.IntVar(&s.people, "people", 120, "how many people, each with two devices")
 	flags.Float64Var(&s.rate, "rate", 40, "messages a second")
+	flags.DurationVar(&s.warm, "warm", 10*time.Second, "how long nothing happens at the beginning of a run; 90s before judging how quick deliveries are")
 	flags.DurationVar(&s.least, "least", time.Minute, "how long a run lasts at least; faults take the time that they take")
 	flags.DurationVar(&s.outage, "postgres-away", time.Minute, "how long PostgreSQL is away from the beginning of each run on")
 	flags.StringVar(&s.on, "on", "", "data `FOLDER` of a cluster that runs already; without it, soak starts one")
@@ -106,7 +108,7 @@ func (s *soaking) all(ctx context.Context, data string, log *slog.Logger, stdout
 		fmt.Fprintf(stdout, "run %d of %d, seed %d\n", i+1, s.runs, seed)
 		result, err := soak.Run(ctx, soak.Config{
 			Site: site, Seed: seed, People: s.people, Rate: s.rate, Moves: time.Second,
-			Least: s.least, Faults: site.Faults(seed), Outage: s.outage, Log: log,
+			Least: s.least, Warm: s.warm, Faults: site.Faults(seed), Outage: s.outage, Log: log,
 		})
 		if err != nil {
 			return fmt.Errorf("seed %d: %w", seed, err)

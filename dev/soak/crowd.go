@@ -43,6 +43,7 @@ type Config struct {
 	// Least is how long people talk, at least: longer if faults take longer.
 	Least  time.Duration
 	Faults []Fault
+	Warm   time.Duration // until the first of them
 	Outage time.Duration // for how long PostgreSQL is away from the beginning on; 0 = it is not
 	Log    *slog.Logger
 }

@@ -104,16 +104,22 @@ func (d *delays) write(w io.Writer, faults []happened) {
 		}
 		fmt.Fprintf(w, "%-28s %7ds %9s %10s  %s\n", h.Name, from, round(h.over.Sub(h.begun)), round(worst), verdict)
 		if h.Judged {
-			fmt.Fprintln(w, d.series(from-2, until))
+			fmt.Fprintln(w, d.series(max(0, from-before), from, until))
 		}
 	}
 }
 
-// series is the p99 of each second in a line.
-func (d *delays) series(from, until int) string {
+// before is how many seconds ahead of a judged fault are shown.
+const before = 5
+
+// series is the p99 of each second in a line, the fault being made at at.
+func (d *delays) series(from, at, until int) string {
 	var b strings.Builder
-	b.WriteString("    p99 by second, from two before it:")
+	b.WriteString("    p99 by second:")
 	for i := from; i < until; i++ {
+		if i == at {
+			b.WriteString(" | fault:")
+		}
 		fmt.Fprintf(&b, " %s", round(d.quantile(i, i+1, 0.99)))
 	}
 	return b.String()

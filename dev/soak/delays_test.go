@@ -43,7 +43,7 @@ func TestVerdictIsPrintedForJudgedFaults(t *testing.T) {
 		Fault: Fault{Name: "kafka-2 killed", Judged: true},
 		begun: d.started.Add(time.Second), over: d.started.Add(2 * time.Second), until: d.started.Add(3 * time.Second),
 	}})
-	for _, want := range []string{"kafka-2 killed", "after 1 s: within 15s: true", "10ms 3s 20ms"} {
+	for _, want := range []string{"kafka-2 killed", "after 1 s: within 15s: true", "10ms | fault: 3s 20ms"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in:\n%s", want, b.String())
 		}

@@ -90,6 +90,9 @@ func (c *crowd) live(ctx context.Context, result *Result) error {
 // suffer makes the faults, one after another.
 func (c *crowd) suffer(ctx context.Context) ([]happened, error) {
 	var done []happened
+	if err := pause(ctx, c.Warm); err != nil {
+		return nil, err
+	}
 	for _, f := range c.Faults {
 		h := happened{Fault: f, begun: time.Now()}
 		c.Log.Info("fault", "what", f.Name)

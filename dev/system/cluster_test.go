@@ -68,6 +68,6 @@ func TestClusterOfThreeLosesNothing(t *testing.T) {
 	const seed = 1
 	judge(t, soak.Config{
 		Site: c.Site, Seed: seed, People: 40, Rate: 30, Moves: time.Second,
-		Faults: soak.Pick(c.Faults(seed), "kafka", "cassandra"),
+		Warm: 10 * time.Second, Faults: soak.Pick(c.Faults(seed), "kafka", "cassandra"),
 	})
 }
