@@ -231,6 +231,18 @@ func worksIn(pid int, dir string) bool {
 	return cwd == dir || strings.HasPrefix(cwd, dir+string(filepath.Separator))
 }
 
+// inhabited reports whether any process works in dir or below.
+func inhabited(dir string) bool {
+	all, err := os.ReadDir("/proc")
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(all, func(process os.DirEntry) bool {
+		pid, err := strconv.Atoi(process.Name())
+		return err == nil && worksIn(pid, dir)
+	})
+}
+
 // poll asks again and again until the answer is yes or the time is over. It is
 // for what cannot be waited for: processes of others, files, servers.
 func poll(ctx context.Context, limit time.Duration, ask func() bool) bool {

@@ -1,7 +1,10 @@
 package servers
 
 import (
+	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,5 +111,50 @@ func TestStartedHearsOfEveryProcess(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(logs, "redis.log")); err != nil {
 		t.Errorf("the log is elsewhere: %v", err)
+	}
+}
+
+// PostgreSQL does not start beside children of a life that was killed.
+func TestServerWaitsForTheEndOfAnEarlierLife(t *testing.T) {
+	needServers(t)
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sh", "-c", "echo here; exec cat")
+	child.Dir = data
+	stay, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := said.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	n := &node{
+		name: "redis", dir: dir, out: filepath.Join(dir, logFile), log: (&record{}).logger(),
+		command: []string{"sleep", "600"},
+		ready:   func(context.Context, bool) error { return nil },
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.again(t.Context()) }()
+	if !inhabited(data) || n.pid() != 0 {
+		t.Errorf("the server runs as %d beside its earlier life", n.pid())
+	}
+	if err := errors.Join(stay.Close(), child.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if err := n.end(); err != nil || inhabited(dir) {
+		t.Errorf("somebody works in the folder after the end: %v", err)
 	}
 }

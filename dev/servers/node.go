@@ -124,6 +124,11 @@ func (n *node) again(ctx context.Context) error { return n.up(ctx, time.Now(), f
 // up starts the process and waits until it is ready. If that fails, the end of
 // its log goes to ours.
 func (n *node) up(ctx context.Context, begun time.Time, first bool) error {
+	// Children of a PostgreSQL that was killed take a moment to notice, and beside
+	// them it does not start. If it is somebody's shell, it does.
+	if !poll(ctx, grace, func() bool { return !inhabited(n.path("data")) }) && ctx.Err() == nil {
+		n.log.Warn("start a server although a process works in its data", "server", n.name)
+	}
 	l, err := n.launch(ctx)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.name, err)
