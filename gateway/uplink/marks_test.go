@@ -201,3 +201,16 @@ func TestTooManyMarksAreRefused(t *testing.T) {
 		}
 	})
 }
+
+func TestAMarkThatIsMergedAllocatesNothing(t *testing.T) {
+	u := New(Config{Receipts: new(receiptLog), Metrics: metrics.New()})
+	from, ev := session.Sender{Number: 9}, &wire.ClientEvent{Type: toRead, Conversation: chat.ConversationID{1}}
+	if got := testing.AllocsPerRun(100, func() {
+		ev.Seq++
+		if u.Mark(from, ev) != nil {
+			t.Fail()
+		}
+	}); got != 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+}

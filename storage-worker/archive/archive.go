@@ -202,7 +202,8 @@ type Store interface {
 	// StaysIn returns a user's stays in one conversation, ordered by Joined:
 	// what every authorization asks. It sees each Write that has returned.
 	StaysIn(ctx context.Context, u chat.UserID, c chat.ConversationID) ([]Stay, error)
-	// Watermarks returns the marks of all members of a conversation.
+	// Watermarks returns the marks of all members of a conversation. Like
+	// Watermark, it sees each Write that has returned.
 	Watermarks(ctx context.Context, c chat.ConversationID) ([]Watermark, error)
 	// Watermark returns one user's mark in a stay; a missing one is at Joined.
 	Watermark(ctx context.Context, c chat.ConversationID, u chat.UserID, joined chat.Seq) (Watermark, error)

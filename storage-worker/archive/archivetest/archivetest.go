@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) archive.Store) {
 		{"the user index is ordered and complete", (*suite).staysOrdered},
 		{"a stay is seen as soon as its write has returned", (*suite).readYourWrite},
 		{"watermarks never move back", (*suite).watermarks},
+		{"owners that mark together end at the highest", (*suite).marksTogether},
 		{"a stay without a mark is at its joining", (*suite).missingWatermark},
 		{"progress never moves back", (*suite).progress},
 		{"an old batch after a new one changes nothing", (*suite).zombie},
