@@ -266,7 +266,7 @@ func (f *road) Ensure(_ context.Context, topics []bus.Topic, _ int) ([]string, e
 }
 
 // Check implements bus.Admin.
-func (f *road) Check(context.Context, []bus.Topic) error { return nil }
+func (f *road) Check(context.Context, []bus.Topic, int) error { return nil }
 
 type roadReader road
 
