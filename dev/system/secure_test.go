@@ -52,7 +52,7 @@ func (s *secured) flags(servers ...string) (flags []string) {
 			flags = append(flags, "-redis", s.Redis, "-redis-credentials", s.Secure.Redis, "-redis-ca", s.Secure.CA)
 		}
 	}
-	return flags
+	return append(flags, "-replication", "1")
 }
 
 // wrongPasswords starts each program beside the cluster's with one password that
@@ -93,7 +93,7 @@ func (c *cluster) wrongPasswords(t *testing.T) {
 }
 
 // outsider runs a program whose password for a server is wrong, until it has said
-// so at least twice: it tries again, and is not ready meanwhile.
+// so: that it will try again, and it is not ready meanwhile.
 func (c *cluster) outsider(t *testing.T, program, server string, args []string) {
 	t.Helper()
 	ops := freePorts(t, 1)[0]
@@ -103,12 +103,16 @@ func (c *cluster) outsider(t *testing.T, program, server string, args []string) 
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
 	defer func() { _ = p.Process.Kill() }() // it has ended by now, unless the test failed
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for complaints(said.String()) < 2 {
+	for !complains(said.String()) {
 		select {
 		case <-said.more:
+		case err := <-ended:
+			t.Fatalf("it ended with %v:\n%s", err, said)
 		case <-ctx.Done():
 			t.Fatalf("it does not say what is wrong:\n%s", said)
 		}
@@ -123,22 +127,26 @@ func (c *cluster) outsider(t *testing.T, program, server string, args []string) 
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Wait(); err != nil {
+	if err := <-ended; err != nil {
 		t.Errorf("it ended with %v, want a drain:\n%s", err, said)
 	}
 	t.Logf("%s said:\n%s", program, said)
 }
 
-// complaints counts the lines that say that a login failed and that it will be
+// complains reports whether a line says that a login failed and that it will be
 // tried again.
-func complaints(text string) (n int) {
+func complains(text string) bool {
 	for line := range strings.Lines(text) {
-		lower := strings.ToLower(line)
-		if strings.Contains(lower, "try again") && (strings.Contains(lower, "password") || strings.Contains(lower, "auth") || strings.Contains(lower, "credentials")) {
-			n++
+		if !strings.Contains(line, "will try again") {
+			continue
+		}
+		for _, word := range []string{"password", "credentials", "authentication"} {
+			if strings.Contains(strings.ToLower(line), word) {
+				return true
+			}
 		}
 	}
-	return n
+	return false
 }
 
 // readiness asks /readyz; the status is 0 when nobody answers.
