@@ -69,13 +69,14 @@ func (c *cluster) wrongPasswords(t *testing.T) {
 	wrong := filepath.Join(t.TempDir(), "credentials")
 	for _, s := range []struct {
 		name, program, server string
+		part                  string // of /readyz
 		needs                 []string
 		file                  string
 		args                  []string
 	}{
-		{"gateway and Kafka", "gateway", "kafka", []string{"kafka", "redis"}, right.Secure.Kafka, []string{"-server", "gw-9", "-auth-keys", right.AuthKeys, "-listen", "127.0.0.1:0"}},
-		{"router and Redis", "router", "redis", []string{"kafka", "redis"}, right.Secure.Redis, nil},
-		{"worker and Cassandra", "storage-worker", "cql", []string{"kafka", "cql"}, right.Secure.CQL, []string{"-archive", "", "-server", "rest-9", "-auth-keys", right.AuthKeys, "-listen", "127.0.0.1:0"}},
+		{"gateway and Kafka", "gateway", "kafka", "kafka", []string{"kafka", "redis"}, right.Secure.Kafka, []string{"-server", "gw-9", "-auth-keys", right.AuthKeys, "-listen", "127.0.0.1:0"}},
+		{"router and Redis", "router", "redis", "redis", []string{"kafka", "redis"}, right.Secure.Redis, nil},
+		{"worker and Cassandra", "storage-worker", "cql", "archive", []string{"kafka", "cql"}, right.Secure.CQL, []string{"-archive", "", "-server", "rest-9", "-auth-keys", right.AuthKeys, "-listen", "127.0.0.1:0"}},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			login, err := os.ReadFile(s.file)
@@ -87,14 +88,14 @@ func (c *cluster) wrongPasswords(t *testing.T) {
 				t.Fatal(err)
 			}
 			args := append(right.flags(s.needs...), "-"+s.server+"-credentials", wrong)
-			c.outsider(t, s.program, s.server, append(args, s.args...))
+			c.outsider(t, s.program, s.part, append(args, s.args...))
 		})
 	}
 }
 
 // outsider runs a program whose password for a server is wrong, until it has said
 // so: that it will try again, and it is not ready meanwhile.
-func (c *cluster) outsider(t *testing.T, program, server string, args []string) {
+func (c *cluster) outsider(t *testing.T, program, part string, args []string) {
 	t.Helper()
 	ops := freePorts(t, 1)[0]
 	said := blankScreen()
@@ -118,8 +119,8 @@ func (c *cluster) outsider(t *testing.T, program, server string, args []string) 
 		}
 	}
 	status, body := readiness(ctx, ops)
-	if status != http.StatusServiceUnavailable || !strings.Contains(body, server) {
-		t.Errorf("/readyz: %d %q, want 503 and a line about %s", status, body, server)
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, part+": ") {
+		t.Errorf("/readyz: %d %q, want 503 and a line about %s", status, body, part)
 	}
 	if strings.Contains(said.String(), "never-the-password") {
 		t.Errorf("it told the password:\n%s", said)
