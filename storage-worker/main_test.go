@@ -250,7 +250,7 @@ func confirm(t *testing.T, producer bus.Producer, r bus.Record) {
 // The program waits for its topics, folds, serves, and finds everything again
 // after a restart.
 func TestAWorkerFoldsAndServes(t *testing.T) {
-	foldAndServe(t, "chat.inbound: unknown topic")
+	foldAndServe(t, "topic chat.inbound is missing")
 }
 
 // foldAndServe is a worker's life with an archive that the flags name: first it

@@ -29,6 +29,11 @@ line of each: repeating it is harmless. Run it before the programs of a new vers
             The SQLite archive makes its own tables.
   postgres  with -postgres: tables of the roster.
 
+  anchors   with -generation above 1: the topics of a log that follows one which was
+            lost, and in each partition the record from which its clock goes on. Stop
+            all programs first, give -cql if the archive is there, and then start all
+            of them with the same -generation. The number of partitions stays.
+
 What is there and differs, and cannot be changed safely by a program, ends it with
 status 2 and a line that names each difference: partitions, replicas and settings of
 topics; the keyspace's replication; keys, types, times to live and compaction of
@@ -54,6 +59,7 @@ const (
 // migration is one run of the sub-command.
 type migration struct {
 	partitions, replication, cqlReplication int
+	generation                              uint32
 
 	client   *kafka.Client
 	archive  *scylla.Config   // nil: none
@@ -72,6 +78,7 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	cql := clusterFlags(flags, "`HOST:PORT,…` of Cassandra or Scylla",
 		"`NAME` of the data centre for the copies of each row; empty: that of the node that answers")
 	flags.IntVar(&m.cqlReplication, "cql-replication", 0, "`NUMBER` of copies of each row of the archive; 0: as -replication")
+	generation := flags.Uint("generation", bus.FirstGeneration, "`NUMBER` of the inbound log's generation; above 1, it begins where the one before ended")
 	at := flags.Postgres("`URL` of PostgreSQL, postgres://user@host:port/database")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -82,9 +89,10 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	switch {
 	case !brokers.Given():
 		return daemon.Usagef("-kafka: no broker given")
-	case m.partitions < 1 || m.replication < 1 || m.cqlReplication < 1:
-		return daemon.Usagef("-partitions and -replication are at least 1")
+	case m.partitions < 1 || m.replication < 1 || m.cqlReplication < 1 || *generation < 1:
+		return daemon.Usagef("-partitions and -replication are at least 1, so is -generation")
 	}
+	m.generation = uint32(*generation)
 	m.log = flags.Logger(os.Stderr)
 	if cql.server.Given() {
 		archive, err := cql.config(m.log, nil)
@@ -125,7 +133,7 @@ func (m *migration) run(ctx context.Context) error {
 	held, cancel = context.WithTimeout(held, migrateTimeout)
 	defer cancel()
 	err = errors.Join(unsaid, m.topics(held))
-	for _, store := range []func(context.Context) error{m.tables, m.roster} {
+	for _, store := range []func(context.Context) error{m.tables, m.roster, m.begin} {
 		if err == nil {
 			err = store(held)
 		}
@@ -146,7 +154,7 @@ func (m *migration) say(of, text string) error {
 
 // topics makes the topics and checks them.
 func (m *migration) topics(ctx context.Context) error {
-	topics := bus.Topics(bus.FirstGeneration, int32(m.partitions))
+	topics := bus.Topics(m.generation, int32(m.partitions))
 	var created []string
 	err := daemon.Retry(ctx, m.log, "make the topics", func(ctx context.Context) error {
 		made, err := m.client.Admin().Ensure(ctx, topics, m.replication)
