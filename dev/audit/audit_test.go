@@ -97,7 +97,9 @@ func sound() *run {
 	r := &run{members: []chat.UserID{anna, boris}}
 	r.Conversations = []Conversation{{ID: group, Creator: anna, Members: r.members}}
 	for _, u := range []chat.UserID{anna, boris, clara} {
-		r.Devices = append(r.Devices, &Device{User: u, Name: "phone"}, &Device{User: u, Name: "laptop"})
+		r.Devices = append(r.Devices,
+			&Device{User: u, Name: "phone", Last: Connection{Number: 1, Connected: start}},
+			&Device{User: u, Name: "laptop", Last: Connection{Number: 1, Connected: start}})
 	}
 	r.show(r.event(wire.Message{SenderID: anna, Type: "event", Event: &wire.Event{Change: "created", MembersVersion: 1}}), r.members...)
 	r.say(anna)
@@ -137,7 +139,7 @@ func TestFlawlessRunHasNoViolation(t *testing.T) {
 	}
 	for _, o := range []Obligation{
 		Readable, Dense, Ascending, Stamped, Sent, Once, Kept, OneFirst, SameHistory,
-		Delivered, Inside, Unaltered, OwnMark, InOrder, AppliedOnce, Obeyed, InForce, SameRoster, Listed, OwnRead, Unread,
+		Delivered, NotSilent, Inside, Unaltered, OwnMark, InOrder, AppliedOnce, Obeyed, InForce, SameRoster, Listed, OwnRead, Unread,
 	} {
 		if report.Checked[o] == 0 {
 			t.Errorf("never checked: %s", o)
@@ -213,6 +215,11 @@ var storedWrong = map[string]fault{
 // Faults of what is shown to devices.
 var shownWrong = map[string]fault{
 	"lost on the way to one device": {func(r *run) { drop(r.Devices[laptop], 3) }, Delivered},
+	"not pushed, and no behind":     {func(r *run) { r.Devices[laptop].Seen[2].Way = Sync }, NotSilent},
+	"not pushed, and behind too early": {func(r *run) {
+		r.Devices[laptop].Seen[2].Way = Page
+		r.Devices[laptop].Last.Behinds = []time.Time{at(2)}
+	}, NotSilent},
 	"delivered twice on a connection": {func(r *run) {
 		d := r.Devices[phone]
 		d.Seen = append(d.Seen, d.Seen[len(d.Seen)-1])
@@ -291,5 +298,14 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestMissedPushesAreNoViolationWhenBehindTells(t *testing.T) {
+	r := sound()
+	r.Devices[laptop].Seen[2].Way = Sync
+	r.Devices[laptop].Last.Behinds = []time.Time{at(4)}
+	if report := Check(&r.Evidence); report.Failures() != 0 {
+		t.Errorf("violations: %v", report.Violations)
 	}
 }

@@ -87,6 +87,15 @@ type Device struct {
 	Seen []Sighting
 	// Applied is what the client library made of it.
 	Applied []wire.Message
+	// Last is the connection that the device has in the end.
+	Last Connection
+}
+
+// Connection is one connection of a device that is still open.
+type Connection struct {
+	Number    int         // as in Sighting
+	Connected time.Time   // when `connected` came; zero: nothing is known of it
+	Behinds   []time.Time // when `behind` came
 }
 
 // History is a conversation as one of its members could read it in the end.

@@ -25,6 +25,7 @@ const (
 	SameHistory Obligation = "every member reads the same history, inside the memberships"
 	Closed      Obligation = "history is closed to whoever left"
 	Delivered   Obligation = "every device of a member sees every event"
+	NotSilent   Obligation = "what is sent while a device is connected is pushed to it, or `behind` tells"
 	Inside      Obligation = "nobody sees what lies outside the memberships"
 	Unaltered   Obligation = "what is seen is what history says"
 	OwnMark     Obligation = "client_message_id comes to its sender and to nobody else"

@@ -1,6 +1,9 @@
 package audit
 
 import (
+	"slices"
+	"time"
+
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
 )
@@ -30,6 +33,7 @@ func (a *auditor) devices(known map[chat.ConversationID]*talk) {
 		for id, t := range known {
 			if len(t.spans[d.User]) > 0 {
 				a.complete(d, t, seen[id], applied[id])
+				a.pushed(d, t)
 			}
 		}
 	}
@@ -74,6 +78,31 @@ func (a *auditor) complete(d *Device, t *talk, seen map[chat.Seq]bool, applied [
 	for i := range min(len(applied), len(view)) {
 		a.check(AppliedOnce, applied[i].Seq == view[i].Seq && same(applied[i], &view[i]),
 			"%s of %s applied seq %d of %s as event %d, where seq %d is", d.Name, d.User, applied[i].Seq, t.ID, i+1, view[i].Seq)
+	}
+}
+
+// pushed checks the device's last connection: a message that was sent after it was
+// registered has come over it, or `behind` came later and said that something may
+// be missing.
+func (a *auditor) pushed(d *Device, t *talk) {
+	if d.Last.Connected.IsZero() {
+		return
+	}
+	came := make(map[chat.Seq]bool)
+	for i := range d.Seen {
+		s := &d.Seen[i]
+		if s.Connection == d.Last.Number && (s.Way == Live || s.Way == Told) && s.Message.ConversationID == t.ID {
+			came[s.Message.Seq] = true
+		}
+	}
+	for _, s := range a.sends[t.ID] {
+		seq, stored := t.at[s.Request]
+		if !stored || !s.Begun.After(d.Last.Connected) || !t.visible(d.User, seq) {
+			continue
+		}
+		told := slices.ContainsFunc(d.Last.Behinds, func(at time.Time) bool { return at.After(s.Begun) })
+		a.check(NotSilent, came[seq] || told, "%s of %s, connection %d since %s: seq %d of %s, sent at %s, did not come, and no behind after it",
+			d.Name, d.User, d.Last.Number, d.Last.Connected.Format(time.TimeOnly), seq, t.ID, s.Begun.Format(time.TimeOnly))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type device struct {
 	mu          sync.Mutex
 	connections int
 	opened      []time.Time // when each connection was
+	last        audit.Connection
 	seen        []audit.Sighting
 	applied     []wire.Message
 	answers     []audit.Answer
@@ -146,8 +148,11 @@ func (d *device) received(connection int, e wire.Envelope) {
 		d.event(audit.Live, connection, &e)
 	case "message_sent", "error":
 		d.reply(connection, &e)
+	case "connected":
+		d.last = audit.Connection{Number: connection, Connected: time.Now()}
 	case "behind":
 		d.count.Behinds++
+		d.last.Behinds = append(d.last.Behinds, time.Now())
 	}
 }
 
@@ -201,7 +206,11 @@ func (d *device) reply(connection int, e *wire.Envelope) {
 func (d *device) evidence(contents map[chat.RequestID]string) *audit.Device {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := &audit.Device{User: d.user, Name: d.name}
+	out := &audit.Device{User: d.user, Name: d.name, Last: d.last}
+	out.Last.Behinds = slices.Clone(d.last.Behinds)
+	if d.last.Number != d.connections {
+		out.Last = audit.Connection{} // it is gone, and the next is not there yet
+	}
 	out.Seen = append(out.Seen, d.seen...)
 	out.Applied = append(out.Applied, d.applied...)
 	for i := range out.Seen {

@@ -130,6 +130,9 @@ func (c *crowd) settle(ctx context.Context) (*audit.Evidence, *audit.Report, err
 			return nil, nil, err
 		}
 	}
+	if err := pause(ctx, settleEvery); err != nil { // what was pulled may be on its way as a push too
+		return nil, nil, err
+	}
 	evidence, err := c.evidence(ctx, true)
 	if err != nil {
 		return nil, nil, err

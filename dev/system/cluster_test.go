@@ -58,7 +58,7 @@ func TestClusterKeepsWhatItPromises(t *testing.T) {
 	const seed = 1
 	judge(t, soak.Config{
 		Site: c.Site, Seed: seed, People: 120, Rate: 30, Moves: time.Second,
-		Outage: time.Minute, Faults: hurried(c.Faults(seed)),
+		Outage: time.Minute, Warm: 5 * time.Second, Faults: hurried(c.Faults(seed)),
 	})
 }
 

@@ -23,7 +23,8 @@ func TestSecuredCluster(t *testing.T) {
 	t.Run("wrong passwords", c.wrongPasswords)
 	const seed = 1
 	judge(t, soak.Config{
-		Site: c.Site, Seed: seed, People: 16, Rate: 20, Moves: time.Second, Faults: hurried(c.Faults(seed)),
+		Site: c.Site, Seed: seed, People: 16, Rate: 20, Moves: time.Second,
+		Warm: 5 * time.Second, Faults: hurried(c.Faults(seed)),
 	})
 }
 
