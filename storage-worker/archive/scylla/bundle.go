@@ -1,6 +1,9 @@
 package scylla
 
 const (
+	// spread is how many requests of a Write a node gets before any of them has
+	// more than one partition.
+	spread = 8
 	// bundlePartitions and bundleBytes bound what goes to one node as one request.
 	// Cassandra warns of an unlogged batch of more than 10 partitions, logs each
 	// one of more than 5 KiB and refuses 50 KiB; the bytes are an estimate.
@@ -21,22 +24,35 @@ const (
 // partition is still written by itself, whole; together they have no order and
 // fail or succeed one by one, which is all that a plan asks for.
 //
+// What it costs is time: Cassandra writes the partitions of a batch one after
+// another, and each waits for the commit log. So little is joined while there is
+// little to write, and a message by itself waits for one sync, or two; requests
+// grow when a batch has more than spread partitions on a node, which is when it
+// is the node's work that everybody waits for.
+//
 // Chains of several mutations have an order and stay as they are, and so do
 // large ones and those whose node is unknown: nodeOf returns "".
 func bundled(chains []chain, nodeOf func(*write) string) []chain {
+	nodes, most := make([]string, len(chains)), make(map[string]int)
+	for i, c := range chains {
+		if len(c.mutations) == 1 && c.mutations[0].estimate() <= bundleBytes {
+			nodes[i] = nodeOf(&c.mutations[0].writes[0])
+			most[nodes[i]]++
+		}
+	}
+	for node, n := range most {
+		most[node] = min((n+spread-1)/spread, bundlePartitions)
+	}
 	open := make(map[string]int) // where the bundle of a node is that has room
 	partitions := make(map[string]int)
 	kept := chains[:0]
-	for _, c := range chains {
-		node := ""
-		if len(c.mutations) == 1 && c.mutations[0].estimate() <= bundleBytes {
-			node = nodeOf(&c.mutations[0].writes[0])
-		}
+	for i, c := range chains {
+		node := nodes[i]
 		if node == "" {
 			kept = append(kept, c)
 			continue
 		}
-		if at, ok := open[node]; ok && partitions[node] < bundlePartitions && kept[at].joins(&c) {
+		if at, ok := open[node]; ok && partitions[node] < most[node] && kept[at].joins(&c) {
 			partitions[node]++
 			continue
 		}

@@ -2,6 +2,8 @@ package scylla
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"switchboard/internal/chat"
@@ -39,19 +41,22 @@ func shape(chains []chain) string {
 	return text
 }
 
-func TestChainsToOneNodeAreOneRequest(t *testing.T) {
+func many(what string, times int) string { return strings.Repeat(what, times) }
+
+func TestManyChainsToOneNodeAreFewRequests(t *testing.T) {
 	ordered := chain{mutations: []mutation{{writes: []write{{values: []any{"a"}}}}, {writes: []write{{values: []any{"a"}}}}}}
 	for _, test := range []struct {
 		name   string
 		chains []chain
 		want   string
 	}{
-		{"by node", single("abaab", 0), "aaa| bb| "},
-		{"at most ten partitions", single("aaaaaaaaaaaaa", 0), "aaaaaaaaaa| aaa| "},
-		{"bounded in bytes", single("aaa", bundleBytes/2), "aa| a| "},
-		{"an unknown node", single("a??a", 0), "aa| ?| ?| "},
-		{"a large row stays alone, small ones go on", append(single("a", 100), append(single("a", bundleBytes+1), single("ab", 100)...)...), "aa| a| b| "},
-		{"an order is kept", append(single("a", 0), ordered, single("a", 0)[0]), "aa| a|a| "},
+		{"few are not joined", single("abaab", 0), "a| b| a| a| b| "},
+		{"by node", single(many("ab", 2*spread), 0), many("aa| bb| ", spread)},
+		{"at most ten partitions", single(many("a", 100*spread), 0), many("aaaaaaaaaa| ", 10*spread)},
+		{"bounded in bytes", single(many("a", 3*spread), bundleBytes/2), many("aa| ", 3*spread/2)},
+		{"an unknown node", single(many("a?", 2*spread), 0), many("aa| ?| ?| ", spread)},
+		{"a large row stays alone, small ones go on", slices.Concat(single("a", 0), single("a", bundleBytes+1), single(many("a", 2*spread-1), 0)), "aa| a| " + many("aa| ", spread-1)},
+		{"an order is kept", slices.Concat(single("a", 0), []chain{ordered}, single(many("a", 2*spread-1), 0)), "aa| a|a| " + many("aa| ", spread-1)},
 	} {
 		if got := shape(bundled(test.chains, nodeNamed)); got != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
@@ -64,38 +69,44 @@ func TestChainsToOneNodeAreOneRequest(t *testing.T) {
 func TestOnlyMarksGoOnTheLaneOfMarks(t *testing.T) {
 	everywhere := func(*write) string { return "node" }
 	b := &archive.Batch{}
-	for i := range byte(4) {
+	for i := range byte(2 * spread) {
 		b.Marks = append(b.Marks, archive.Watermark{Conversation: chat.ConversationID{i}, Read: 1, Delivered: 1})
 	}
-	if got := bundled(plannedOf(t, b).chains, everywhere); len(got) != 1 || !got[0].marks {
+	if got := bundled(plannedOf(t, b).chains, everywhere); len(got) != spread || !got[0].marks {
 		t.Errorf("marks alone: %+v", got)
 	}
 	b.Rows = []archive.Row{rowAt(1, 1)}
-	if got := bundled(plannedOf(t, b).chains, everywhere); len(got) != 1 || got[0].marks {
+	if got := bundled(plannedOf(t, b).chains, everywhere); len(got) > spread || got[0].marks {
 		t.Errorf("marks with a row: %+v", got)
 	}
 }
 
-// What a message to eight people costs: the number that docs/capacity.md
-// reckons with.
-func TestAMessageToEightIsTwoRequests(t *testing.T) {
-	c := chat.ConversationID{7}
-	r := rowAt(7, 41)
-	r.Content = fmt.Sprintf("%0120d", 0)
-	b := &archive.Batch{
-		Rows:  []archive.Row{r},
-		Seen:  []archive.Seen{{Key: archive.Key{Conversation: c}, ID: r.ID}},
-		Marks: []archive.Watermark{{Conversation: c, Read: 41, Delivered: 41}},
+// What messages to eight people cost: one by itself is quick, many are cheap.
+func TestABusyNodeGetsFewerRequests(t *testing.T) {
+	for messages, want := range map[int]int{1: 6, 2: 8, 32: 36} {
+		statements := 0
+		requests := bundled(plannedOf(t, toEight(messages)).chains, func(*write) string { return "node" })
+		for _, c := range requests {
+			statements += len(c.mutations[0].writes)
+		}
+		if len(requests) != want || statements != 11*messages {
+			t.Errorf("%d messages: got %d requests of %d statements, want %d of %d", messages, len(requests), statements, want, 11*messages)
+		}
 	}
-	for i := range byte(8) {
-		b.Stays = append(b.Stays, archive.StayWrite{By: r.ID, Stay: archive.Stay{User: chat.UserID{i}, Conversation: c}})
+}
+
+// toEight is a batch of messages, each in a conversation of its own.
+func toEight(messages int) *archive.Batch {
+	b := &archive.Batch{}
+	for n := range byte(messages) {
+		c, r := chat.ConversationID{n}, rowAt(n, 41)
+		r.Content = fmt.Sprintf("%0120d", 0)
+		b.Rows = append(b.Rows, r)
+		b.Seen = append(b.Seen, archive.Seen{Key: archive.Key{Conversation: c}, ID: r.ID})
+		b.Marks = append(b.Marks, archive.Watermark{Conversation: c, Read: 41, Delivered: 41})
+		for i := range byte(8) {
+			b.Stays = append(b.Stays, archive.StayWrite{By: r.ID, Stay: archive.Stay{User: chat.UserID{n, i}, Conversation: c}})
+		}
 	}
-	statements := 0
-	requests := bundled(plannedOf(t, b).chains, func(*write) string { return "node" })
-	for _, c := range requests {
-		statements += len(c.mutations[0].writes)
-	}
-	if len(requests) != 2 || statements != 11 {
-		t.Errorf("got %d requests of %d statements, want 2 of 11", len(requests), statements)
-	}
+	return b
 }
