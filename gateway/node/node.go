@@ -197,11 +197,11 @@ func (n *Node) abandon(ctx context.Context, why error) error {
 
 // start asks the servers for what must be there before the first connection.
 func (n *Node) start(ctx context.Context) error {
-	if err := n.retry(ctx, "prepare the delivery topic", n.prepareLog); err != nil {
+	if err := n.retry(ctx, "kafka", "prepare the delivery topic", n.prepareLog); err != nil {
 		return err
 	}
 	n.cfg.Ready("kafka", nil)
-	if err := n.retry(ctx, "claim the slot", n.claim); err != nil {
+	if err := n.retry(ctx, "redis", "claim the slot", n.claim); err != nil {
 		return err
 	}
 	n.cfg.Ready("redis", nil)
@@ -236,14 +236,17 @@ func (n *Node) claim(ctx context.Context) error {
 }
 
 // retry repeats try until it works, but not against a younger boot of this
-// slot: that one will not go away.
-func (n *Node) retry(ctx context.Context, what string, try func(context.Context) error) error {
+// slot: that one will not go away. What keeps the part waiting is shown.
+func (n *Node) retry(ctx context.Context, part, what string, try func(context.Context) error) error {
 	var replaced error
 	err := daemon.Retry(ctx, n.cfg.Logger, what, func(ctx context.Context) error {
 		err := try(ctx)
 		if errors.Is(err, presence.ErrReplaced) {
 			replaced = fmt.Errorf("%s: %w", what, err)
 			return nil
+		}
+		if err != nil {
+			n.cfg.Ready(part, err)
 		}
 		return err
 	})
