@@ -45,9 +45,8 @@ type Config struct {
 
 // Router routes the partitions that its group gives it.
 type Router struct {
-	cfg     Config
-	lookups *lookups
-	roads   *roads
+	cfg   Config
+	roads *roads
 
 	deliveries, pushes *metrics.Counter
 	skipped, forgotten *metrics.Counter
@@ -58,7 +57,6 @@ type Router struct {
 func New(cfg Config) *Router {
 	return &Router{
 		cfg:        cfg,
-		lookups:    newLookups(cfg),
 		roads:      newRoads(cfg),
 		deliveries: cfg.Metrics.Counter("switchboard_router_deliveries_total"),
 		pushes:     cfg.Metrics.Counter("switchboard_router_pushes_total"),
@@ -77,11 +75,11 @@ func (r *Router) Run(ctx context.Context) error {
 		inputs = append(inputs, r.status())
 	}
 	running, ctx := errgroup.WithContext(ctx)
-	running.Go(func() error {
-		r.lookups.run(ctx)
-		return nil
-	})
 	for _, in := range inputs {
+		running.Go(func() error {
+			in.lookups.run(ctx)
+			return nil
+		})
 		running.Go(func() error {
 			err := in.group.Run(ctx, func(ctx context.Context, claim bus.Claim) error {
 				return newPassage(r, in, claim).run(ctx)

@@ -13,7 +13,8 @@ type input struct {
 	group    bus.Group
 	producer bus.Producer
 	// parse returns what the records hold that was not seen before.
-	parse func(records []bus.Record, seen *bus.Deduper) []matter
+	parse   func(records []bus.Record, seen *bus.Deduper) []matter
+	lookups *lookups
 
 	batch *metrics.Histogram
 	// The way of a batch through the router, in this order; the look-up of its
@@ -31,8 +32,10 @@ type matter interface {
 	plan(partition int32, places map[chat.UserID]presence.Places) *plan
 }
 
-// metered gives an input its metrics, whose names begin with prefix.
+// metered gives an input its look-ups and its metrics, whose names begin with
+// prefix.
 func (r *Router) metered(in *input, prefix string) *input {
+	in.lookups = newLookups(r.cfg, prefix)
 	in.batch = r.cfg.Metrics.Histogram(prefix + "_batch_records")
 	in.wait = r.cfg.Metrics.Histogram(prefix + "_wait_seconds")
 	in.writes = r.cfg.Metrics.Histogram(prefix + "_produce_seconds")

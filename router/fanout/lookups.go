@@ -16,7 +16,8 @@ const UsersPerLookup = 1000
 
 // lookups asks the directory for all partitions together: what gathers while one
 // question is under way is the next question. A user whom several partitions
-// ask for is asked once.
+// ask for is asked once. Each input has its own, so that messages do not queue
+// behind statuses.
 type lookups struct {
 	cfg      Config
 	wake     chan struct{} // holds one token while something waits
@@ -36,13 +37,13 @@ type question struct {
 	done   chan struct{}
 }
 
-func newLookups(cfg Config) *lookups {
+func newLookups(cfg Config, prefix string) *lookups {
 	return &lookups{
 		cfg:     cfg,
 		wake:    make(chan struct{}, 1),
-		retries: cfg.Metrics.Counter("switchboard_router_lookup_retries_total"),
-		users:   cfg.Metrics.Counter("switchboard_router_lookup_users_total"),
-		seconds: cfg.Metrics.Histogram("switchboard_router_lookup_seconds"),
+		retries: cfg.Metrics.Counter(prefix + "_lookup_retries_total"),
+		users:   cfg.Metrics.Counter(prefix + "_lookup_users_total"),
+		seconds: cfg.Metrics.Histogram(prefix + "_lookup_seconds"),
 	}
 }
 

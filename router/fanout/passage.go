@@ -181,7 +181,7 @@ func (p *passage) read(ctx context.Context, reader bus.Reader) ([]bus.Record, er
 // deliver looks up everybody whom the matters concern, writes what follows from
 // the answer and waits until all of it is on the log, but on blocked roads.
 func (p *passage) deliver(ctx context.Context, from int64, matters []matter) error {
-	places, err := p.lookups.where(ctx, concerned(matters))
+	places, err := p.in.lookups.where(ctx, concerned(matters))
 	if err != nil {
 		return err
 	}
