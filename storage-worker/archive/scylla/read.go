@@ -28,9 +28,20 @@ func collect[T any](ctx context.Context, s *Store, l lane, st *statement, scan s
 	}
 	defer l.leave()
 	defer s.meter.asked(st, time.Now())
+	twice := s.nodes.several()
+	all, err = ask(ctx, s, st, twice, scan, values)
+	if err != nil && twice && ctx.Err() == nil {
+		// The driver takes the first answer of the two, even if it is a failure.
+		all, err = ask(ctx, s, st, false, scan, values)
+	}
+	return all, err
+}
+
+// ask sends a statement, to two nodes if need be, and reads its rows.
+func ask[T any](ctx context.Context, s *Store, st *statement, twice bool, scan scanner[T], values []any) (all []T, err error) {
 	query := s.session.ContextQuery(ctx, st.text, st.names).Bind(values...)
 	defer query.Release()
-	if s.nodes.several() {
+	if twice {
 		query.SetSpeculativeExecutionPolicy(&hedged)
 	}
 	rows := query.Iter()
