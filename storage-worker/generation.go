@@ -161,11 +161,14 @@ func (m *migration) anchored(ctx context.Context, p int32) (bool, error) {
 func (m *migration) anchor(ctx context.Context, partitions []int32, clock chat.Clock) error {
 	producer := m.client.Producer(kafka.ProducerConfig{})
 	producing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- producer.Run(producing) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = producer.Run(producing) // What counts is acknowledged, or has failed.
+	}()
 	defer func() {
 		stop()
-		<-ended // All that counts is acknowledged, or failed.
+		<-ended
 	}()
 	acked := make(chan error, len(partitions))
 	in := bus.Inbound{Anchor: &bus.Anchor{Clock: clock}}

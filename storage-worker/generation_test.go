@@ -19,8 +19,8 @@ func put(t *testing.T, client *kafka.Client, topic string, partition int32, valu
 	t.Helper()
 	producer := client.Producer(kafka.ProducerConfig{})
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- producer.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = producer.Run(ctx) }()
 	defer func() { stop(); <-ended }()
 	acked := make(chan error, 1)
 	if err := producer.Produce(bus.Message{Topic: topic, Partition: partition, Value: value}, func(_ int64, err error) { acked <- err }); err != nil {

@@ -77,9 +77,11 @@ func TestArchiveOnThreeNodes(t *testing.T) {
 		for _, name := range set.Names() {
 			all.Go(func() error { return set.Restart(t.Context(), name) })
 		}
+		begun := time.Now()
 		if err := all.Wait(); err != nil {
 			t.Fatal(err)
 		}
+		t.Logf("all nodes answer again after %v", time.Since(begun).Round(time.Millisecond))
 		l.end(t, "all nodes killed and started again")
 	})
 }

@@ -173,14 +173,22 @@ func TestEdgesOfALog(t *testing.T) {
 		{"nothing happened", func(r *road) { r.put(3) }, ""},
 		{"what was decided is deleted", func(r *road) { r.put(3); r.truncate(r.inbound(), 10) }, ""},
 		{"all outcomes are expired", func(r *road) { r.put(3); r.truncate(r.accepted(), 10) }, ""},
-		{"a record that was not decided is deleted", func(r *road) { r.put(3); r.truncate(r.inbound(), 11) },
-			"INBOUND partition 0 holds offsets 11 to 12, but 10 is the next to decide"},
-		{"inbound is made anew", func(r *road) { r.remake(r.inbound()); r.put(3) },
-			"INBOUND partition 0 holds offsets 0 to 2, but 10 is the next to decide"},
-		{"inbound is made anew and is longer than before", func(r *road) { r.remake(r.inbound()); r.put(13) },
-			"INBOUND partition 0 has another record at offset 9 than the one that was decided"},
-		{"accepted is made anew", func(r *road) { r.put(3); r.remake(r.accepted()) },
-			"ACCEPTED partition 0 ends at offset 0, but 10 records of INBOUND are decided"},
+		{
+			"a record that was not decided is deleted", func(r *road) { r.put(3); r.truncate(r.inbound(), 11) },
+			"INBOUND partition 0 holds offsets 11 to 12, but 10 is the next to decide",
+		},
+		{
+			"inbound is made anew", func(r *road) { r.remake(r.inbound()); r.put(3) },
+			"INBOUND partition 0 holds offsets 0 to 2, but 10 is the next to decide",
+		},
+		{
+			"inbound is made anew and is longer than before", func(r *road) { r.remake(r.inbound()); r.put(13) },
+			"INBOUND partition 0 has another record at offset 9 than the one that was decided",
+		},
+		{
+			"accepted is made anew", func(r *road) { r.put(3); r.remake(r.accepted()) },
+			"ACCEPTED partition 0 ends at offset 0, but 10 records of INBOUND are decided",
+		},
 	} {
 		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
 			onBoth(t, func(t *testing.T, addr string) {
