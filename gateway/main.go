@@ -40,6 +40,10 @@ and a JWK set. While one of the servers is away at start it waits, and says so o
 -drain-timeout, then closed with 4001, and the exit status is 0. SIGHUP reads
 -auth-keys again. A wrong flag or an unsafe topic ends it with status 2.
 
+Kafka and Redis may want a login and TLS: -kafka-credentials, -kafka-ca, and the same
+for -redis. A wrong password is one line, and is tried again; a file that cannot be
+used ends it with status 2.
+
 There is no TLS on -listen: end it in front. The PROXY protocol is not understood
 yet: a balancer must not send it.`
 

@@ -25,6 +25,10 @@ goes the same way. Any number of routers share the partitions.
 It keeps nothing: kill it at any moment, and another one goes on. While Kafka or
 Redis is away it waits, /readyz is 503, and nothing is lost.
 
+Kafka and Redis may want a login and TLS: -kafka-credentials, -kafka-ca, and the
+same for -redis. A wrong password is one line, and is tried again; a file that
+cannot be used ends it with status 2.
+
 Exit status: 0 after SIGTERM, 1 when something failed, 2 for a wrong flag or
 topics on which acknowledged records could be lost.`
 

@@ -59,6 +59,10 @@ says so on /readyz. SIGTERM drains: REST first, then the fold, then what is on i
 log; the exit status is 0. SIGHUP reads -auth-keys again. A wrong flag or topics on
 which acknowledged records could be lost end it with status 2.
 
+Its servers may want a login and TLS: -kafka-credentials, -kafka-ca, the same for -cql,
+and -postgres-password, -postgres-ca. A wrong password is one line, and is tried again;
+a file that cannot be used ends it with status 2.
+
 There is no TLS on -listen: end it in front.`
 
 // The parts that -serve names, those of this version first.
