@@ -3,6 +3,8 @@ package uplink
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -214,3 +216,62 @@ func TestAMarkThatIsMergedAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations, want none", got)
 	}
 }
+
+// Whatever is merged, and whenever it leaves: of each session, conversation and
+// status the highest mark and the first one reach the log.
+func TestMergingNeverLosesTheHighest(t *testing.T) {
+	type key struct {
+		place
+		status chat.Status
+	}
+	synctest.Test(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(17, 17))
+		got, highest, first := map[key][]chat.Seq{}, map[key]chat.Seq{}, map[key]chat.Seq{}
+		busy := false
+		log := produce(func(m bus.Message, done func(int64, error)) error {
+			var r bus.Receipt
+			if err := bus.ParseReceipt(m.Value, &r); err != nil || len(r.Marks) > 8 {
+				t.Errorf("the receipt is %+v, %v", r, err)
+			}
+			if busy {
+				return bus.ErrOverloaded
+			}
+			for _, m := range r.Marks {
+				at := key{place{r.ReplyTo.Session, r.Conversation}, m.Status}
+				got[at] = append(got[at], m.Seq)
+			}
+			done(0, nil)
+			return nil
+		})
+		m := newMarks(Config{Receipts: log, Partitions: 16, Metrics: metrics.New()})
+		for range 5000 {
+			busy = rng.IntN(20) == 0
+			at := key{place{rng.Uint64N(5), chat.ConversationID{byte(rng.IntN(3))}}, chat.Status(1 + rng.IntN(2))}
+			seq := chat.Seq(1 + rng.IntN(1000))
+			if err := m.add(session.Sender{Number: at.session}, at.conversation, bus.Mark{Status: at.status, Seq: seq}, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			highest[at] = max(highest[at], seq)
+			if first[at] == 0 {
+				first[at] = seq
+			}
+			time.Sleep(time.Duration(rng.IntN(50)) * time.Millisecond)
+			m.send(time.Now())
+		}
+		busy = false
+		time.Sleep(DeliveredFor)
+		if _, some := m.send(time.Now()); some {
+			t.Error("something is left that is not due")
+		}
+		for at, want := range highest {
+			if seqs := got[at]; slices.Max(seqs) != want || seqs[0] != first[at] {
+				t.Errorf("%v: the log got %v, want %d first and %d", at, seqs, first[at], want)
+			}
+		}
+	})
+}
+
+// produce is a producer in a function.
+type produce func(m bus.Message, done func(int64, error)) error
+
+func (p produce) Produce(m bus.Message, done func(int64, error)) error { return p(m, done) }
