@@ -34,7 +34,8 @@ internal/auth                       : internal/chat
 internal/bus                        : internal/chat
 internal/bus/bustest                : internal/bus
 internal/bus/embedded               :
-internal/bus/kafka                  : internal/bus internal/metrics
+internal/bus/kafka                  : internal/bus internal/bus/kafka/conns internal/metrics
+internal/bus/kafka/conns            :
 internal/presence                   : internal/chat
 internal/presence/embedded          :
 internal/presence/presencetest      : internal/chat internal/presence

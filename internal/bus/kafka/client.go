@@ -30,6 +30,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 
 	"switchboard/internal/bus"
+	"switchboard/internal/bus/kafka/conns"
 	"switchboard/internal/metrics"
 )
 
@@ -41,11 +42,6 @@ const (
 	// metadataTTL bounds how old the transport's picture of the cluster may be
 	// when nothing fails.
 	metadataTTL = 6 * time.Second
-	// dialTimeout bounds the TCP handshake.
-	dialTimeout = 3 * time.Second
-	// tlsTimeout bounds that of TLS. It is below refreshTimeout, or whoever asks
-	// would never hear that it is TLS that a broker does not answer.
-	tlsTimeout = 1500 * time.Millisecond
 	// refreshTimeout bounds one question for metadata.
 	refreshTimeout = 2 * time.Second
 	// questions bounds how many are asked at once of offsets and last records:
@@ -78,7 +74,7 @@ type Client struct {
 	config    Config
 	addr      net.Addr
 	transport *kafkago.Transport
-	conns     *conns
+	conns     *conns.Set
 	login     sasl.Mechanism // nil: none
 	kafka     *kafkago.Client
 	log       *slog.Logger
@@ -106,10 +102,10 @@ func Open(config Config) *Client {
 	if set == nil {
 		set = metrics.New()
 	}
-	conns := &conns{dialer: net.Dialer{Timeout: dialTimeout}, tls: config.TLS, open: make(map[*conn]struct{})}
+	connections := conns.New(config.TLS)
 	login := mechanism(config.Username, config.Password)
 	transport := &kafkago.Transport{
-		Dial:        conns.dial,
+		Dial:        connections.Dial,
 		ClientID:    config.ClientID,
 		MetadataTTL: metadataTTL,
 		SASL:        login,
@@ -119,7 +115,7 @@ func Open(config Config) *Client {
 		config:    config,
 		addr:      addr,
 		transport: transport,
-		conns:     conns,
+		conns:     connections,
 		login:     login,
 		kafka:     &kafkago.Client{Addr: addr, Transport: transport},
 		log:       config.Log,
@@ -150,7 +146,7 @@ func (c *Client) Close() {
 	}
 	c.polling.Wait()
 	c.transport.CloseIdleConnections()
-	c.conns.closeAll()
+	c.conns.Close()
 }
 
 // Log returns the reading side.

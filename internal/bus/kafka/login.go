@@ -117,7 +117,7 @@ func (c *complaints) warn(line, about string, err error, facts ...any) {
 func (c *Client) dialer() *kafkago.Dialer {
 	return &kafkago.Dialer{
 		ClientID: c.config.ClientID, Timeout: coordinatorTimeout,
-		DialFunc: c.conns.dial, SASLMechanism: c.login,
+		DialFunc: c.conns.Dial, SASLMechanism: c.login,
 	}
 }
 

@@ -1,4 +1,9 @@
-package kafka
+// Package conns makes a client's connections to brokers and closes them when the
+// client ends. It says what a broker that hangs up may have expected, and which
+// broker that was; it knows nothing of what is said on a connection.
+//
+//	kafka ──Dial──▶ TCP ──▶ TLS, if there is a configuration for it
+package conns
 
 import (
 	"context"
@@ -8,15 +13,25 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
-// conns are the client's open connections. The transport leaves one that waits
+const (
+	// dialTimeout bounds the TCP handshake.
+	dialTimeout = 3 * time.Second
+	// tlsTimeout bounds that of TLS. It is below the 2 s that a question for
+	// metadata has, or whoever asks would never hear that it is TLS that a broker
+	// does not answer.
+	tlsTimeout = 1500 * time.Millisecond
+)
+
+// Set are a client's open connections. The transport leaves one that waits
 // for an answer alone, however it is told to end; whoever closes the client must
 // not leave a goroutine behind for as long as a broker is silent.
 //
 // TLS is made here and not by the library, whose errors come so late that they
 // do not tell which broker they are about.
-type conns struct {
+type Set struct {
 	dialer net.Dialer
 	tls    *tls.Config // nil: none
 
@@ -28,13 +43,20 @@ type conns struct {
 // conn is one of them.
 type conn struct {
 	net.Conn
-	all *conns
+	all *Set
 
 	heard bool // owned by the one goroutine that reads
 }
 
-// dial is the transport's Dial.
-func (s *conns) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// New returns a set without connections, which makes them with TLS when config is
+// not nil: the names of the brokers are then verified.
+func New(config *tls.Config) *Set {
+	return &Set{dialer: net.Dialer{Timeout: dialTimeout}, tls: config, open: make(map[*conn]struct{})}
+}
+
+// Dial makes a connection. Its errors name the broker and what failed; after Close
+// it is [net.ErrClosed].
+func (s *Set) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	inner, err := s.dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -55,7 +77,7 @@ func (s *conns) dial(ctx context.Context, network, address string) (net.Conn, er
 }
 
 // keep notes a connection, or closes it when it comes too late.
-func (s *conns) keep(c *conn) error {
+func (s *Set) keep(c *conn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -108,8 +130,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// closeAll closes what is open and refuses new ones.
-func (s *conns) closeAll() {
+// Close closes what is open and refuses new ones.
+func (s *Set) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
