@@ -47,6 +47,7 @@ func TestFlagsThatCannotWork(t *testing.T) {
 		`-archive and -cql: there is one archive`:                                         with("-cql", "127.0.0.1:9042"),
 		`-postgres: no URL given, which -serve projection needs`:                          with("-serve", "fold,rest,projection"),
 		`-postgres: want a URL`:                                                           with("-postgres", "127.0.0.1:5432"),
+		`-postgres: read the URL`:                                                         with("-postgres", "postgres://app@127.0.0.1/app?sslmode=perhaps"),
 		`-postgres: the URL holds a password`:                                             with("-postgres", "postgres://app:secret@127.0.0.1/app"),
 		`-server "REST 1"`:                                                                with("-server", "REST 1"),
 		`-members: want 2 to 10000`:                                                       with("-members", "10001"),

@@ -22,6 +22,12 @@ func rosterConfig(flags *daemon.Postgres) (c postgres.Config, err error) {
 	if i := slices.IndexFunc(errs[:], func(err error) bool { return err != nil }); i >= 0 {
 		return c, errs[i]
 	}
+	if !flags.Given() {
+		return c, nil
+	}
+	if err := c.Check(); err != nil {
+		return c, daemon.Usagef("-postgres: %v", err)
+	}
 	return c, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,7 @@ func TestUnusableFilesOfServersEndTheProgram(t *testing.T) {
 			"-kafka-credentials", "-kafka-ca", "-cql-credentials", "-cql-ca", "-postgres-password", "-postgres-ca",
 		} {
 			for _, file := range []string{bad, empty, filepath.Join(dir, "absent")} {
-				err := run(t.Context(), append(args[:len(args):len(args)], name, file), io.Discard)
+				err := run(t.Context(), append(slices.Clip(args), name, file), io.Discard)
 				if kind := fmt.Sprintf("%T", err); kind != "*daemon.usageError" {
 					t.Errorf("%s %s: a %s (%v), want a usage error, which ends with status 2", program, name, kind, err)
 					continue

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
@@ -150,7 +149,7 @@ func askSecuredKafka(t *testing.T, addrs, password string, config *tls.Config) e
 	others := kafka.TCP(strings.Split(addrs, ",")[1:]...)
 	var last error
 	if poll(t.Context(), attempt, func() bool {
-		transport := &kafka.Transport{SASL: sasl.Mechanism(mechanism), TLS: config}
+		transport := &kafka.Transport{SASL: mechanism, TLS: config}
 		defer transport.CloseIdleConnections()
 		client := &kafka.Client{Addr: others, Transport: transport, Timeout: attempt}
 		made, err := client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{

@@ -53,6 +53,12 @@ type Config struct {
 	Timeout time.Duration
 }
 
+// Check says what is wrong with the configuration itself, which no waiting heals.
+func (c Config) Check() error {
+	_, err := c.pool()
+	return err
+}
+
 // pool turns the configuration into that of the driver.
 func (c Config) pool() (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(c.URL)
