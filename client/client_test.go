@@ -72,6 +72,21 @@ func TestNewConversationWhoseBeginningWasMissedIsPulled(t *testing.T) {
 	d.wants(12, 13, 14)
 }
 
+// The joining and all that followed was missed; the removal alone is pushed.
+func TestStayOfWhichOnlyTheEndCameIsSynced(t *testing.T) {
+	s := newScript(t)
+	d := s.device(fromNothing)
+	c := s.next()
+	for <-s.asked != "/api/v1/sync" { // the one after `connected`
+	}
+	s.mu.Lock()
+	s.left = true
+	s.synced = []wire.Message{at(51), at(52)}
+	s.mu.Unlock()
+	c.say("conversation_updated", wire.ConversationUpdated{ConversationID: talk, Seq: 53, Change: "member_removed", UserID: &alice})
+	d.wants(51, 52, 53)
+}
+
 func TestSyncComesBeforeWhatIsLive(t *testing.T) {
 	s := newScript(t)
 	s.synced = []wire.Message{at(2), at(3)}

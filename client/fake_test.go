@@ -76,6 +76,11 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 	case strings.HasSuffix(r.URL.Path, "/sync"):
 		var answer wire.SyncResponse
+		var asked wire.SyncRequest
+		_ = json.NewDecoder(r.Body).Decode(&asked)
+		if _, named := asked.Have[talk]; s.left && !named {
+			s.synced = nil // of what has ended, only who names it is told
+		}
 		for _, m := range s.synced {
 			data, _ := json.Marshal(m)
 			answer.Events = append(answer.Events, Event{Type: "new_message", Data: data})

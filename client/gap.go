@@ -25,8 +25,12 @@ type hold struct {
 // old one dropped, one from further on held.
 func (c *Client) receive(m wire.Message) {
 	last, known := c.last[m.ConversationID]
-	if !known && c.begins(m) {
+	switch {
+	case known:
+	case c.begins(m):
 		last = m.Seq - 1
+	default:
+		c.name(m.ConversationID)
 	}
 	switch {
 	case m.Seq <= last:
@@ -51,6 +55,15 @@ func (c *Client) begins(m wire.Message) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.conn != nil && *m.Event.UserID == c.conn.Connected.UserID
+}
+
+// name has every later sync name a conversation of which nothing has been applied
+// yet: only of those that are named it tells what came before a removal.
+func (c *Client) name(id chat.ConversationID) {
+	c.last[id] = 0
+	c.mu.Lock()
+	c.seen[id] = 0
+	c.mu.Unlock()
 }
 
 // expect notes that a seq of ours is known to be there, without its event.

@@ -309,3 +309,18 @@ func TestMissedPushesAreNoViolationWhenBehindTells(t *testing.T) {
 		t.Errorf("violations: %v", report.Violations)
 	}
 }
+
+// Clara's first stay, seq 4 to 6, began and ended while her phone could not be
+// reached: no /sync tells of it.
+func TestStayThatEndedUnseenIsNotOwed(t *testing.T) {
+	r := sound()
+	d := r.Devices[4]
+	for _, seq := range []chat.Seq{4, 5, 6} {
+		drop(d, seq)
+	}
+	d.Last = Connection{}
+	d.Applied = slices.DeleteFunc(d.Applied, func(m wire.Message) bool { return m.Seq <= 6 })
+	if report := Check(&r.Evidence); report.Failures() != 0 {
+		t.Errorf("violations: %v", report.Violations)
+	}
+}

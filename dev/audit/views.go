@@ -66,10 +66,10 @@ func (a *auditor) connection(d *Device, newest map[chat.ConversationID]Sighting,
 	newest[id] = *s
 }
 
-// complete checks that a device saw all that it may see of a conversation, and
+// complete checks that a device saw all that is owed to it of a conversation, and
 // applied exactly that.
 func (a *auditor) complete(d *Device, t *talk, seen map[chat.Seq]bool, applied []*wire.Message) {
-	view := t.view(d.User)
+	view := t.owed(d.User, seen)
 	for i := range view {
 		a.check(Delivered, seen[view[i].Seq], "%s of %s never saw seq %d of %s", d.Name, d.User, view[i].Seq, t.ID)
 	}
@@ -79,6 +79,33 @@ func (a *auditor) complete(d *Device, t *talk, seen map[chat.Seq]bool, applied [
 		a.check(AppliedOnce, applied[i].Seq == view[i].Seq && same(applied[i], &view[i]),
 			"%s of %s applied seq %d of %s as event %d, where seq %d is", d.Name, d.User, applied[i].Seq, t.ID, i+1, view[i].Seq)
 	}
+}
+
+// owed returns what a device must have seen of a conversation. /sync tells of a
+// membership that has ended only if the client names the conversation, so a device
+// that could not be pushed to while its user came and went again does not learn of
+// that stay. Once it has seen anything of the conversation, everything later is
+// owed.
+func (t *talk) owed(user chat.UserID, seen map[chat.Seq]bool) []wire.Message {
+	from := chat.Seq(1)
+	for _, s := range t.spans[user] {
+		if s.last == 0 || sawAny(seen, s) {
+			break
+		}
+		from = s.last + 1
+	}
+	view := t.view(user)
+	return slices.DeleteFunc(view, func(m wire.Message) bool { return m.Seq < from })
+}
+
+// sawAny reports whether anything of a stay that has ended was seen.
+func sawAny(seen map[chat.Seq]bool, s span) bool {
+	for seq := s.first; seq <= s.last; seq++ {
+		if seen[seq] {
+			return true
+		}
+	}
+	return false
 }
 
 // pushed checks the device's last connection: a message that was sent after it was

@@ -20,8 +20,9 @@ import (
 // everything. The protocol's own repairs take up to two minutes.
 const settleWithin = 4 * time.Minute
 
-// settleEvery is how often that is looked at.
-const settleEvery = 2 * time.Second
+// settleEvery is how often that is looked at, sayEvery how often it is said that it
+// is not so yet.
+const settleEvery, sayEvery = 2 * time.Second, 20 * time.Second
 
 // Run lets people talk under faults and judges what they saw. An error says that
 // the run could not be made; what the system did wrong is in the Result.
@@ -114,6 +115,7 @@ func (c *crowd) suffer(ctx context.Context) ([]happened, error) {
 // the judgement of then.
 func (c *crowd) settle(ctx context.Context) (*audit.Evidence, *audit.Report, error) {
 	deadline := time.Now().Add(settleWithin)
+	var said time.Time
 	for {
 		evidence, err := c.evidence(ctx, false)
 		if err != nil {
@@ -124,8 +126,11 @@ func (c *crowd) settle(ctx context.Context) (*audit.Evidence, *audit.Report, err
 		if late == 0 || time.Now().After(deadline) {
 			break
 		}
-		c.Log.Info("some devices do not have everything yet", "missing", report.Broken[audit.Delivered],
-			"not applied", report.Broken[audit.AppliedOnce])
+		if time.Since(said) > sayEvery {
+			said = time.Now()
+			c.Log.Info("some devices do not have everything yet", "missing", report.Broken[audit.Delivered],
+				"not applied", report.Broken[audit.AppliedOnce])
+		}
 		if err := pause(ctx, settleEvery); err != nil {
 			return nil, nil, err
 		}
