@@ -56,6 +56,7 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	case *replication < 1 || *generation < 1:
 		return daemon.Usagef("-replication and -generation are at least 1")
 	}
+	daemon.CollectLess()
 	log, set := flags.Logger(os.Stderr), metrics.New()
 	client, directory, err := connect(brokers, addresses, log, set)
 	if err != nil {

@@ -106,6 +106,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	daemon.CollectLess()
 	set := metrics.New()
 	ops, err := daemon.NewOps(opts.opsListen, set, log)
 	if err != nil {
