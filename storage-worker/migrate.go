@@ -152,11 +152,15 @@ func (m *migration) say(of, text string) error {
 	return nil
 }
 
-// topics makes the topics and checks them.
+// topics makes the topics and checks them: those that are there first, since one
+// that was made beside others than it should be would have to be deleted.
 func (m *migration) topics(ctx context.Context) error {
 	topics := bus.Topics(m.generation, int32(m.partitions))
 	var created []string
 	err := daemon.Retry(ctx, m.log, "make the topics", func(ctx context.Context) error {
+		if err := m.checkPresent(ctx, topics); err != nil {
+			return err
+		}
 		made, err := m.client.Admin().Ensure(ctx, topics, m.replication)
 		created = append(created, made...)
 		return err
@@ -176,6 +180,23 @@ func (m *migration) topics(ctx context.Context) error {
 	return daemon.Retry(ctx, m.log, "check the topics", func(ctx context.Context) error {
 		return m.client.Admin().Check(ctx, topics, m.replication)
 	})
+}
+
+// checkPresent checks those of the topics that are there.
+func (m *migration) checkPresent(ctx context.Context, topics []bus.Topic) error {
+	var present []bus.Topic
+	for _, t := range topics {
+		_, err := m.client.Admin().Partitions(ctx, t.Name)
+		if err == nil {
+			present = append(present, t)
+		} else if !errors.Is(err, bus.ErrUnknownTopic) {
+			return err
+		}
+	}
+	if len(present) == 0 {
+		return nil
+	}
+	return m.client.Admin().Check(ctx, present, m.replication)
 }
 
 // tables makes the keyspace and the tables of the archive.

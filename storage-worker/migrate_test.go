@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"switchboard/internal/bus"
+	"switchboard/internal/bus/kafka"
 	"switchboard/internal/chat"
 )
 
@@ -59,6 +62,28 @@ func TestMigrateSaysWhatItDid(t *testing.T) {
 	args[4] = "4"
 	if err := run(t.Context(), args, io.Discard); err == nil || !strings.Contains(err.Error(), "2 partitions") {
 		t.Errorf("another number of partitions: got %v", err)
+	}
+}
+
+// With a number of partitions that is none of the others', no topic is made: it
+// could not be taken back.
+func TestMigrateMakesNothingBesideWhatDiffers(t *testing.T) {
+	brokers := startKafka(t)
+	args := []string{"migrate", "-kafka", brokers, "-partitions", "2", "-replication", "1", "-log-level", "error"}
+	if err := run(t.Context(), args, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	args[4] = "4"
+	err := run(t.Context(), append(args, "-generation", "2"), io.Discard)
+	if !errors.Is(err, bus.ErrUnsafe) || !strings.Contains(err.Error(), "2 partitions") {
+		t.Errorf("got %v, want what differs", err)
+	}
+	client := kafka.Open(kafka.Config{Brokers: []string{brokers}, ClientID: "test", Log: slog.New(slog.DiscardHandler)})
+	defer client.Close()
+	for _, topic := range []string{bus.InboundTopic(2), bus.AcceptedTopic(2)} {
+		if n, err := client.Admin().Partitions(t.Context(), topic); !errors.Is(err, bus.ErrUnknownTopic) {
+			t.Errorf("%s was made with %d partitions (%v)", topic, n, err)
+		}
 	}
 }
 
