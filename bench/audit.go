@@ -7,6 +7,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"switchboard/internal/chat"
+	"switchboard/internal/wire"
 )
 
 // measure ends the listening and fills in latencies and what was refused.
@@ -47,7 +48,11 @@ func (r *road) audit(ctx context.Context, report *roadReport, total int) error {
 	}
 	stored := make([]int, total)
 	for _, talk := range r.talks {
-		history, err := r.restOf(talk.members[0].number).All(ctx, talk.id, 0)
+		var history []wire.Message
+		err := again(ctx, func() (err error) {
+			history, err = r.restOf(talk.members[0].number).All(ctx, talk.id, 0)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("read the history of %s: %w", talk.id, err)
 		}

@@ -231,9 +231,11 @@ func (r *road) converse(ctx context.Context) error {
 	return each(len(r.talks), 16, func(i int) error {
 		if i < directs {
 			a, b := r.people[2*i], r.people[2*i+1]
-			id, err := r.restOf(2*i).Direct(ctx, b.user)
-			r.talks[i] = &conversation{id: id, members: []*person{a, b}}
-			return err
+			r.talks[i] = &conversation{members: []*person{a, b}}
+			return again(ctx, func() (err error) {
+				r.talks[i].id, err = r.restOf(2*i).Direct(ctx, b.user)
+				return err
+			})
 		}
 		random := rand.New(rand.NewPCG(r.seed, uint64(i)))
 		var members []*person
@@ -241,10 +243,27 @@ func (r *road) converse(ctx context.Context) error {
 		for _, j := range random.Perm(r.users)[:min(groupSize, r.users)] {
 			members, ids = append(members, r.people[j]), append(ids, r.people[j].user)
 		}
-		id, err := r.restOf(members[0].number).Group(ctx, chat.NewRequestID(), "bench", ids)
-		r.talks[i] = &conversation{id: id, members: members}
-		return err
+		request := chat.NewRequestID()
+		r.talks[i] = &conversation{members: members}
+		return again(ctx, func() (err error) {
+			r.talks[i].id, err = r.restOf(members[0].number).Group(ctx, request, "bench", ids)
+			return err
+		})
 	})
+}
+
+// again tries what REST refuses because a server is busy a few times: the set-up
+// comes before anything is warm, and it is not what is measured.
+func again(ctx context.Context, try func() error) error {
+	const tries, pause = 10, 500 * time.Millisecond
+	for n := 1; ; n++ {
+		err := try()
+		status := (*client.StatusError)(nil)
+		if !errors.As(err, &status) || !status.Temporary() || n == tries || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
 }
 
 // send sends message number i at its time, not earlier; a generator that is
