@@ -232,7 +232,7 @@ func (t *talk) tellOf(ctx context.Context, stay archive.Stay, status chat.Status
 	if err != nil {
 		return err
 	}
-	to, err := t.concerned(ctx, stay.User, covered)
+	to, err := t.concerned(ctx, stay.User, covered, g.seq)
 	if err != nil {
 		return err
 	}
@@ -243,8 +243,9 @@ func (t *talk) tellOf(ctx context.Context, stay archive.Stay, status chat.Status
 	return nil
 }
 
-// concerned returns whom a mark is told: its user first, for the other devices.
-func (t *talk) concerned(ctx context.Context, marker user, covered []event) ([]user, error) {
+// concerned returns whom a mark at seq is told: its user first, for the other
+// devices. A sender who left and came back after seq may not see that event.
+func (t *talk) concerned(ctx context.Context, marker user, covered []event, seq chat.Seq) ([]user, error) {
 	to := []user{marker}
 	known, err := t.describe(ctx)
 	if err != nil {
@@ -267,7 +268,7 @@ func (t *talk) concerned(ctx context.Context, marker user, covered []event) ([]u
 		if err != nil {
 			return nil, err
 		}
-		if stay != nil {
+		if stay != nil && stay.Joined <= seq {
 			to = append(to, e.sender)
 		}
 	}

@@ -238,6 +238,29 @@ func TestANewStayBeginsAtItsJoining(t *testing.T) {
 	}
 }
 
+// Who left and came back does not see what was said in between, nor who has read
+// it, but who has read what came later.
+func TestASenderIsToldOfWhatItsStayHas(t *testing.T) {
+	h := newHall(t)
+	h.create(theGroup, chat.Group, anna, boris, clara)
+	h.say(theGroup, clara)
+	h.leave(theGroup, clara)
+	h.say(theGroup, anna)
+	h.join(theGroup, clara)
+	for _, test := range []struct {
+		mark bus.Mark
+		want string
+	}{
+		{read(4), "boris read 4 to anna boris"},
+		{read(5), "boris read 5 to anna boris clara"},
+	} {
+		v, err := h.keeper(h, nil).judge(t.Context(), []bus.Record{receipt(0, theGroup, boris, test.mark)})
+		if err != nil || tale(v.statuses) != test.want {
+			t.Errorf("told %q, %v, want %q", tale(v.statuses), err, test.want)
+		}
+	}
+}
+
 func TestOnlyTheLastSendersAreTold(t *testing.T) {
 	h := newHall(t)
 	crowd := []user{anna}
