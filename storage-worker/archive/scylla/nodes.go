@@ -107,12 +107,12 @@ type silence struct {
 
 // Pick implements the driver's policy.
 func (w *wary) Pick(query gocql.ExecutableQuery) gocql.NextHost {
-	next := w.HostSelectionPolicy.Pick(query)
+	next, left := w.HostSelectionPolicy.Pick(query), query.Context().Done()
 	var last []gocql.SelectedHost
 	return func() gocql.SelectedHost {
 		for host := next(); host != nil; host = next() {
 			if !w.avoids(host) {
-				return watched{host, w}
+				return watched{host, w, left}
 			}
 			last = append(last, host)
 		}
@@ -121,7 +121,7 @@ func (w *wary) Pick(query gocql.ExecutableQuery) gocql.NextHost {
 		}
 		host := last[0]
 		last = last[1:]
-		return watched{host, w}
+		return watched{host, w, left}
 	}
 }
 
@@ -166,13 +166,24 @@ func (w *wary) avoid(host gocql.SelectedHost) {
 type watched struct {
 	gocql.SelectedHost
 	wary *wary
+	left <-chan struct{} // closed when whoever asked does not wait any more
 }
 
-// Mark implements the driver's chosen host. Without an error the caller did not
-// wait for the answer, most often since a hedged read had it from another node.
+// Mark implements the driver's chosen host. Without an error nobody waited for
+// the answer: a hedged read had it from another node, or whoever asked has left,
+// such as a client that hung up, which says nothing of the node.
 func (h watched) Mark(err error) {
-	if err == nil || errors.Is(err, gocql.ErrTimeoutNoResponse) {
+	if err == nil && !h.abandoned() || errors.Is(err, gocql.ErrTimeoutNoResponse) {
 		h.wary.avoid(h.SelectedHost)
 	}
 	h.SelectedHost.Mark(err)
+}
+
+func (h watched) abandoned() bool {
+	select {
+	case <-h.left:
+		return true
+	default:
+		return false
+	}
 }

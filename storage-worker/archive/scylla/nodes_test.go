@@ -43,8 +43,8 @@ func (p inOrder) Pick(gocql.ExecutableQuery) gocql.NextHost {
 }
 
 // order is the nodes as one statement would try them, and what chooses each.
-func order(w *wary) (names string, chosen []gocql.SelectedHost) {
-	next := w.Pick(nil)
+func order(w *wary, statement *gocql.Query) (names string, chosen []gocql.SelectedHost) {
+	next := w.Pick(statement)
 	for host := next(); host != nil; host = next() {
 		names += strings.TrimPrefix(host.Info().HostID(), "00000000-0000-0000-0000-00000000000")
 		chosen = append(chosen, host)
@@ -64,7 +64,7 @@ func newWary(t *testing.T) *wary {
 
 func wantOrder(t *testing.T, w *wary, want string) []gocql.SelectedHost {
 	t.Helper()
-	names, chosen := order(w)
+	names, chosen := order(w, new(gocql.Query))
 	if names != want {
 		t.Errorf("nodes are asked in the order %s, want %s", names, want)
 	}
@@ -108,6 +108,18 @@ func TestASilentNodeIsAskedLast(t *testing.T) {
 		chosen[2].Mark(gocql.ErrTimeoutNoResponse)
 		wantOrder(t, w, "123")
 	})
+}
+
+// A client that hangs up during a read says nothing of the node.
+func TestWhoDoesNotWaitBlamesNoNode(t *testing.T) {
+	w := newWary(t)
+	caller, hangUp := context.WithCancel(t.Context())
+	_, chosen := order(w, new(gocql.Query).WithContext(caller))
+	hangUp()
+	chosen[0].Mark(nil)
+	wantOrder(t, w, "123")
+	chosen[0].Mark(gocql.ErrTimeoutNoResponse)
+	wantOrder(t, w, "231")
 }
 
 func TestATrialShowsWhetherANodeIsBack(t *testing.T) {

@@ -111,7 +111,10 @@ func (s *Store) SeenKeys(ctx context.Context, keys []archive.Key) ([]archive.See
 	group.SetLimit(askers)
 	for i := range keys {
 		group.Go(func() (err error) {
-			found[i], err = s.seenKey(failed, keys[i])
+			if err := failed.Err(); err != nil {
+				return err
+			}
+			found[i], err = s.seenKey(ctx, keys[i]) // What is under way ends by itself, as in Write.
 			return err
 		})
 	}
