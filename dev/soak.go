@@ -35,6 +35,7 @@ type soaking struct {
 	warm          time.Duration
 	least, outage time.Duration
 	on            string
+	faults        []string
 }
 
 // runSoak starts a cluster and loads it, several times.
@@ -49,11 +50,13 @@ func runSoak(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.DurationVar(&s.least, "least", time.Minute, "how long a run lasts at least; faults take the time that they take")
 	flags.DurationVar(&s.outage, "postgres-away", time.Minute, "how long PostgreSQL is away from the beginning of each run on")
 	flags.StringVar(&s.on, "on", "", "data `FOLDER` of a cluster that runs already; without it, soak starts one")
+	only := flags.List("faults", "`PREFIX,…` of the faults to make, in this order, such as kafka or redis flushed; default all, in an order of chance")
 	data := flags.String("data", ".cache/soak", "data `FOLDER` of the cluster that soak starts; it is emptied first")
 	cluster := flags.List("cluster", "`FLAG,…` of the cluster that soak starts; default -gateways=2,-routers=2,-workers=2")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	s.faults = *only
 	for s.seed == 0 {
 		s.seed = rand.Uint64N(1 << 20)
 	}
@@ -105,10 +108,14 @@ func (s *soaking) all(ctx context.Context, data string, log *slog.Logger, stdout
 			return err
 		}
 		seed := s.seed + uint64(i)
+		faults := site.Faults(seed)
+		if len(s.faults) > 0 {
+			faults = soak.Pick(faults, s.faults...)
+		}
 		fmt.Fprintf(stdout, "run %d of %d, seed %d\n", i+1, s.runs, seed)
 		result, err := soak.Run(ctx, soak.Config{
 			Site: site, Seed: seed, People: s.people, Rate: s.rate, Moves: time.Second,
-			Least: s.least, Warm: s.warm, Faults: site.Faults(seed), Outage: s.outage, Log: log,
+			Least: s.least, Warm: s.warm, Faults: faults, Outage: s.outage, Log: log,
 		})
 		if err != nil {
 			return fmt.Errorf("seed %d: %w", seed, err)

@@ -83,7 +83,8 @@ func (d *delays) recovered(h happened) (after int, ok bool) {
 	return after, after < until-from
 }
 
-// write writes a line for each fault, and the seconds of those that are judged.
+// write writes a line for each fault, and the seconds of those that are followed by
+// a longer calm.
 func (d *delays) write(w io.Writer, faults []happened) {
 	fmt.Fprintf(w, "delivery over the whole run: p50 %s, p99 %s\n",
 		round(d.quantile(0, len(d.seconds), 0.5)), round(d.quantile(0, len(d.seconds), 0.99)))
@@ -103,7 +104,7 @@ func (d *delays) write(w io.Writer, faults []happened) {
 			verdict += fmt.Sprintf(": within %s: %t", soon, ok && time.Duration(after)*time.Second <= soon)
 		}
 		fmt.Fprintf(w, "%-28s %7ds %9s %10s  %s\n", h.Name, from, round(h.over.Sub(h.begun)), round(worst), verdict)
-		if h.Judged {
+		if h.Calm >= calmAfter {
 			fmt.Fprintln(w, d.series(max(0, from-before), from, until))
 		}
 	}

@@ -40,7 +40,7 @@ func TestVerdictIsPrintedForJudgedFaults(t *testing.T) {
 	d := line(10*time.Millisecond, 3*time.Second, 20*time.Millisecond)
 	var b strings.Builder
 	d.write(&b, []happened{{
-		Fault: Fault{Name: "kafka-2 killed", Judged: true},
+		Fault: Fault{Name: "kafka-2 killed", Judged: true, Calm: calmAfter},
 		begun: d.started.Add(time.Second), over: d.started.Add(2 * time.Second), until: d.started.Add(3 * time.Second),
 	}})
 	for _, want := range []string{"kafka-2 killed", "after 1 s: within 15s: true", "10ms | fault: 3s 20ms"} {

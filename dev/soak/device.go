@@ -105,22 +105,35 @@ func (d *device) see(way audit.Way, connection int, m wire.Message) {
 }
 
 // synced notes an answer of /sync.
-func (d *device) synced(answer wire.SyncResponse) {
+func (d *device) synced(asked wire.SyncRequest, answer wire.SyncResponse) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.count.Syncs++
+	from := len(d.seen)
 	for i := range answer.Events {
 		d.event(audit.Sync, d.connections, &answer.Events[i])
 	}
+	d.answered(from, func(id chat.ConversationID) chat.Seq { return asked.Have[id] })
 }
 
 // paged notes a page of history.
-func (d *device) paged(page wire.MessagePage) {
+func (d *device) paged(above chat.Seq, page wire.MessagePage) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.count.Pages++
+	from := len(d.seen)
 	for _, m := range page.Messages {
 		d.see(audit.Page, d.connections, m)
+	}
+	d.answered(from, func(chat.ConversationID) chat.Seq { return above })
+}
+
+// answered notes what the events seen from there on were an answer to. The caller
+// holds the lock.
+func (d *device) answered(from int, have func(chat.ConversationID) chat.Seq) {
+	for i := from; i < len(d.seen); i++ {
+		s := &d.seen[i]
+		s.Answer, s.Have = d.count.Syncs+d.count.Pages, have(s.Message.ConversationID)
 	}
 }
 

@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
+	"switchboard/internal/chat"
 	"switchboard/internal/wire"
 )
 
@@ -31,8 +33,8 @@ type watcher interface {
 	open() (connection int)
 	received(connection int, e wire.Envelope)
 	sent(e wire.Envelope)
-	synced(wire.SyncResponse)
-	paged(wire.MessagePage)
+	synced(asked wire.SyncRequest, answer wire.SyncResponse)
+	paged(above chat.Seq, page wire.MessagePage)
 }
 
 // newNetwork returns the network of one device.
@@ -128,18 +130,30 @@ func (n *network) look(r *http.Request, response *http.Response) (*http.Response
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	if sync {
 		var answer wire.SyncResponse
-		if err := json.Unmarshal(body, &answer); err != nil {
+		asked, err := syncRequest(r)
+		if err := errors.Join(err, json.Unmarshal(body, &answer)); err != nil {
 			return nil, err
 		}
-		n.watch.synced(answer)
+		n.watch.synced(asked, answer)
 		return response, nil
 	}
 	var answer wire.MessagePage
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return nil, err
 	}
-	n.watch.paged(answer)
+	above, _ := strconv.ParseInt(r.URL.Query().Get("after_seq"), 10, 64) // 0 for a page of another kind
+	n.watch.paged(chat.Seq(above), answer)
 	return response, nil
+}
+
+// syncRequest reads what a device asked for.
+func syncRequest(r *http.Request) (asked wire.SyncRequest, err error) {
+	body, err := r.GetBody() // whoever has none could not be balanced either
+	if err != nil {
+		return asked, err
+	}
+	defer body.Close()
+	return asked, json.NewDecoder(body).Decode(&asked)
 }
 
 // tap is a WebSocket's connection with somebody looking on.

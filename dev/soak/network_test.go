@@ -2,6 +2,7 @@ package soak
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
+	"switchboard/internal/chat"
 	"switchboard/internal/wire"
 )
 
@@ -37,8 +39,13 @@ func (n *notes) open() int {
 }
 func (n *notes) received(_ int, e wire.Envelope) { n.note("received " + e.Type) }
 func (n *notes) sent(e wire.Envelope)            { n.note("sent " + e.Type) }
-func (n *notes) synced(s wire.SyncResponse)      { n.note("synced " + string(s.Events[0].Data)) }
-func (n *notes) paged(p wire.MessagePage)        { n.note("paged " + p.Messages[0].Content) }
+func (n *notes) synced(asked wire.SyncRequest, s wire.SyncResponse) {
+	n.note(fmt.Sprintf("synced %d %s", asked.Limit, s.Events[0].Data))
+}
+
+func (n *notes) paged(above chat.Seq, p wire.MessagePage) {
+	n.note(fmt.Sprintf("paged %d %s", above, p.Messages[0].Content))
+}
 
 func (n *notes) String() string {
 	n.mu.Lock()
@@ -73,22 +80,22 @@ func TestNetworkPassesOverDeadServersAndSeesBodies(t *testing.T) {
 	defer n.close()
 	calls := &http.Client{Transport: n}
 	for range 8 { // one of the two is first by chance
-		response, err := calls.Post("http://anywhere/api/v1/sync", "application/json", strings.NewReader(`{"a":1}`))
+		response, err := calls.Post("http://anywhere/api/v1/sync", "application/json", strings.NewReader(`{"limit":7}`))
 		if err != nil {
 			t.Fatal(err)
 		}
 		text, err := io.ReadAll(response.Body)
 		response.Body.Close()
-		if err != nil || !strings.Contains(string(text), `{"a":1}`) {
+		if err != nil || !strings.Contains(string(text), `{"limit":7}`) {
 			t.Fatalf("body %q, %v", text, err)
 		}
 	}
-	response, err := calls.Get("http://anywhere/api/v1/conversations/x/messages?limit=1")
+	response, err := calls.Get("http://anywhere/api/v1/conversations/x/messages?after_seq=5")
 	if err != nil {
 		t.Fatal(err)
 	}
 	response.Body.Close()
-	if got := seen.String(); strings.Count(got, `synced {"a":1}`) != 8 || !strings.Contains(got, "paged hello") {
+	if got := seen.String(); strings.Count(got, `synced 7 {"limit":7}`) != 8 || !strings.Contains(got, "paged 5 hello") {
 		t.Errorf("seen: %s", got)
 	}
 }
