@@ -125,6 +125,9 @@ func (p *Postgres) URL() (string, error) {
 	if _, given := u.User.Password(); given || u.Query().Has("password") {
 		return "", Usagef("-postgres: the URL holds a password, which every user of this host can see; use -postgres-password FILE")
 	}
+	if u.Query().Has("sslpassword") {
+		return "", Usagef("-postgres: the URL holds an sslpassword, which every user of this host can see; use a key without one, in a file that only the service may read")
+	}
 	return p.url, nil
 }
 

@@ -166,6 +166,7 @@ func TestUnusablePostgres(t *testing.T) {
 	for _, tt := range []struct{ name, flag, value, want string }{
 		{"a password in the URL", "-postgres", "postgres://app:s3cret@db/chat", "-postgres-password"},
 		{"a password as a parameter", "-postgres", "postgres://app@db/chat?password=s3cret", "-postgres-password"},
+		{"the password of a key", "-postgres", "postgres://app@db/chat?sslkey=key.pem&sslpassword=s3cret", "sslpassword"},
 		{"no URL", "-postgres", "host=db password=s3cret", "postgres://"},
 		{"a broken URL", "-postgres", "postgres://app:s3cret@db:port%zz", "postgres://"},
 		{"empty password file", "-postgres-password", file(t, ""), "empty"},
