@@ -184,8 +184,10 @@ func TestGoldenRecords(t *testing.T) {
 			"2003" + "2805" + "3210" + six("ee") + "3a0a" + hex.EncodeToString([]byte("not_member")) + "42026e6f"},
 		"push": {samplePush().Append(nil), "0801" + "1210" + six("0b") + "1801" + "2004" + "28ac02" +
 			"3210" + six("c0") + "3a10" + six("ee") + "4005" + "4a10" + six("0a") + "5003"},
-		"latest": {(&Delivery{Class: Latest, Frames: []Frame{{Payload: []byte("{}"), Key: []byte("k"), Order: 300}}}).Append(nil),
-			"0801" + "1002" + "320c" + "0801" + "12027b7d" + "32016b" + "38ac02"},
+		"latest": {
+			(&Delivery{Class: Latest, Frames: []Frame{{Payload: []byte("{}"), Key: []byte("k"), Order: 300}}}).Append(nil),
+			"0801" + "1002" + "320c" + "0801" + "12027b7d" + "32016b" + "38ac02",
+		},
 		"receipt": {sampleReceipt().Append(nil), "0801" + "1210" + six("c0") + "1a10" + six("0a") +
 			"2218" + "0a0467772d37" + "110200000000000000" + "190300000000000000" + "2801" +
 			"320a" + "0802" + "10ac02" + "2203633137" + "3214" + "0801" + "1a10" + six("ee")},

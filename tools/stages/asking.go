@@ -12,7 +12,8 @@ import (
 // serverVariable begins the name of every variable that names a server to tests.
 const serverVariable = "SWITCHBOARD_TEST_"
 
-var variable = regexp.MustCompile(serverVariable + `([A-Z_]*[A-Z])`)
+// variable is a name alone in quotes: whoever compares NAME=VALUE asks for nothing.
+var variable = regexp.MustCompile(`"` + serverVariable + `([A-Z_]*[A-Z])"`)
 
 // asking returns the packages whose tests name one of these variables. A new one
 // is found without being added to a list, which could be forgotten.

@@ -12,12 +12,12 @@ func TestPackagesThatAskAreFound(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	tree := fstest.MapFS{
 		"a/a_test.go":          file(`os.Getenv("SWITCHBOARD_TEST_REDIS") + "SWITCHBOARD_TEST_REDIS"`),
-		"a/b_test.go":          file(`SWITCHBOARD_TEST_KAFKA is not set`),
-		"a/a.go":               file(`SWITCHBOARD_TEST_CQL`),
+		"a/b_test.go":          file(`"SWITCHBOARD_TEST_KAFKA" and "SWITCHBOARD_TEST_CQL=x" and SWITCHBOARD_TEST_CQL`),
+		"a/a.go":               file(`"SWITCHBOARD_TEST_CQL"`),
 		"b/deep/c_test.go":     file(`"SWITCHBOARD_TEST_REDIS_CREDENTIALS"`),
-		"c_test.go":            file(`SWITCHBOARD_TEST_CQL`),
-		"tools/d_test.go":      file(`SWITCHBOARD_TEST_REDIS`),
-		".cache/tmp/e_test.go": file(`SWITCHBOARD_TEST_REDIS`),
+		"c_test.go":            file(`"SWITCHBOARD_TEST_CQL"`),
+		"tools/d_test.go":      file(`"SWITCHBOARD_TEST_REDIS"`),
+		".cache/tmp/e_test.go": file(`"SWITCHBOARD_TEST_REDIS"`),
 	}
 	for _, tt := range []struct{ asked, want string }{
 		{"REDIS", "./a"},

@@ -58,7 +58,8 @@ func stages() []stage {
 		{name: "gofmt", fast: true, silent: true, args: words("gofmt -l .")},
 		{name: "build", fast: true, args: words("go build -o bin/ ./...")},
 		{name: "vet", fast: true, args: words("go vet ./...")},
-		{name: "tools", fast: true, args: words("go test -C tools ./...")},
+		// Not from the cache: they look at files that are not of their module.
+		{name: "tools", fast: true, args: words("go test -C tools -count=1 ./...")},
 		{name: "lint", fast: true, args: words("go tool -modfile=tools/go.mod golangci-lint run")},
 		{name: "test", fast: true, args: words("go test -short ./...")},
 		{name: "model", args: words("go test -count=1 -v -run ^TestModel$ ./storage-worker/fold -model.schedules 20000")},
@@ -74,7 +75,7 @@ func stages() []stage {
 		{name: "kills", on: true, asks: words("CQL_KILL"), args: words("go test -json -race -count=1 -timeout 5m -run ^TestAKilledServer")},
 		{name: "locks", holds: true, args: words("bin/dev servers -secure")},
 		{
-			name: "secured", on: true, asks: words("CQL_CREDENTIALS KAFKA_CREDENTIALS POSTGRES_PASSWORD REDIS_CREDENTIALS"),
+			name: "secured", on: true, asks: words("KAFKA_CREDENTIALS KAFKA_GUEST_CREDENTIALS CQL_CREDENTIALS POSTGRES_PASSWORD REDIS_CREDENTIALS"),
 			args: words("go test -json -race -count=1 -p 2 -timeout 5m -run Secured"),
 		},
 		// These start servers of their own, one package at a time.

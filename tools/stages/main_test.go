@@ -18,7 +18,7 @@ func play(ctx context.Context, t *testing.T, all ...stage) (status int, said str
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	if err := os.WriteFile(path.Join(root, "o_test.go"), []byte(serverVariable+"ORACLE"), 0o600); err != nil {
+	if err := os.WriteFile(path.Join(root, "o_test.go"), []byte(`"SWITCHBOARD_TEST_ORACLE"`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder
