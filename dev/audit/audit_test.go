@@ -91,6 +91,20 @@ func (r *run) change(what chat.Change, who chat.UserID) {
 	}
 }
 
+// resume has a device be told again what it saw from a seq on, by /sync and by a
+// page, as if it had forgotten it.
+func (r *run) resume(d *Device, from chat.Seq) {
+	pushed := slices.Clone(d.Seen)
+	for i, way := range []Way{Sync, Page} {
+		for _, s := range pushed {
+			if s.Message.Seq >= from {
+				s.Way, s.Answer, s.Have = way, i+1, from-1
+				d.Seen = append(d.Seen, s)
+			}
+		}
+	}
+}
+
 // sound is a run without a fault: clara comes at seq 4, goes at seq 6 and is back
 // from seq 9 on.
 func sound() *run {
@@ -124,6 +138,7 @@ func sound() *run {
 		}
 		r.Histories = append(r.Histories, History{User: u, Conversation: group, Messages: view})
 	}
+	r.resume(r.Devices[3], 7)
 	r.Rosters = []Roster{{Conversation: group, Members: []chat.UserID{anna, boris, clara}, Version: 9}}
 	for u, c := range map[chat.UserID]wire.Conversation{anna: {ReadSeq: 8, Unread: 1}, boris: {ReadSeq: 7, Unread: 2}, clara: {ReadSeq: 10}} {
 		c.ID, c.HeadSeq, c.MembersCount = group, 10, 3
@@ -138,8 +153,8 @@ func TestFlawlessRunHasNoViolation(t *testing.T) {
 		t.Error(v)
 	}
 	for _, o := range []Obligation{
-		Readable, Dense, Ascending, Stamped, Sent, Once, Kept, OneFirst, SameHistory,
-		Delivered, NotSilent, Inside, Unaltered, OwnMark, InOrder, AppliedOnce, Obeyed, InForce, SameRoster, Listed, OwnRead, Unread,
+		Readable, Dense, Ascending, Stamped, Sent, ByMember, Once, Kept, OneFirst, SameHistory,
+		Delivered, NotSilent, Inside, Unaltered, OwnMark, InOrder, Fresh, AppliedOnce, Obeyed, InForce, SameRoster, Listed, OwnRead, Unread,
 	} {
 		if report.Checked[o] == 0 {
 			t.Errorf("never checked: %s", o)
@@ -228,6 +243,23 @@ var shownWrong = map[string]fault{
 		d := r.Devices[phone]
 		d.Seen[1], d.Seen[2] = d.Seen[2], d.Seen[1]
 	}, InOrder},
+	"synced again": {func(r *run) {
+		seen := r.Devices[3].Seen // Two answers, with seq 7 to 10.
+		for i := range seen {
+			if seen[i].Way == Sync {
+				seen[i].Have = 8
+			}
+		}
+	}, Fresh},
+	"twice in one answer": {func(r *run) {
+		d := r.Devices[3]
+		d.Seen = append(d.Seen, d.Seen[len(d.Seen)-1])
+	}, Fresh},
+	"a page in another order": {func(r *run) {
+		seen := r.Devices[3].Seen
+		n := len(seen)
+		seen[n-2], seen[n-1] = seen[n-1], seen[n-2]
+	}, Fresh},
 	"delivered after the removal": {func(r *run) {
 		r.Devices[4].Seen = append(r.Devices[4].Seen, Sighting{Way: Sync, Message: r.history[6]})
 	}, Inside},
@@ -271,6 +303,21 @@ var membersWrong = map[string]fault{
 	"removal answered and not done":                         {func(r *run) { r.renumber(6) }, Obeyed},
 	"sent after the removal's answer, placed before it":     {func(r *run) { r.Commands[1].Answered = at(4); r.Commands[1].Begun = at(4) }, InForce},
 	"answered before the adding was asked, placed after it": {func(r *run) { r.Commands[2].Begun = at(30); r.Commands[2].Answered = at(31) }, InForce},
+	"a change that nobody asked for":                        {func(r *run) { r.Commands = nil }, Obeyed},
+	"added twice, once asked for": {func(r *run) {
+		again := *r.history[3].Event
+		r.Histories[0].Messages[4] = wire.Message{
+			ConversationID: group, Seq: 5, MessageID: r.history[4].MessageID, Timestamp: r.history[4].Timestamp, SenderID: anna, Type: "event", Event: &again,
+		}
+	}, Obeyed},
+	"sent by somebody who had left": {func(r *run) {
+		for i := range r.Sends {
+			if r.Sends[i].Content == "message 7" {
+				r.Sends[i].User = clara
+			}
+		}
+		r.Histories[0].Messages[6].SenderID = clara
+	}, ByMember},
 	"left and still reading": {func(r *run) {
 		r.renumber(9)
 		r.Commands = r.Commands[:2]

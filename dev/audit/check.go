@@ -142,7 +142,9 @@ func (a *auditor) order(t *talk) {
 	}
 }
 
-// follow computes who was in the conversation when.
+// follow computes who was in the conversation when. An event that changes nothing,
+// since the person is in or out already, is a change all the same: nobody's command
+// may leave one.
 func (t *talk) follow() {
 	for _, u := range t.Members {
 		t.spans[u] = []span{{first: 1}}
@@ -156,12 +158,16 @@ func (t *talk) follow() {
 		user := *m.Event.UserID
 		spans := t.spans[user]
 		inside := len(spans) > 0 && spans[len(spans)-1].last == 0
-		switch {
-		case m.Event.Change == chat.MemberAdded.String() && !inside:
-			t.spans[user] = append(spans, span{first: m.Seq})
+		switch m.Event.Change {
+		case chat.MemberAdded.String():
+			if !inside {
+				t.spans[user] = append(spans, span{first: m.Seq})
+			}
 			t.changes[user] = append(t.changes[user], change{chat.MemberAdded, m.Seq})
-		case m.Event.Change == chat.MemberRemoved.String() && inside:
-			spans[len(spans)-1].last = m.Seq
+		case chat.MemberRemoved.String():
+			if inside {
+				spans[len(spans)-1].last = m.Seq
+			}
 			t.changes[user] = append(t.changes[user], change{chat.MemberRemoved, m.Seq})
 		}
 		t.version = max(t.version, m.Event.MembersVersion)
@@ -213,6 +219,7 @@ func (a *auditor) origins(t *talk) {
 		if !fits {
 			continue
 		}
+		a.check(ByMember, t.visible(m.SenderID, m.Seq), "%s: seq %d is by %s; the memberships are %v", t.ID, m.Seq, m.SenderID, t.spans[m.SenderID])
 		before, twice := t.at[s.Request]
 		a.check(Once, !twice, "%s: request %s is at seq %d and %d", t.ID, s.Request, before, m.Seq)
 		if !twice {

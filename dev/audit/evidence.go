@@ -77,7 +77,11 @@ type Sighting struct {
 	At         time.Time
 	Way        Way
 	Connection int // which of the device's connections was the newest
-	Message    wire.Message
+	// Of Sync and Page: which answer it stood in, and up to where the device had
+	// said that it has this conversation.
+	Answer  int
+	Have    chat.Seq
+	Message wire.Message
 }
 
 // Device is what one device saw, in the order in which it did.

@@ -7,16 +7,21 @@ import (
 )
 
 // obeyed checks that every answered command left one event, in the order of the
-// commands. One whose fate is unknown may have left one or none, and then nothing
-// can be said of those after it.
+// commands, and nothing else did. One whose fate is unknown may have left one or
+// none, and then nothing can be said of the order of those after it.
 func (a *auditor) obeyed(t *talk) {
-	for user, commands := range t.commandsOf(a) {
+	by := t.commandsOf(a)
+	for user, changes := range t.changes {
+		a.check(Obeyed, len(changes) <= len(by[user]),
+			"%s: %d changes of %s were asked for, history has %d", t.ID, len(by[user]), user, len(changes))
+	}
+	for user, commands := range by {
 		changes := t.changes[user]
 		unknown := slices.ContainsFunc(commands, func(c *Command) bool { return c.Answered.IsZero() })
 		if unknown {
 			continue
 		}
-		a.check(Obeyed, len(changes) == len(commands),
+		a.check(Obeyed, len(changes) >= len(commands),
 			"%s: %d changes of %s were answered, history has %d", t.ID, len(commands), user, len(changes))
 		for i := range min(len(changes), len(commands)) {
 			a.check(Obeyed, changes[i].Change == commands[i].Change,
@@ -34,9 +39,9 @@ func (t *talk) commandsOf(a *auditor) map[chat.UserID][]*Command {
 	return by
 }
 
-// inForce checks rule 9 by the clock of whoever gave the command: what was sent
-// after the answer comes after the change, and what was answered before the
-// command was given comes before it.
+// inForce goes by the clock of whoever gave the command: what was sent after the
+// answer comes after the change, and what was answered before the command was given
+// comes before it.
 func (a *auditor) inForce(t *talk) {
 	for user, commands := range t.commandsOf(a) {
 		changes := t.changes[user]

@@ -12,13 +12,17 @@ import (
 func (a *auditor) devices(known map[chat.ConversationID]*talk) {
 	for _, d := range a.evidence.Devices {
 		seen := make(map[chat.ConversationID]map[chat.Seq]bool)
-		newest := make(map[chat.ConversationID]Sighting)
+		pushed, answered := make(map[chat.ConversationID]Sighting), make(map[chat.ConversationID]Sighting)
 		for i := range d.Seen {
 			s := &d.Seen[i]
 			id := s.Message.ConversationID
 			a.sighting(d, known[id], s)
-			if s.Way == Live {
-				a.connection(d, newest, s)
+			switch s.Way {
+			case Live:
+				a.connection(d, pushed, s)
+			case Sync, Page:
+				a.answer(d, answered, s)
+			case Told:
 			}
 			if seen[id] == nil {
 				seen[id] = make(map[chat.Seq]bool)
@@ -63,6 +67,18 @@ func (a *auditor) connection(d *Device, newest map[chat.ConversationID]Sighting,
 			"%s of %s, connection %d: seq %d of %s after seq %d", d.Name, d.User, s.Connection,
 			s.Message.Seq, id, before.Message.Seq)
 	}
+	newest[id] = *s
+}
+
+// answer checks an event among those of the same answer of /sync or history.
+func (a *auditor) answer(d *Device, newest map[chat.ConversationID]Sighting, s *Sighting) {
+	id := s.Message.ConversationID
+	above := s.Have
+	if before, ok := newest[id]; ok && before.Answer == s.Answer {
+		above = max(above, before.Message.Seq)
+	}
+	a.check(Fresh, s.Message.Seq > above, "%s of %s, answer %d: seq %d of %s, which is not above seq %d",
+		d.Name, d.User, s.Answer, s.Message.Seq, id, above)
 	newest[id] = *s
 }
 
