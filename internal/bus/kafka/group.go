@@ -27,7 +27,10 @@ type GroupConfig struct {
 	// Heartbeat is how often a member shows that it lives, and how soon it
 	// learns that the group wants to share anew; 0 means 500 ms.
 	Heartbeat time.Duration
-	// Session is how long a silent member keeps its partitions; 0 means 10 s.
+	// Session is how long a silent member keeps its partitions; 0 means 6 s, the
+	// least that brokers take unless configured. It is also how long a group
+	// stands still after its coordinator was killed: kafka-go then joins as a new
+	// member, and the group waits for the one that it was.
 	Session time.Duration
 	// Rebalance is how long the group waits for members to let go of what they
 	// have; who is slower is out. 0 means 10 s.
@@ -51,7 +54,7 @@ func newGroup(c *Client, topic, name string, config GroupConfig) *group {
 		config.Heartbeat = 500 * time.Millisecond
 	}
 	if config.Session == 0 {
-		config.Session = 10 * time.Second
+		config.Session = 6 * time.Second
 	}
 	if config.Rebalance == 0 {
 		config.Rebalance = 10 * time.Second
