@@ -179,3 +179,29 @@ func TestMigrateRefusesWhatDiffers(t *testing.T) {
 		t.Errorf("another replication: got a %s %v, want what differs", kind, err)
 	}
 }
+
+// Neither does a worker wait until the tables of something else become ours.
+func TestAWorkerRefusesTablesThatDiffer(t *testing.T) {
+	flags, keyspace := stores(t)
+	cluster := gocql.NewCluster(flags[1])
+	cluster.Timeout, cluster.ProtoVersion = 20*time.Second, 4
+	session, err := cluster.CreateSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	for _, text := range []string{
+		"CREATE KEYSPACE " + keyspace + " WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+		"CREATE TABLE " + keyspace + ".messages (conversation_id uuid PRIMARY KEY, content int)",
+	} {
+		if err := session.Query(text).Exec(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = run(t.Context(), append([]string{
+		"-serve", "fold", "-kafka", startKafka(t), "-ops-listen", "127.0.0.1:0", "-log-level", "error",
+	}, flags[:4]...), io.Discard)
+	if kind := fmt.Sprintf("%T", errors.Unwrap(err)); kind != "*daemon.usageError" || !strings.Contains(err.Error(), "table messages") {
+		t.Errorf("got a %s (%v), want a usage error that names the table", kind, err)
+	}
+}

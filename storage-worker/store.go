@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"switchboard/internal/daemon"
@@ -45,6 +46,9 @@ func (w *worker) awaitCluster(ctx context.Context) error {
 	}
 	return daemon.Retry(ctx, w.log, "open the archive", func(ctx context.Context) error {
 		store, err := scylla.Open(ctx, config)
+		if errors.Is(err, scylla.ErrDiffers) {
+			return daemon.Usagef("-cql: %v", err) // As migrate does: no waiting heals it.
+		}
 		w.ops.SetReady(partArchive, err)
 		if err == nil {
 			w.store, w.closeStore = store, store.Close

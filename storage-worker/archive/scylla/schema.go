@@ -174,5 +174,7 @@ func tablesOf(ctx context.Context, session gocqlx.Session, keyspace string) (map
 	if err := rows.Close(); err != nil {
 		return nil, fmt.Errorf("list the columns of %s: %w", keyspace, err)
 	}
+	// Two nodes may have answered, and the second not know yet what is just made.
+	maps.DeleteFunc(all, func(_ string, t table) bool { return len(t.columns) == 0 })
 	return all, nil
 }
