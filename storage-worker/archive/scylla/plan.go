@@ -29,7 +29,7 @@ type write struct {
 	bytes  int
 }
 
-// mutation is what goes to one partition at once.
+// mutation is what goes to one partition at once, or to one node: see bundled.
 type mutation struct {
 	writes []write
 	bytes  int

@@ -74,7 +74,7 @@ func (s *Store) follow(ctx, failed context.Context, c *chain) error {
 	return nil
 }
 
-// apply writes to one partition.
+// apply writes what is one request.
 func (s *Store) apply(ctx context.Context, writes []write) error {
 	defer s.meter.wrote(writes, time.Now())
 	if len(writes) == 1 {
