@@ -112,6 +112,9 @@ func (s *soaking) all(ctx context.Context, data string, log *slog.Logger, stdout
 		if len(s.faults) > 0 {
 			faults = soak.Pick(faults, s.faults...)
 		}
+		if len(faults) == 0 {
+			return daemon.Usagef("none of the faults is possible on %s", data)
+		}
 		fmt.Fprintf(stdout, "run %d of %d, seed %d\n", i+1, s.runs, seed)
 		result, err := soak.Run(ctx, soak.Config{
 			Site: site, Seed: seed, People: s.people, Rate: s.rate, Moves: time.Second,

@@ -30,6 +30,8 @@ type Cluster struct {
 func StartCluster(ctx context.Context, program, data string, output io.Writer, args ...string) (*Cluster, error) {
 	c := exec.Command(program, append([]string{"cluster", "-data", data}, args...)...) //nolint:noctx // it is asked to end, and drains
 	c.Stderr = output
+	// A test that runs into its time limit stops nothing: the cluster is told to end.
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the cluster: %w", err)

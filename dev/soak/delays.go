@@ -27,7 +27,7 @@ func (c *crowd) measure(e *audit.Evidence) delays {
 	}
 	i := 0
 	c.everyDevice(func(dev *device) {
-		seen := e.Devices[i].Seen
+		seen, opened := e.Devices[i].Seen, dev.opening()
 		i++
 		first := make(map[string]bool)
 		for j := range seen {
@@ -37,7 +37,7 @@ func (c *crowd) measure(e *audit.Evidence) delays {
 				continue
 			}
 			first[text] = true
-			if n := seen[j].Connection; n > 0 && dev.opened[n-1].Before(at) && seen[j].Way != audit.Told {
+			if n := seen[j].Connection; n > 0 && opened[n-1].Before(at) && seen[j].Way != audit.Told {
 				d.add(at, seen[j].At.Sub(at))
 			}
 		}

@@ -1,9 +1,12 @@
 package soak
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"switchboard/dev/audit"
 )
 
 // line is a run in which every second has one delivery that takes as long as
@@ -33,6 +36,13 @@ func TestRecoveryIsFromWhenDeliveryStaysQuick(t *testing.T) {
 		if after, ok := d.recovered(h); after != c.after || ok != c.ok {
 			t.Errorf("%s: after %d s %t, want %d s %t", name, after, ok, c.after, c.ok)
 		}
+	}
+}
+
+func TestRunThatDidNothingFails(t *testing.T) {
+	never := idle(audit.Check(&audit.Evidence{}))
+	if !slices.Contains(never, "never checked: "+string(audit.Delivered)) {
+		t.Errorf("an empty run fails with %q", never)
 	}
 }
 

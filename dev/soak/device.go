@@ -99,6 +99,13 @@ func (d *device) open() int {
 	return d.connections
 }
 
+// opening returns when each connection was opened.
+func (d *device) opening() []time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.opened)
+}
+
 // see notes a durable event. The caller holds the lock.
 func (d *device) see(way audit.Way, connection int, m wire.Message) {
 	d.seen = append(d.seen, audit.Sighting{At: time.Now(), Way: way, Connection: connection, Message: m})

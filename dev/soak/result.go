@@ -3,6 +3,7 @@ package soak
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"switchboard/dev/audit"
@@ -51,6 +52,7 @@ func (c *crowd) conclude(r *Result, e *audit.Evidence, report *audit.Report) {
 	r.Failed = append(r.Failed, c.failed...)
 	r.Counts.Acks += len(c.answers)
 	c.mu.Unlock()
+	r.Failed = slices.Concat(r.Failed, idle(report), c.Site.unasked())
 	r.Unanswered = int(c.unanswered.Load())
 	r.delays = c.measure(e)
 	if !r.outage.begun.IsZero() {
@@ -58,6 +60,19 @@ func (c *crowd) conclude(r *Result, e *audit.Evidence, report *audit.Report) {
 			r.Failed = append(r.Failed, late)
 		}
 	}
+}
+
+// idle says what a run never came to: one in which nothing was said or shown
+// violates nothing.
+func idle(report *audit.Report) (never []string) {
+	for _, o := range []audit.Obligation{
+		audit.Sent, audit.Kept, audit.SameHistory, audit.Delivered, audit.AppliedOnce, audit.NotSilent, audit.InOrder, audit.Fresh,
+	} {
+		if report.Checked[o] == 0 {
+			never = append(never, "never checked: "+string(o))
+		}
+	}
+	return never
 }
 
 // flowed says what is wrong with the time in which PostgreSQL was away: messages of

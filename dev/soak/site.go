@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,6 +34,9 @@ type Site struct {
 	RedisLogin string // file with user:password; empty = none
 
 	run string // folder of pid and hold files; empty = nothing can be killed
+
+	mu    sync.Mutex
+	lives map[string]int // the process of each name, as it was found or as a fault left it
 }
 
 // addresses is DATA/run/addresses.json.
@@ -60,13 +64,33 @@ func OpenSite(data string) (*Site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys of the cluster: %w", err)
 	}
-	return &Site{
-		REST: a.REST, WS: a.WS, Ops: a.Ops, Keys: keys, run: run,
+	s := &Site{
+		REST: a.REST, WS: a.WS, Ops: a.Ops, Keys: keys, run: run, lives: make(map[string]int),
 		Redis: a.Redis, RedisCA: a.Secure["ca"], RedisLogin: a.Secure["redis_credentials"],
-	}, nil
+	}
+	for _, name := range s.Names("") {
+		if s.lives[name], err = s.PID(name); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
-// Names returns the processes of a kind, such as "gateway" or "kafka", that run.
+// unasked names what died although no fault killed it: since it is started again,
+// nobody else would notice.
+func (s *Site) unasked() (died []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, before := range s.lives {
+		if pid, err := s.PID(name); err != nil || pid != before || syscall.Kill(pid, 0) != nil {
+			died = append(died, fmt.Sprintf("%s, process %d, died and nobody had killed it: see its log", name, before))
+		}
+	}
+	return died
+}
+
+// Names returns the processes of a kind, such as "gateway" or "kafka", that run; all
+// of them for "".
 func (s *Site) Names(kind string) []string {
 	if s.run == "" {
 		return nil
@@ -75,7 +99,7 @@ func (s *Site) Names(kind string) []string {
 	files, _ := filepath.Glob(filepath.Join(s.run, kind+"*.pid")) // the pattern is well formed
 	for _, f := range files {
 		name := strings.TrimSuffix(filepath.Base(f), ".pid")
-		if name == kind || strings.HasPrefix(name, kind+"-") {
+		if kind == "" || name == kind || strings.HasPrefix(name, kind+"-") {
 			names = append(names, name)
 		}
 	}
@@ -126,6 +150,9 @@ func (s *Site) reborn(ctx context.Context, name string, before int) error {
 		pid, err := s.PID(name)
 		switch {
 		case err == nil && pid != before && syscall.Kill(pid, 0) == nil:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.lives[name] = pid
 			return nil
 		case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, strconv.ErrSyntax):
 			return err

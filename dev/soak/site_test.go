@@ -80,6 +80,26 @@ func TestKilledProcessIsAwaited(t *testing.T) {
 	}
 }
 
+func TestDeathThatNobodyAskedForIsTold(t *testing.T) {
+	s := ward(t, "router-1")
+	if err := s.Kill(t.Context(), "router-1"); err != nil {
+		t.Fatal(err)
+	}
+	if died := s.unasked(); len(died) != 0 {
+		t.Errorf("a fault is told: %q", died)
+	}
+	if err := s.signal("router-1", syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), backWithin)
+	defer cancel()
+	for len(s.unasked()) == 0 {
+		if err := pause(ctx, lookEvery); err != nil {
+			t.Fatalf("a death is not told: %v", err)
+		}
+	}
+}
+
 func TestHeldProcessStaysAway(t *testing.T) {
 	s := ward(t, "postgres")
 	before, err := s.PID("postgres")

@@ -24,6 +24,9 @@ func (h *house) site() *soak.Site {
 // judge prints a run and fails the test unless everything held.
 func judge(t *testing.T, cfg soak.Config) {
 	t.Helper()
+	if len(cfg.Faults) == 0 {
+		t.Fatal("nothing is to be killed")
+	}
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	result, err := soak.Run(t.Context(), cfg)
 	if err != nil {
