@@ -15,8 +15,9 @@ import (
 
 // partition is one claim at work: the driver around a [decider]. Its effects on
 // the world are Store.Write, Producer.Produce, Store.SetProgress and
-// Claim.Commit, in this order for each batch, and nothing else. It is owned by
-// the goroutine that runs it.
+// Claim.Commit, in this order for each batch, and nothing else; the last two may
+// be under way while the next batches are. It is owned by the goroutine that runs
+// it.
 type partition struct {
 	// Fixed after construction.
 	fold     *Fold
@@ -35,6 +36,8 @@ type partition struct {
 
 	noted   int64 // next, when progress was last noted
 	notedAt time.Time
+	noting  *noting // nil: none is under way
+	notes   sync.WaitGroup
 }
 
 func newPartition(f *Fold, claim bus.Claim) *partition {
@@ -64,6 +67,11 @@ func (p *partition) run(ctx context.Context) error {
 	}
 	reader := p.fold.log.Open(p.inbound, p.number, p.next)
 	defer reader.Close()
+	beside, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		p.notes.Wait()
+	}()
 	for {
 		records, err := p.read(ctx, reader)
 		if err != nil {
@@ -76,10 +84,8 @@ func (p *partition) run(ctx context.Context) error {
 			}
 			records = records[n:]
 		}
-		if p.fold.host.now().Sub(p.notedAt) >= noteEvery {
-			if err := p.note(ctx); err != nil {
-				return err
-			}
+		if err := p.noteBeside(beside); err != nil {
+			return err
 		}
 	}
 }

@@ -41,6 +41,7 @@ type bench struct {
 	refusing  int // how many appends are still refused
 	closed    bool
 	commitErr error
+	slow      time.Duration // of each note of progress
 	inbound   []bus.Record
 	more      chan struct{} // closed when records come
 	accepted  []bus.Record
@@ -116,6 +117,14 @@ func (b *bench) Write(ctx context.Context, batch *archive.Batch) error {
 }
 
 func (b *bench) SetProgress(ctx context.Context, p int32, at archive.Progress) error {
+	b.mu.Lock()
+	slow := b.slow
+	b.mu.Unlock()
+	if slow > 0 {
+		if err := sleep(ctx, slow); err != nil {
+			return err
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.note("progress %d", at.Position.Offset)
@@ -258,6 +267,37 @@ func TestEndingsOfMembershipsAreSavedFirst(t *testing.T) {
 			t.Errorf("boris's stays: %+v, %v, want one up to 2", stays, err)
 		}
 		_ = b.stop()
+	})
+}
+
+// An archive that is slow to note progress keeps nobody waiting, and one note is
+// under way at most; what ends the claim ends the note.
+func TestWorkGoesOnBesideANoteOfProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.begin()
+		b.put(create())
+		b.wantEffects("write 1 rows", "append 0")
+		b.mu.Lock()
+		b.slow = 10 * noteEvery
+		b.mu.Unlock()
+		time.Sleep(noteEvery + time.Millisecond) // The note begins.
+		for i := range 3 {
+			b.put(message(theGroup, anna, 10+i, "hi"))
+			b.wantEffects("write 1 rows", fmt.Sprintf("append %d", 1+i))
+			time.Sleep(2 * noteEvery)
+		}
+		time.Sleep(4 * noteEvery)
+		b.wantEffects("progress 0", "commit 1")
+		time.Sleep(10 * noteEvery) // The next says all that came meanwhile.
+		b.wantEffects("progress 3", "commit 4")
+		b.put(message(theGroup, anna, 20, "hi"))
+		time.Sleep(2 * noteEvery)
+		b.wantEffects("write 1 rows", "append 4")
+		if err := b.stop(); err != nil {
+			t.Errorf("Run: %v, want nil at the end of its context", err)
+		}
+		b.wantEffects()
 	})
 }
 

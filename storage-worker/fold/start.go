@@ -52,7 +52,7 @@ func (p *partition) start(ctx context.Context) error {
 			return err
 		}
 	}
-	p.noted = -1
+	p.noted, p.notedAt = -1, p.fold.host.now()
 	return p.note(ctx)
 }
 
@@ -127,35 +127,6 @@ func (p *partition) checkDecided(ctx context.Context, at archive.Progress, last 
 	if !fits {
 		return fmt.Errorf("%w: %s partition %d has another record at offset %d than the one that was decided: the topic was made anew",
 			bus.ErrUnsafe, p.inbound, p.number, at.Position.Offset)
-	}
-	return nil
-}
-
-// note keeps how far the partition was worked off: for the next owner in the
-// archive, for those who watch the lag in the group. Losing the group's claim is
-// no error: the end of the claim comes with ctx, and until then this owner does
-// no harm.
-func (p *partition) note(ctx context.Context) error {
-	p.notedAt = p.fold.host.now()
-	if p.next == 0 {
-		p.noted = 0 // Nothing was decided yet: there is nothing to say.
-	}
-	if p.noted == p.next {
-		return nil
-	}
-	at := archive.Progress{
-		Position: chat.Position{Generation: p.fold.generation, Offset: p.next - 1},
-		Clock:    p.decider.clock,
-	}
-	err := p.fold.repeat(ctx, "note progress", func() error {
-		return p.fold.store.SetProgress(ctx, p.number, at)
-	})
-	if err != nil {
-		return err
-	}
-	p.noted = p.next
-	if err := p.claim.Commit(ctx, p.next); err != nil && !errors.Is(err, bus.ErrLostClaim) && ctx.Err() == nil {
-		p.fold.logger.WarnContext(ctx, "the lag shown is behind", "partition", p.number, "error", err)
 	}
 	return nil
 }
