@@ -54,8 +54,7 @@ func newSite(t *testing.T, flags ...string) *site {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", s.binary, "switchboard/dev").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	s.start()
-	t.Cleanup(func() {
+	t.Cleanup(func() { // Before the start: one that fails leaves nothing either.
 		if s.process != nil {
 			s.signal(syscall.SIGKILL)
 		}
@@ -65,21 +64,23 @@ func newSite(t *testing.T, flags ...string) *site {
 			t.Logf("the cluster said:\n%s", s.output.String())
 		}
 	})
+	s.start()
 	return s
 }
 
 // start returns when the cluster has said that it is ready.
 func (s *site) start() {
 	s.t.Helper()
-	s.process = exec.Command(s.binary, append([]string{"cluster", "-data", s.data}, s.flags...)...)
-	out, err := s.process.StdoutPipe()
+	process := exec.Command(s.binary, append([]string{"cluster", "-data", s.data}, s.flags...)...)
+	out, err := process.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.process.Stderr = s.process.Stdout
-	if err := s.process.Start(); err != nil {
+	process.Stderr = process.Stdout
+	if err := process.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+	s.process = process
 	ready := make(chan struct{})
 	ended := make(chan struct{})
 	s.ended = ended
