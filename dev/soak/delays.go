@@ -97,7 +97,10 @@ func (d *delays) write(w io.Writer, faults []happened) {
 		}
 		after, ok := d.recovered(h)
 		verdict := fmt.Sprintf("after %d s", after)
-		if !ok {
+		switch {
+		case worst == 0: // every device lost its connection before it saw what was sent here
+			verdict = "nothing to be timed"
+		case !ok:
 			verdict = fmt.Sprintf("not within %d s", until-from)
 		}
 		if h.Judged {
