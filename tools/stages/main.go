@@ -16,6 +16,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,8 @@ import (
 )
 
 const (
-	// stageLimit is how long one stage may take before it counts as hung.
+	// stageLimit is how long one stage may take before it counts as hung, unless it
+	// says otherwise.
 	stageLimit = 13 * time.Minute
 	// goodbye is how long a command may take to end once it is told to.
 	goodbye = 15 * time.Second
@@ -47,9 +49,10 @@ type stage struct {
 	on     bool // it runs on the servers that are held up
 	// asks makes it go test -json of all packages whose tests ask for one of these
 	// servers, by the variable SWITCHBOARD_TEST_…: none may be skipped.
-	asks []string
-	env  []string
-	args []string
+	asks  []string
+	limit time.Duration // 0 = stageLimit
+	env   []string
+	args  []string
 }
 
 // stages are in the order in which they run: the quickest answer first.
@@ -78,10 +81,11 @@ func stages() []stage {
 			name: "secured", on: true, asks: words("KAFKA_CREDENTIALS KAFKA_GUEST_CREDENTIALS CQL_CREDENTIALS POSTGRES_PASSWORD REDIS_CREDENTIALS"),
 			args: words("go test -json -race -count=1 -p 2 -timeout 5m -run Secured"),
 		},
-		// These start servers of their own, one package at a time.
+		// These start servers of their own, one package at a time: on two cores that is
+		// ten minutes for dev/system alone, and twice that for all.
 		{
-			name: "cluster", asks: words("SERVERS"), env: words("SWITCHBOARD_TEST_SERVERS=1"),
-			args: words("go test -json -count=1 -p 1 -timeout 12m"),
+			name: "cluster", asks: words("SERVERS"), limit: 50 * time.Minute, env: words("SWITCHBOARD_TEST_SERVERS=1"),
+			args: words("go test -json -count=1 -p 1 -timeout 25m"),
 		},
 		{name: "race", args: words("go test -race -count=1 -timeout 12m ./...")},
 	}
@@ -193,7 +197,7 @@ func (r *runner) release() {
 
 // one runs one stage to its end, and ends what it left.
 func (r *runner) one(ctx context.Context, s stage) error {
-	ctx, cancel := context.WithTimeout(ctx, stageLimit)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.limit, stageLimit))
 	defer cancel()
 	var err error
 	switch {
