@@ -75,10 +75,7 @@ func (r *readers) gadget(user, device int) *gadget {
 func (g *gadget) live(ctx context.Context) {
 	for ctx.Err() == nil {
 		g.connection(ctx)
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
-		}
+		rest(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -170,12 +167,9 @@ func (g *gadget) write(ctx context.Context) {
 				g.reach(g.user, chat.Read, sent.Seq)
 				break
 			}
-			time.Sleep(50 * time.Millisecond)
+			rest(ctx, 50*time.Millisecond)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Duration(50+g.rng.IntN(100)) * time.Millisecond):
-		}
+		rest(ctx, time.Duration(50+g.rng.IntN(100))*time.Millisecond)
 	}
 }
 
@@ -191,10 +185,15 @@ func (g *gadget) watch(ctx context.Context) {
 				seen[m.UserID] = m
 			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(200 * time.Millisecond):
-		}
+		rest(ctx, 200*time.Millisecond)
+	}
+}
+
+// rest lets some time pass.
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 
@@ -221,7 +220,7 @@ func (r *readers) settled(g *gadget) {
 			r.t.Errorf("the truth is not what was marked: %v", off)
 			return
 		}
-		time.Sleep(200 * time.Millisecond)
+		rest(r.t.Context(), 200*time.Millisecond)
 	}
 }
 
@@ -252,7 +251,7 @@ func readUnder(t *testing.T, site *soak.Site, calm time.Duration, faults ...func
 		if err := fault(t.Context()); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(calm) // In which people go on.
+		rest(t.Context(), calm) // In which people go on.
 	}
 	endWriting()
 	writers.Wait()
