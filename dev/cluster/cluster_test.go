@@ -133,11 +133,12 @@ func TestCheckoutIsFoundFromBelow(t *testing.T) {
 }
 
 func TestMissingSourcesAndToolsAreNamed(t *testing.T) {
-	elsewhere := t.TempDir()
-	t.Chdir(elsewhere)
+	t.Chdir("/") // folders for tests can be in the checkout
 	if _, err := checkout(t.Context()); err == nil || !strings.Contains(err.Error(), "sources are not here") {
 		t.Errorf("outside of any module: %v", err)
 	}
+	elsewhere := t.TempDir()
+	t.Chdir(elsewhere)
 	if err := os.WriteFile(filepath.Join(elsewhere, "go.mod"), []byte("module other\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
