@@ -50,7 +50,11 @@ func (p *planner) cassandra(n int) ([]*node, string) {
 				node.write("logback.xml", "logback.xml", nil))
 		}
 		node.ready = func(ctx context.Context, first bool) error {
-			return askCassandra(ctx, addrs[i], n, first, p.cassandraLogin())
+			err := askCassandra(ctx, addrs[i], n, first, p.cassandraLogin())
+			if err == nil && first && p.seal != nil {
+				err = p.refusesEverybody(ctx, addrs[i])
+			}
+			return err
 		}
 		if p.seal != nil && i == 0 {
 			node.ready = p.cassandraUsers(addrs[0], n, node.ready)

@@ -2,6 +2,7 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -17,28 +18,38 @@ func (p *planner) cassandraLogin() cqlLogin {
 }
 
 // cassandraUsers has the first node make our user before it is asked whether it
-// is ready. The others are not ready before that, since they refuse our login.
+// is ready, as long as the first user comes in. The others are not ready before
+// that, since they refuse our login.
 func (p *planner) cassandraUsers(addr string, n int, ready func(context.Context, bool) error) func(context.Context, bool) error {
-	login := p.cassandraLogin()
 	return func(ctx context.Context, first bool) error {
-		if !first {
+		if !first || p.refusesEverybody(ctx, addr) == nil {
 			return ready(ctx, first)
 		}
-		known, err := dialCQL(ctx, addr, login)
-		if err == nil {
-			known.close()
-			return ready(ctx, first)
-		}
-		cassandra := cqlLogin{tls: login.tls, user: firstCassandraUser, password: firstCassandraUser}
 		// All nodes must be there, since the login is to be known to each.
-		if err := askCassandra(ctx, addr, n, first, cassandra); err != nil {
+		if err := askCassandra(ctx, addr, n, first, p.everybody()); err != nil {
 			return err
 		}
-		if err := makeCassandraUser(ctx, addr, n, cassandra, login); err != nil {
+		if err := makeCassandraUser(ctx, addr, n, p.everybody(), p.cassandraLogin()); err != nil {
 			return err
 		}
 		return ready(ctx, first)
 	}
+}
+
+// everybody is the login that everybody knows.
+func (p *planner) everybody() cqlLogin {
+	return cqlLogin{tls: p.seal.tls, user: firstCassandraUser, password: firstCassandraUser}
+}
+
+// refusesEverybody is an error if a node still lets in the first user: it may
+// hear of the new password a while after ours.
+func (p *planner) refusesEverybody(ctx context.Context, addr string) error {
+	c, err := dialCQL(ctx, addr, p.everybody())
+	if err != nil {
+		return nil //nolint:nilerr // as it should be; whether the node lives was asked before
+	}
+	c.close()
+	return errors.New("it lets in the password that everybody knows")
 }
 
 // makeCassandraUser replaces the first user by ours. Who may come in is a table

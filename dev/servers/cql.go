@@ -67,7 +67,7 @@ func (c *cqlConn) hello(login cqlLogin) error {
 	body := binary.BigEndian.AppendUint16(nil, 1)
 	body = appendString(appendString(body, "CQL_VERSION"), "3.0.0")
 	opcode, _, err := c.ask(opStartup, body)
-	if err == nil && opcode == opAuthenticate {
+	if err == nil && opcode == opAuthenticate && login.user != "" {
 		token := "\x00" + login.user + "\x00" + login.password
 		body = append(binary.BigEndian.AppendUint32(nil, uint32(len(token))), token...)
 		if opcode, _, err = c.ask(opAuthResponse, body); opcode == opAuthSuccess {
