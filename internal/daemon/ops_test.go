@@ -280,8 +280,15 @@ func TestHangupReloads(t *testing.T) {
 // said here, once for each reason.
 func TestPartsAreLoggedFromTheirFirstStart(t *testing.T) {
 	var out strings.Builder
-	o := startOps(t, "127.0.0.1:0")
-	o.log = slog.New(slog.NewTextHandler(&out, nil))
+	o, err := NewOps("127.0.0.1:0", metrics.New(), slog.New(slog.NewTextHandler(&out, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { // It does not run, so that the log is ours alone; the end closes it.
+		ended, end := context.WithCancel(context.Background())
+		end()
+		_ = o.Run(ended)
+	}()
 	o.Expect("redis")
 	o.SetReady("redis", errors.New("refused"))
 	if out.Len() > 0 {
