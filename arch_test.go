@@ -27,6 +27,7 @@ import (
 // Relaxing a line takes an ADR.
 const imports = `
 internal/chat                       :
+internal/complaint                  :
 internal/loopback                   :
 internal/metrics                    :
 internal/wire                       : internal/chat
@@ -34,7 +35,7 @@ internal/auth                       : internal/chat
 internal/bus                        : internal/chat
 internal/bus/bustest                : internal/bus
 internal/bus/embedded               :
-internal/bus/kafka                  : internal/bus internal/bus/kafka/conns internal/metrics
+internal/bus/kafka                  : internal/bus internal/bus/kafka/conns internal/complaint internal/metrics
 internal/bus/kafka/conns            :
 internal/presence                   : internal/chat
 internal/presence/embedded          :
@@ -44,7 +45,7 @@ internal/roster                     : internal/chat
 internal/roster/postgres            : internal/chat internal/roster
 internal/roster/rostertest          : internal/chat internal/roster
 internal/roster/sqlite              : internal/chat internal/roster
-internal/daemon                     : internal/bus internal/metrics
+internal/daemon                     : internal/bus internal/complaint internal/metrics
 
 gateway                             : gateway/edge gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
 gateway/node                        : gateway/downlink gateway/edge gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"switchboard/internal/complaint"
 	"switchboard/internal/metrics"
 )
 
@@ -118,7 +119,7 @@ func (o *Ops) SetReady(part string, err error) {
 	o.announced = o.announced || announce
 	o.mu.Unlock()
 	switch {
-	case err != nil && began && (before == nil || reason(before) != reason(err)):
+	case err != nil && began && (before == nil || complaint.Reason(before.Error()) != complaint.Reason(err.Error())):
 		o.log.Warn("part is not ready", "part", part, "error", err)
 	case err == nil && (!known || before != nil):
 		o.log.Info("part is ready", "part", part)

@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"time"
+
+	"switchboard/internal/complaint"
 )
 
 // The pause between two tries of Retry grows from one to the other. The upper
@@ -16,12 +17,8 @@ const (
 	lastPause  = 5 * time.Second
 )
 
-const (
-	// reminder is how often Retry says the same again.
-	reminder = time.Minute
-	// maxReasons bounds how many reasons are remembered for that.
-	maxReasons = 64
-)
+// maxReasons bounds how many reasons Retry remembers to have said.
+const maxReasons = 64
 
 // Retry calls try until it returns nil: servers start in any order, and a
 // program that waits for one is not broken. It gives up when ctx ends or when
@@ -32,7 +29,7 @@ const (
 // The log gets a line for each reason, and the same one again after a minute,
 // not one for each try: a wrong password is one line, however often it is tried.
 func Retry(ctx context.Context, log *slog.Logger, what string, try func(context.Context) error) error {
-	said := make(map[string]time.Time)
+	said := complaint.NewBook(maxReasons)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := try(ctx)
 		switch {
@@ -47,11 +44,8 @@ func Retry(ctx context.Context, log *slog.Logger, what string, try func(context.
 		// random so that they do not all come back at the same one.
 		wait := pause/2 + rand.N(pause/2)
 		level := slog.LevelDebug
-		if reason := reason(err); time.Since(said[reason]) >= reminder {
-			if len(said) >= maxReasons {
-				clear(said)
-			}
-			level, said[reason] = slog.LevelWarn, time.Now()
+		if said.Due(complaint.Reason(err.Error())) {
+			level = slog.LevelWarn
 		}
 		log.Log(ctx, level, "not yet, will try again", "what", what, "error", err, "after", wait.Round(time.Millisecond))
 		select {
@@ -60,16 +54,4 @@ func Retry(ctx context.Context, log *slog.Logger, what string, try func(context.
 			return fmt.Errorf("%s: %w (last answer: %w)", what, context.Cause(ctx), err)
 		}
 	}
-}
-
-// reason returns the text of an error without its numbers: the port of our own
-// end of a connection and the time that was waited are different at each try,
-// and yet the reason is the same.
-func reason(err error) string {
-	return strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return -1
-		}
-		return r
-	}, err.Error())
 }

@@ -119,7 +119,7 @@ func Open(config Config) *Client {
 		login:     login,
 		kafka:     &kafkago.Client{Addr: addr, Transport: transport},
 		log:       config.Log,
-		nagging:   &complaints{log: config.Log, last: make(map[string]time.Time)},
+		nagging:   newComplaints(config.Log),
 		metrics:   set,
 		dropped:   set.Counter(`switchboard_bus_connection_drops_total`),
 		fetches:   set.Counter(`switchboard_bus_fetch_requests_total`),

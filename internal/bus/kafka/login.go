@@ -8,13 +8,13 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/scram"
 
 	"switchboard/internal/bus"
+	"switchboard/internal/complaint"
 )
 
 // mechanism returns how connections are authenticated, or nil for not at all.
@@ -73,8 +73,8 @@ func (c *Client) explain(err error) error {
 	return explain(err)
 }
 
-// complaintPause is how long a complaint is not repeated.
-const complaintPause = time.Minute
+// maxComplaints bounds how many lines are remembered.
+const maxComplaints = 256
 
 // complaints are lines of the log about what fails again and again, of which one
 // a minute is enough: the same reason holds up every partition at the same time.
@@ -82,32 +82,19 @@ type complaints struct {
 	log *slog.Logger
 
 	mu   sync.Mutex
-	last map[string]time.Time // by line
+	book *complaint.Book
 }
 
-// maxComplaints bounds how many lines are remembered.
-const maxComplaints = 256
+func newComplaints(log *slog.Logger) *complaints {
+	return &complaints{log: log, book: complaint.NewBook(maxComplaints)}
+}
 
 // warn writes a line unless the same about the same was written just now.
 func (c *complaints) warn(line, about string, err error, facts ...any) {
-	// The port of our end differs from connection to connection.
-	key := strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return -1
-		}
-		return r
-	}, fmt.Sprint(line, "\n", err)) + "\n" + about
 	c.mu.Lock()
-	now := time.Now()
-	recent := now.Sub(c.last[key]) < complaintPause
-	if !recent {
-		if len(c.last) >= maxComplaints {
-			clear(c.last)
-		}
-		c.last[key] = now
-	}
+	due := c.book.Due(complaint.Reason(fmt.Sprint(line, "\n", err)) + "\n" + about)
 	c.mu.Unlock()
-	if !recent {
+	if due {
 		c.log.Warn(line, append(facts, "err", err)...) //nolint:sloglint // each caller's line is a constant
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"switchboard/internal/complaint"
 )
 
 // A reason that holds up every partition is one line, not one for each, and one
@@ -17,7 +19,7 @@ import (
 func TestWhatHoldsUpEverythingIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
-		nagging := &complaints{log: slog.New(slog.NewTextHandler(&out, nil)), last: make(map[string]time.Time)}
+		nagging := newComplaints(slog.New(slog.NewTextHandler(&out, nil)))
 		fail := func() {
 			for port := range 100 {
 				nagging.warn("partition cannot be read", "chat.inbound", fmt.Errorf("read from port %d: reset", port), "topic", "chat.inbound")
@@ -28,7 +30,7 @@ func TestWhatHoldsUpEverythingIsOneLine(t *testing.T) {
 		if got := strings.Count(out.String(), "\n"); got != 2 {
 			t.Fatalf("%d lines, want one for each topic:\n%s", got, out.String())
 		}
-		time.Sleep(complaintPause)
+		time.Sleep(complaint.Pause)
 		fail()
 		if got := strings.Count(out.String(), "\n"); got != 4 {
 			t.Errorf("%d lines after a minute, want one more for each topic:\n%s", got, out.String())
@@ -36,8 +38,8 @@ func TestWhatHoldsUpEverythingIsOneLine(t *testing.T) {
 		for i := range 3 * maxComplaints {
 			nagging.warn("partition cannot be read", strings.Repeat("t", i), errors.New("reset"))
 		}
-		if len(nagging.last) > maxComplaints {
-			t.Errorf("%d lines are remembered, want %d at most", len(nagging.last), maxComplaints)
+		if got := nagging.book.Len(); got > maxComplaints {
+			t.Errorf("%d lines are remembered, want %d at most", got, maxComplaints)
 		}
 	})
 }
