@@ -91,18 +91,7 @@ func connect(t *testing.T, addrs []string) *kafka.Client {
 func bus3(client *kafka.Client) *bustest.Bus {
 	return &bustest.Bus{
 		Producer: func(t *testing.T, pendingBytes int) (bus.Producer, func()) {
-			p := client.Producer(kafka.ProducerConfig{PendingBytes: pendingBytes, Flush: 100 * time.Millisecond})
-			ctx, cancel := context.WithCancel(context.Background())
-			ended := make(chan error, 1)
-			go func() { ended <- p.Run(ctx) }()
-			stop := sync.OnceFunc(func() {
-				cancel()
-				if err := <-ended; err != nil {
-					t.Errorf("Run: %v", err)
-				}
-			})
-			t.Cleanup(stop)
-			return p, stop
+			return bustest.Running(t, client.Producer(kafka.ProducerConfig{PendingBytes: pendingBytes, Flush: 100 * time.Millisecond}))
 		},
 		Group: func(topic, group string) bus.Group {
 			return client.Group(topic, group, kafka.GroupConfig{Heartbeat: 50 * time.Millisecond, Session: 6 * time.Second, Rebalance: time.Second})

@@ -40,6 +40,28 @@ type Bus struct {
 	Faults *Faults
 }
 
+// runner is a producer that somebody has to run.
+type runner interface {
+	bus.Producer
+	Run(ctx context.Context) error
+}
+
+// Running runs a producer until stop is called or the test ends: what
+// [Bus.Producer] returns. An error of Run fails the test.
+func Running(t *testing.T, p runner) (running bus.Producer, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return p, stop
+}
+
 // Faults are the ways in which a log fails.
 type Faults struct {
 	// TimeOut appends the records of the next requests to a topic and answers

@@ -1,9 +1,7 @@
 package kafka_test
 
 import (
-	"context"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,18 +39,7 @@ func TestKafka(t *testing.T) {
 func suite(client *kafka.Client, replication int) *bustest.Bus {
 	return &bustest.Bus{
 		Producer: func(t *testing.T, pendingBytes int) (bus.Producer, func()) {
-			p := client.Producer(kafka.ProducerConfig{PendingBytes: pendingBytes, Flush: 100 * time.Millisecond})
-			ctx, cancel := context.WithCancel(context.Background())
-			ended := make(chan error, 1)
-			go func() { ended <- p.Run(ctx) }()
-			stop := sync.OnceFunc(func() {
-				cancel()
-				if err := <-ended; err != nil {
-					t.Errorf("Run: %v", err)
-				}
-			})
-			t.Cleanup(stop)
-			return p, stop
+			return bustest.Running(t, client.Producer(kafka.ProducerConfig{PendingBytes: pendingBytes, Flush: 100 * time.Millisecond}))
 		},
 		Group: func(topic, group string) bus.Group {
 			return client.Group(topic, group, kafka.GroupConfig{
