@@ -12,8 +12,8 @@ import (
 type input struct {
 	group    bus.Group
 	producer bus.Producer
-	// parse returns what the records hold that was not seen before.
-	parse   func(records []bus.Record, seen *bus.Deduper) []matter
+	// parse reads the value of a record; nil says that it was seen before.
+	parse   func(value []byte, seen *bus.Deduper) (matter, error)
 	lookups *lookups
 
 	batch *metrics.Histogram
@@ -56,42 +56,40 @@ func (o *outcome) plan(partition int32, places map[chat.UserID]presence.Places) 
 func (r *Router) accepted() *input {
 	return r.metered(&input{
 		group: r.cfg.Accepted, producer: r.cfg.Producer,
-		parse: func(records []bus.Record, seen *bus.Deduper) []matter {
-			matters := make([]matter, 0, len(records))
-			for i := range records {
-				o := new(outcome)
-				if err := bus.ParseAccepted(records[i].Value, &o.Accepted); err != nil {
-					r.cannotRead(&records[i], err)
-				} else if seen.New(o.Position) {
-					matters = append(matters, o)
-				}
+		parse: func(value []byte, seen *bus.Deduper) (matter, error) {
+			o := new(outcome)
+			if err := bus.ParseAccepted(value, &o.Accepted); err != nil || !seen.New(o.Position) {
+				return nil, err
 			}
-			return matters
+			return o, nil
 		},
 	}, "switchboard_router")
 }
 
-// cannotRead notes a record that only a foreign writer can cause, and that no
-// waiting can heal.
-func (r *Router) cannotRead(record *bus.Record, err error) {
-	r.unreadable.Inc()
-	r.cfg.Logger.Error("unreadable record",
-		"topic", record.Topic, "partition", record.Partition, "offset", record.Offset, "error", err)
+// matters returns what the records hold that was not seen before. A record that
+// cannot be read is noted and left out: only a foreign writer can cause it, and no
+// waiting can heal it.
+func (r *Router) matters(in *input, records []bus.Record, seen *bus.Deduper) []matter {
+	matters := make([]matter, 0, len(records))
+	for i := range records {
+		record := &records[i]
+		m, err := in.parse(record.Value, seen)
+		if err != nil {
+			r.unreadable.Inc()
+			r.cfg.Logger.Error("unreadable record",
+				"topic", record.Topic, "partition", record.Partition, "offset", record.Offset, "error", err)
+		} else if m != nil {
+			matters = append(matters, m)
+		}
+	}
+	return matters
 }
 
-// concerned returns everybody whom the matters concern, each once.
+// concerned returns whom the matters concern; the look-up asks for each once.
 func concerned(matters []matter) []chat.UserID {
-	var (
-		users []chat.UserID
-		seen  = make(map[chat.UserID]struct{})
-	)
+	var users []chat.UserID
 	for _, m := range matters {
-		for _, u := range m.concerns() {
-			if _, ok := seen[u]; !ok {
-				seen[u] = struct{}{}
-				users = append(users, u)
-			}
-		}
+		users = append(users, m.concerns()...)
 	}
 	return users
 }

@@ -150,7 +150,7 @@ func (p *passage) follow(ctx context.Context) error {
 		if len(records) > 0 {
 			began := time.Now()
 			p.in.wait.Update(max(began.Sub(time.UnixMilli(records[0].Millis)).Seconds(), 0))
-			if err := p.deliver(ctx, records[0].Offset, p.in.parse(records, &seen)); err != nil {
+			if err := p.deliver(ctx, records[0].Offset, p.matters(p.in, records, &seen)); err != nil {
 				return err
 			}
 			p.in.batch.Update(float64(len(records)))

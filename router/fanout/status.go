@@ -12,23 +12,18 @@ type status struct{ bus.Status }
 
 func (s *status) concerns() []chat.UserID { return s.Recipients }
 
-// statuses is the log of watermarks. Repetitions are as old as the record that
+// status is the log of watermarks. Repetitions are as old as the record that
 // they repeat, and gateways show none that says less than they have shown: there
 // is nothing to filter here.
 func (r *Router) status() *input {
 	return r.metered(&input{
 		group: r.cfg.Status, producer: r.cfg.Statuses,
-		parse: func(records []bus.Record, _ *bus.Deduper) []matter {
-			matters := make([]matter, 0, len(records))
-			for i := range records {
-				s := new(status)
-				if err := bus.ParseStatus(records[i].Value, &s.Status); err != nil {
-					r.cannotRead(&records[i], err)
-					continue
-				}
-				matters = append(matters, s)
+		parse: func(value []byte, _ *bus.Deduper) (matter, error) {
+			s := new(status)
+			if err := bus.ParseStatus(value, &s.Status); err != nil {
+				return nil, err
 			}
-			return matters
+			return s, nil
 		},
 	}, "switchboard_router_status")
 }
