@@ -95,10 +95,28 @@ func (e *UnknownError) Error() string {
 // `storage-worker migrate` makes them.
 var ErrSchema = errors.New("the roster's tables are missing; run storage-worker migrate")
 
+// Lists say who is in a conversation: the part of a [Store] that heads of large
+// conversations need.
+type Lists interface {
+	// Members returns the members whose id is above after, ascending by the bytes
+	// of their ids, limit at most (and [PageMax] at most). The zero id begins; a
+	// page that is not full is the last. A conversation that is not known has
+	// none. Pages are not one snapshot: who joins or leaves in between may be
+	// missed or named, everybody else is named once.
+	Members(ctx context.Context, c chat.ConversationID, after chat.UserID, limit int) ([]Member, error)
+
+	// Version returns the seq of the newest event that is in the members' rows of a
+	// conversation, or 0 when it is not known. Asked before [Store.Members], it is
+	// the least that what follows shows.
+	Version(ctx context.Context, c chat.ConversationID) (chat.Seq, error)
+}
+
 // Store is a roster. All methods are safe for concurrent use, wait for the store,
 // and return ctx's error when it ends first. Any other error that is not named
 // means that the outcome is unknown and the call may be repeated.
 type Store interface {
+	Lists
+
 	// Apply makes the changes and the progress durable, all in one transaction:
 	// when it returns nil whoever asks sees all of it, and a store that is put
 	// back to a former day has put its progress back as well.
@@ -119,13 +137,6 @@ type Store interface {
 	// Progress returns how far a partition was applied; ok is false when nothing
 	// of it was.
 	Progress(ctx context.Context, generation uint32, partition int32) (p Progress, ok bool, err error)
-
-	// Members returns the members whose id is above after, ascending by the bytes
-	// of their ids, limit at most (and [PageMax] at most). The zero id begins; a
-	// page that is not full is the last. A conversation that is not known has
-	// none. Pages are not one snapshot: who joins or leaves in between may be
-	// missed or named, everybody else is named once.
-	Members(ctx context.Context, c chat.ConversationID, after chat.UserID, limit int) ([]Member, error)
 
 	// Peers returns those with whom the user has a direct conversation, those of
 	// the newest conversations first, limit at most (and [PeersMax] at most).

@@ -16,6 +16,8 @@ import (
 const (
 	getProgress = `SELECT accepted_offset, inbound_offset FROM roster_progress WHERE generation = $1 AND partition = $2`
 
+	getVersion = `SELECT members_version FROM conversations WHERE id = $1`
+
 	getMembers = `SELECT user_id, role, joined_at FROM conversation_members
 		WHERE conversation_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3`
 
@@ -63,6 +65,17 @@ func (s *Store) Members(ctx context.Context, c chat.ConversationID, after chat.U
 		return nil, fmt.Errorf("read members of conversation %s: %w", c, err)
 	}
 	return members, nil
+}
+
+// Version implements [roster.Store].
+func (s *Store) Version(ctx context.Context, c chat.ConversationID) (v chat.Seq, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, getVersion, [16]byte(c)).Scan((*int64)(&v))
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("read the members' version of conversation %s: %w", c, err)
+	}
+	return v, nil
 }
 
 // Peers implements [roster.Store].

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) (roster.Store, Tables)) {
 		{"an empty roster answers with nothing", (*suite).empty},
 		{"a direct conversation and a group", (*suite).created},
 		{"members come, go, come back and change roles", (*suite).memberships},
+		{"the members' version moves with members only", (*suite).version},
 		{"several changes of a member in one batch", (*suite).oneBatch},
 		{"an admin leaves and hands over", (*suite).handOver},
 		{"the newest name wins", (*suite).renames},
@@ -190,6 +191,24 @@ func (s *suite) memberships() {
 	s.apply(added(c, 9, u[1], chat.Admin))
 	s.expect(c, conversationLine(chat.Group, "", 9, 9, 1),
 		memberLine(u[0], chat.Admin, 1), memberLine(u[1], chat.Admin, 9), memberLine(u[2], chat.Admin, 2))
+}
+
+func (s *suite) version() {
+	u, c := newUsers(3), newConversation()
+	for want, change := range []roster.Change{
+		1: group(c, "", u[0], u[1]), 2: added(c, 2, u[2], chat.Member), 3: role(c, 3, u[2], chat.Admin), 4: removed(c, 4, u[1]),
+	} {
+		if want > 0 {
+			s.apply(change)
+		}
+		if got, err := s.store.Version(s.Context(), c); err != nil || got != chat.Seq(want) {
+			s.Errorf("after %d events: got version %d, %v", want, got, err)
+		}
+	}
+	s.apply(renamed(c, 5, "other"))
+	if got, err := s.store.Version(s.Context(), c); err != nil || got != 4 {
+		s.Errorf("after a new name: got version %d, %v, want 4", got, err)
+	}
 }
 
 func (s *suite) oneBatch() {

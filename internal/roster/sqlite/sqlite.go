@@ -208,6 +208,15 @@ func (s *Store) Members(ctx context.Context, c chat.ConversationID, after chat.U
 	return members, rows.Err()
 }
 
+// Version implements [roster.Store].
+func (s *Store) Version(ctx context.Context, c chat.ConversationID) (v chat.Seq, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT members_version FROM conversations WHERE id = ?`, c[:]).Scan(&v)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("read the members' version of conversation %s: %w", c, err)
+	}
+	return v, nil
+}
+
 // Peers implements [roster.Store].
 func (s *Store) Peers(ctx context.Context, user chat.UserID, limit int) ([]chat.UserID, error) {
 	peers, err := s.users(ctx, `SELECT peer.user_id FROM conversation_members AS own
