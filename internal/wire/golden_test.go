@@ -58,6 +58,13 @@ func changed(seq chat.Seq, change chat.Change, then func(*chat.Entry)) *chat.Ent
 	return &e
 }
 
+// alone is the one thing that is new in a large conversation.
+func alone() *chat.Entry {
+	e := entry(group, 7, chat.KindText)
+	e.Content = "The one thing that is new."
+	return &e
+}
+
 func added() *chat.Entry {
 	return changed(2, chat.MemberAdded, func(e *chat.Entry) { e.User, e.Role, e.MembersVersion = carol, chat.Member, 2 })
 }
@@ -102,6 +109,8 @@ func serverFrames() map[string][]byte {
 		"conversation_updated_member_removed": AppendEntry(nil, changed(5, chat.MemberRemoved, func(e *chat.Entry) {
 			e.User, e.MembersVersion = bob, 5
 		}), true),
+		"conversation_updated_head": AppendConversationHead(nil, group, 6, nil),
+		"conversation_updated_head_message": AppendConversationHead(nil, group, 7, alone()),
 		"message_status": AppendMessageStatus(nil, &MessageStatus{
 			ConversationID: direct, UserID: bob, Status: chat.Read.String(), MessageID: image.ID, Seq: 3, Timestamp: noon,
 		}),
@@ -118,6 +127,7 @@ func serverFrames() map[string][]byte {
 // decodedServer says how a client sees some of them.
 func decodedServer() map[string]ServerEvent {
 	text, image, entry := said(), shown(), added()
+	news := EntryMessage(alone(), false)
 	plain, own, picture := EntryMessage(&text, false), EntryMessage(&text, true), EntryMessage(&image, false)
 	return map[string]ServerEvent{
 		"new_message":       {Type: "new_message", Message: &plain},
@@ -125,6 +135,9 @@ func decodedServer() map[string]ServerEvent {
 		"new_message_image": {Type: "new_message", Message: &picture},
 		"conversation_updated_member_added": {Type: "conversation_updated", Updated: &ConversationUpdated{
 			ConversationID: group, Seq: 2, Change: "member_added", UserID: &entry.User, Role: "member", MembersVersion: 2,
+		}},
+		"conversation_updated_head_message": {Type: "conversation_updated", Updated: &ConversationUpdated{
+			ConversationID: group, Change: "head", HeadSeq: 7, Message: &news,
 		}},
 		"message_sent_duplicate": {Type: "message_sent", ID: "c18", MessageSent: &MessageSent{
 			ClientMessageID: text.Request, ConversationID: direct, MessageID: text.ID, Seq: 2, Timestamp: noon, Duplicate: true,
