@@ -232,12 +232,8 @@ func (c *Client) frame(ctx context.Context, e Event) error {
 		}
 		c.receive(m)
 	case "conversation_updated":
-		m, err := asMessage(e.Data)
-		if err != nil {
+		if err := c.updated(e.Data); err != nil {
 			return err
-		}
-		if m.Seq > 0 {
-			c.receive(m)
 		}
 	case "message_sent":
 		return c.sent(e.Data)
@@ -256,17 +252,35 @@ func (c *Client) frame(ctx context.Context, e Event) error {
 	return nil
 }
 
-// asMessage turns the live form of an event into the form that it has in
-// history. A head has no seq and becomes a message without one.
-func asMessage(data json.RawMessage) (wire.Message, error) {
-	var u wire.ConversationUpdated
-	if err := json.Unmarshal(data, &u); err != nil {
-		return wire.Message{}, fmt.Errorf("conversation_updated: %w", err)
+// updated handles what happened to a conversation, or how far a large one has
+// come.
+func (c *Client) updated(data json.RawMessage) error {
+	u, err := parseUpdated(data)
+	switch {
+	case err != nil:
+		return err
+	case u.HeadSeq > 0:
+		c.head(u)
+	case u.Seq > 0:
+		c.receive(eventMessage(u))
 	}
+	return nil
+}
+
+func parseUpdated(data json.RawMessage) (u wire.ConversationUpdated, err error) {
+	if err := json.Unmarshal(data, &u); err != nil {
+		return u, fmt.Errorf("conversation_updated: %w", err)
+	}
+	return u, nil
+}
+
+// eventMessage turns the live form of an event into the form that it has in
+// history.
+func eventMessage(u wire.ConversationUpdated) wire.Message {
 	return wire.Message{
 		ConversationID: u.ConversationID, Seq: u.Seq, Type: "event",
 		Event: &wire.Event{
 			Change: u.Change, UserID: u.UserID, Name: u.Name, Role: u.Role, MembersVersion: u.MembersVersion,
 		},
-	}, nil
+	}
 }
