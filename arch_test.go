@@ -54,7 +54,7 @@ gateway/session                     : gateway/edge internal/auth internal/bus in
 gateway/edge                        : internal/chat internal/metrics
 
 router                              : router/fanout internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
-router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/wire
+router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 
 storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/roster/postgres storage-worker/projection
 storage-worker/archive              : internal/chat

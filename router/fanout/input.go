@@ -12,6 +12,7 @@ import (
 type input struct {
 	group    bus.Group
 	producer bus.Producer
+	heads    bool // what it says of large conversations becomes heads
 	// parse returns what the records hold that was not seen before.
 	parse   func(records []bus.Record, seen *bus.Deduper) []matter
 	lookups *lookups
@@ -55,7 +56,7 @@ func (o *outcome) plan(partition int32, places map[chat.UserID]presence.Places) 
 // accepted is the log of outcomes.
 func (r *Router) accepted() *input {
 	return r.metered(&input{
-		group: r.cfg.Accepted, producer: r.cfg.Producer,
+		group: r.cfg.Accepted, producer: r.cfg.Producer, heads: r.cfg.Roster != nil,
 		parse: func(records []bus.Record, seen *bus.Deduper) []matter {
 			matters := make([]matter, 0, len(records))
 			for i := range records {
