@@ -53,7 +53,7 @@ gateway/downlink                    : gateway/session internal/bus internal/chat
 gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 gateway/edge                        : internal/chat internal/metrics
 
-router                              : router/fanout internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
+router                              : router/fanout internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 
 storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/roster/postgres storage-worker/projection
@@ -74,7 +74,7 @@ dev/cluster                         : dev/servers internal/auth internal/daemon
 dev/audit                           : internal/chat internal/wire
 dev/faults                          :
 dev/servers                         :
-dev/single                          : client gateway/edge gateway/node router/fanout storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis
+dev/single                          : client gateway/edge gateway/node router/fanout storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

@@ -23,7 +23,7 @@ func (c *cluster) plan() []*program {
 	var all []*program
 	for i := range c.cfg.Routers {
 		p := c.program("router", "router", i)
-		p.with(at.reach("kafka", "redis"), replication)
+		p.with(at.reach("kafka", "redis", "postgres"), replication)
 		all = append(all, p)
 	}
 	for i := range c.cfg.Workers {
