@@ -15,6 +15,7 @@ import (
 	"switchboard/internal/daemon"
 	"switchboard/router/fanout"
 	"switchboard/storage-worker/fold"
+	"switchboard/storage-worker/projection"
 	"switchboard/storage-worker/receipts"
 	"switchboard/storage-worker/rest"
 )
@@ -76,12 +77,17 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 		Group:  s.client.Group(bus.TopicReceipts, bus.ReceiptsGroup, kafka.GroupConfig{}),
 		Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
+	group.Go(projection.New(projection.Config{
+		Log: s.client.Log(), Generation: bus.FirstGeneration, Roster: s.roster, Archive: s.store,
+		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.ProjectionGroup, kafka.GroupConfig{}),
+		Logger:   s.cfg.Logger, Metrics: s.set,
+	}).Run)
 	group.Go(fanout.New(fanout.Config{
 		Log: s.client.Log(), Producer: s.fromRouter, Directory: s.directory, Partitions: Partitions,
 		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),
 		Status:   s.client.Group(bus.TopicStatus, bus.StatusGroup, kafka.GroupConfig{}),
-		Statuses: s.statusesOfRouter,
-		Logger:   s.cfg.Logger, Metrics: s.set,
+		Statuses: s.statusesOfRouter, Roster: s.roster,
+		Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
 	group.Go(s.rest.Run)
 	group.Go(s.gateway.Run)

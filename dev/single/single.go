@@ -5,6 +5,8 @@
 //	client ⇄ gateway ──▶ Kafka (kfake) ──▶ fold ──▶ archive (SQLite)
 //	   ▲                    │  ▲             │
 //	   └──── delivery ◀── router ◀───────────┘        presence: Redis (miniredis)
+//	                        ▲                │
+//	                        └──── roster ◀── projection   (SQLite): members of large conversations
 //
 //	marks: gateway, REST ──▶ Kafka ──▶ receipts ──▶ archive, and by Kafka to the router
 //
@@ -15,9 +17,11 @@ package single
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +37,7 @@ import (
 	"switchboard/internal/metrics"
 	miniredis "switchboard/internal/presence/embedded"
 	"switchboard/internal/presence/redis"
+	roster "switchboard/internal/roster/sqlite"
 	"switchboard/storage-worker/archive/sqlite"
 	"switchboard/storage-worker/rest"
 )
@@ -77,6 +82,7 @@ type System struct {
 	client    *kafka.Client
 	directory *redis.Directory
 	store     *sqlite.Store
+	roster    *roster.Store
 
 	// One producer for each program: a slow one holds up only its own.
 	fromGateway, fromREST, fromFold, fromRouter *kafka.Producer
@@ -94,7 +100,7 @@ type System struct {
 func Open(ctx context.Context, cfg Config) (*System, error) {
 	s := &System{cfg: cfg, set: metrics.New()}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.openKeys, s.openServers, s.openStore, s.openLog, s.assemble,
+		s.listen, s.openKeys, s.openServers, s.openStore, s.openRoster, s.openLog, s.assemble,
 	} {
 		if err := step(ctx); err != nil {
 			s.Close()
@@ -182,6 +188,23 @@ func (s *System) openStore(ctx context.Context) (err error) {
 	if err == nil {
 		s.onClose(func() { _ = s.store.Close() })
 	}
+	return err
+}
+
+// openRoster opens the tables of who is in which conversation, with the driver of
+// the archive. A power cut may take them back by a moment: their own progress says
+// from where they go on.
+func (s *System) openRoster(ctx context.Context) error {
+	file := url.URL{
+		Scheme: "file", Opaque: url.PathEscape(filepath.Join(s.cfg.Data, "roster.db")),
+		RawQuery: "_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)",
+	}
+	db, err := sql.Open("sqlite", file.String())
+	if err != nil {
+		return fmt.Errorf("open the roster: %w", err)
+	}
+	s.onClose(func() { _ = db.Close() })
+	s.roster, err = roster.New(ctx, db)
 	return err
 }
 
