@@ -109,7 +109,7 @@ func serverFrames() map[string][]byte {
 		"conversation_updated_member_removed": AppendEntry(nil, changed(5, chat.MemberRemoved, func(e *chat.Entry) {
 			e.User, e.MembersVersion = bob, 5
 		}), true),
-		"conversation_updated_head": AppendConversationHead(nil, group, 6, nil),
+		"conversation_updated_head":         AppendConversationHead(nil, group, 6, nil),
 		"conversation_updated_head_message": AppendConversationHead(nil, group, 7, alone()),
 		"message_status": AppendMessageStatus(nil, &MessageStatus{
 			ConversationID: direct, UserID: bob, Status: chat.Read.String(), MessageID: image.ID, Seq: 3, Timestamp: noon,
