@@ -2,7 +2,7 @@
 // ask. It is a projection of the accepted log: what the outcomes say happened to
 // conversations and their members, and nothing that they do not say.
 //
-//	accepted[p] ──▶ projection ──Apply──▶ roster ◀──Members── heads of large conversations
+//	accepted[p] ──▶ projection ──Apply──▶ roster ◀───List──── heads of large conversations
 //	                                        ▲  ▲────Peers──── presence: whom a change is told
 //	                                        └───────SQL────── operators
 //
@@ -98,17 +98,11 @@ var ErrSchema = errors.New("the roster's tables are missing; run storage-worker 
 // Lists say who is in a conversation: the part of a [Store] that heads of large
 // conversations need.
 type Lists interface {
-	// Members returns the members whose id is above after, ascending by the bytes
-	// of their ids, limit at most (and [PageMax] at most). The zero id begins; a
-	// page that is not full is the last. A conversation that is not known has
-	// none. Pages are not one snapshot: who joins or leaves in between may be
-	// missed or named, everybody else is named once.
-	Members(ctx context.Context, c chat.ConversationID, after chat.UserID, limit int) ([]Member, error)
-
-	// Version returns the seq of the newest event that is in the members' rows of a
-	// conversation, or 0 when it is not known. Asked before [Store.Members], it is
-	// the least that what follows shows.
-	Version(ctx context.Context, c chat.ConversationID) (chat.Seq, error)
+	// List returns all members of a conversation, in no order, and the version that
+	// they are as of: the seq of the newest event that made them so. Both are of
+	// one moment, whatever happens meanwhile, a change of servers included. A
+	// conversation that is not known has none, at version 0.
+	List(ctx context.Context, c chat.ConversationID) (members []Member, version chat.Seq, err error)
 }
 
 // Store is a roster. All methods are safe for concurrent use, wait for the store,
@@ -137,6 +131,13 @@ type Store interface {
 	// Progress returns how far a partition was applied; ok is false when nothing
 	// of it was.
 	Progress(ctx context.Context, generation uint32, partition int32) (p Progress, ok bool, err error)
+
+	// Members returns the members whose id is above after, ascending by the bytes
+	// of their ids, limit at most (and [PageMax] at most). The zero id begins; a
+	// page that is not full is the last. A conversation that is not known has
+	// none. Pages are not one snapshot: who joins or leaves in between may be
+	// missed or named, everybody else is named once.
+	Members(ctx context.Context, c chat.ConversationID, after chat.UserID, limit int) ([]Member, error)
 
 	// Peers returns those with whom the user has a direct conversation, those of
 	// the newest conversations first, limit at most (and [PeersMax] at most).

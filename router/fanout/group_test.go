@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,33 +105,28 @@ func (g *group) answer(err error) {
 	g.silent = err
 }
 
-// Version makes the group roster.Lists.
-func (g *group) Version(ctx context.Context, _ chat.ConversationID) (v chat.Seq, err error) {
-	g.mu.Lock()
-	silent, delay := g.silent, g.delay
-	g.asked++
-	for _, e := range g.history[:g.applied] {
-		v = max(v, e.MembersVersion)
-		if e.Change == chat.Created {
-			v = 1
-		}
-	}
-	g.mu.Unlock()
+// List makes the group roster.Lists.
+func (g *group) List(ctx context.Context, _ chat.ConversationID) (list []roster.Member, v chat.Seq, err error) {
+	list, v, delay, err := g.snapshot()
 	if delay > 0 {
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return nil, 0, ctx.Err()
 		case <-time.After(delay):
 		}
 	}
-	return v, silent
+	return list, v, err
 }
 
-func (g *group) Members(_ context.Context, _ chat.ConversationID, after chat.UserID, _ int) ([]roster.Member, error) {
+// snapshot is what the roster answers, and after what time.
+func (g *group) snapshot() (list []roster.Member, v chat.Seq, delay time.Duration, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.asked++
+	v = 1
 	rows := make(map[chat.UserID]roster.Member)
 	for _, e := range g.history[:g.applied] {
+		v = max(v, e.MembersVersion)
 		switch e.Change {
 		case chat.Created:
 			for _, u := range e.Added {
@@ -143,13 +139,7 @@ func (g *group) Members(_ context.Context, _ chat.ConversationID, after chat.Use
 		case chat.ChangeNone, chat.RoleChanged, chat.Renamed:
 		}
 	}
-	var list []roster.Member
-	for u, m := range rows {
-		if string(u[:]) > string(after[:]) {
-			list = append(list, m)
-		}
-	}
-	return list, g.silent
+	return slices.Collect(maps.Values(rows)), v, g.delay, g.silent
 }
 
 // told is one head as a gateway sees it.

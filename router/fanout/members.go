@@ -8,7 +8,6 @@ import (
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
-	"switchboard/internal/roster"
 )
 
 // recordedMax bounds how many changes of membership are kept while a list is
@@ -125,25 +124,16 @@ func (r *Router) list(ctx context.Context, c chat.ConversationID, base chat.Seq)
 	ctx, cancel := context.WithTimeout(ctx, ListTimeout)
 	defer cancel()
 	defer r.heads.listSeconds.UpdateDuration(time.Now())
-	version, err := r.cfg.Roster.Version(ctx, c)
+	rows, version, err := r.cfg.Roster.List(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	if version < base {
 		return nil, oldError{version, base}
 	}
-	var list []attendee
-	for after, full := (chat.UserID{}), true; full && len(list) <= chat.MembersMax; {
-		page, err := r.cfg.Roster.Members(ctx, c, after, roster.PageMax)
-		if err != nil {
-			return nil, err
-		}
-		list = slices.Grow(list, len(page))
-		for _, m := range page {
-			list = append(list, attendee{m.User, m.Joined})
-			after = m.User
-		}
-		full = len(page) == roster.PageMax
+	list := make([]attendee, len(rows))
+	for i, m := range rows {
+		list[i] = attendee{m.User, m.Joined}
 	}
 	return list, nil
 }

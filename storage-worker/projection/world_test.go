@@ -261,8 +261,8 @@ func (s store) Members(context.Context, chat.ConversationID, chat.UserID, int) (
 	return nil, errUnasked
 }
 
-func (s store) Version(context.Context, chat.ConversationID) (chat.Seq, error) {
-	return 0, errUnasked
+func (s store) List(context.Context, chat.ConversationID) ([]roster.Member, chat.Seq, error) {
+	return nil, 0, errUnasked
 }
 
 func (s store) Peers(context.Context, chat.UserID, int) ([]chat.UserID, error) {
