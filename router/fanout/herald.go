@@ -26,6 +26,9 @@ const (
 	listsAtATime = 4
 	// listRetryFirst and listRetryLast bound the pause before a list is read again.
 	listRetryFirst, listRetryLast = 25 * time.Millisecond, time.Second
+	// complainEvery is how often a roster that does not answer is logged, for all
+	// conversations of a partition together.
+	complainEvery = 30 * time.Second
 	// keepFor is how long a conversation in which nothing happens is remembered,
 	// with its members. Of one in which something happens the log keeps the list
 	// right, and it stays.
@@ -90,11 +93,13 @@ type herald struct {
 	readings sync.WaitGroup
 
 	mu      sync.Mutex
+	at      chat.Position // of the outcome that was noted last
 	news    map[chat.ConversationID]*news
 	pending map[chat.ConversationID]*news // those with something to say
 	sending int64                         // where the heads begin that are being written, or nothing
-	tidied  time.Time
 	left    leftovers
+
+	tidied, complained time.Time
 }
 
 // leftovers are what the passage has to see to: records that are not acknowledged
@@ -133,7 +138,11 @@ func (h *herald) note(from int64, matters []matter) {
 	h.mu.Lock()
 	for _, m := range matters {
 		o, ok := m.(*outcome)
-		if !ok || o.Outcome != bus.Stored {
+		if !ok {
+			continue
+		}
+		h.follow(o.Position)
+		if o.Outcome != bus.Stored {
 			continue
 		}
 		for i := range o.Events {
@@ -144,6 +153,22 @@ func (h *herald) note(from int64, matters []matter) {
 	h.mu.Unlock()
 	if news {
 		h.rouse()
+	}
+}
+
+// follow looks whether an outcome is the next one; the caller holds mu. There is
+// one for each inbound record. If some are missing, since the log has lost them,
+// or if some come that are older, since the passage went back or began with what
+// a zombie repeated, then a list that is carried on would be wrong and look new.
+func (h *herald) follow(at chat.Position) {
+	next := chat.Position{Generation: h.at.Generation, Offset: h.at.Offset + 1}
+	h.at = at
+	if at == next {
+		return
+	}
+	for _, n := range h.news {
+		h.heads.members.Add(-n.size())
+		n.distrust()
 	}
 }
 
@@ -173,21 +198,13 @@ func (h *herald) event(e *bus.Event, large bool, from int64, now time.Time) {
 		}
 		h.news[e.Conversation] = n
 	}
-	n.touched = now
 	before := n.size()
 	n.note(e, large, from)
+	n.touched = now
 	h.heads.members.Add(n.size() - before)
 	if n.fresh > 0 {
 		h.pending[e.Conversation] = n
 	}
-}
-
-// size is how many members are remembered.
-func (n *news) size() int64 {
-	if n.members == nil {
-		return 0
-	}
-	return int64(len(n.members.list))
 }
 
 // begin returns what is remembered of one more conversation, nil if that is too
@@ -360,7 +377,7 @@ func (h *herald) arrived(ctx context.Context, c chat.ConversationID, n *news, li
 	switch {
 	case err != nil:
 		h.failed(c, n, err)
-	case !r.overflow:
+	case !r.void:
 		n.pause = 0
 		h.keep(n, r.done(list))
 	}
@@ -373,7 +390,8 @@ func (h *herald) failed(c chat.ConversationID, n *news, err error) {
 	n.retry = time.Now().Add(n.pause)
 	h.heads.failures.Inc()
 	var old oldError
-	if n.pause == listRetryLast && !errors.As(err, &old) {
+	if now := time.Now(); !errors.As(err, &old) && now.Sub(h.complained) >= complainEvery {
+		h.complained = now
 		h.cfg.Logger.Warn("the roster does not answer; heads wait", "conversation", c, "error", err)
 	}
 }
@@ -442,20 +460,4 @@ func (h *herald) rewind() {
 			n.seen = 0
 		}
 	}
-}
-
-// jump says that the passage has missed a part of the log. A list that was carried
-// on across it would be wrong and look new, so all is forgotten; the next event
-// of a conversation carries the version that its list must have.
-func (h *herald) jump() {
-	if h == nil {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, n := range h.news {
-		h.heads.members.Add(-n.size())
-	}
-	clear(h.news)
-	clear(h.pending)
 }

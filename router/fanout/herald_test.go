@@ -283,6 +283,32 @@ func TestJumpOfTheLogForgetsTheLists(t *testing.T) {
 	})
 }
 
+func TestRepetitionAtTheBeginningDoesNotMakeAListLookNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, g := crowd(alice, bob, carol)
+		said := g.says("one")
+		w.accept(said, g.removes(carol, true))
+		w.committed = 2 // by a predecessor
+		w.accept(said)  // by a worker that did not know that it was replaced
+		w.run(t, elapse(2*time.Second),
+			func() { g.answer(errDead); w.accept(g.adds(dave, true)) }, elapse(2*time.Second),
+			func() { w.wantHeads(t, "2 one abc"); g.answer(nil); g.project(3) }, elapse(2*time.Second))
+		w.wantHeads(t, "2 one abc", "4  abd")
+	})
+}
+
+func TestListThatIsOnItsWayAcrossAGapIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, g := crowd(alice, bob, carol)
+		g.delay = 300 * time.Millisecond
+		w.accept(g.says("one"))
+		w.run(t, elapse(100*time.Millisecond),
+			func() { g.removes(carol, true); w.accept(g.adds(dave, true)) }, // The removal is lost.
+			elapse(3*time.Second), func() { w.wantHeads(t); g.project(3) }, elapse(3*time.Second))
+		w.wantHeads(t, "4  abd")
+	})
+}
+
 func TestQuietConversationIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, g := crowd(alice, bob)

@@ -82,16 +82,16 @@ func (m *members) since(at chat.Clock) []chat.UserID {
 // the version when the reading began; what changes meanwhile is applied to it
 // when it is there. So constant coming and going cannot keep it from arriving.
 type reading struct {
-	base     chat.Seq
-	changes  []change
-	overflow bool
+	base    chat.Seq
+	changes []change
+	void    bool // the list must be read again
 }
 
 func (r *reading) record(c change) {
 	switch {
 	case c.seq <= r.base:
 	case len(r.changes) == recordedMax:
-		r.overflow = true
+		r.void = true
 	default:
 		r.changes = append(r.changes, c)
 	}

@@ -36,17 +36,33 @@ func TestListGoesNoStepBack(t *testing.T) {
 	}
 }
 
+// What is read after a gap knows nothing of what the gap held, whatever comes next.
+func TestListThatIsReadAfterAGapIsNotCarriedOn(t *testing.T) {
+	n := &news{version: 3}
+	n.distrust()
+	n.members = (&reading{base: n.version}).done([]attendee{{carol, clockOf(1)}}) // As of 3, and 7 removed her.
+	n.note(came(10), true, 0)
+	if n.known() || n.members != nil {
+		t.Errorf("knows %v, want that it has to be read again", n.members)
+	}
+	n.reading = &reading{base: n.version}
+	n.note(came(11), true, 0)
+	if n.reading.void || n.reading.base != 10 {
+		t.Errorf("got %+v, want a reading of 10 that counts", n.reading)
+	}
+}
+
 func TestTooManyChangesHaveTheListReadAgain(t *testing.T) {
 	r := &reading{base: 1}
 	for seq := chat.Seq(1); seq <= recordedMax+1; seq++ {
 		r.record(change{seq: seq})
 	}
-	if r.overflow {
-		t.Errorf("overflow at %d changes, and it holds %d", len(r.changes), recordedMax)
+	if r.void {
+		t.Errorf("void at %d changes, and it holds %d", len(r.changes), recordedMax)
 	}
 	r.record(change{seq: recordedMax + 2})
-	if !r.overflow || len(r.changes) != recordedMax {
-		t.Errorf("got overflow %v at %d changes, want no more than %d", r.overflow, len(r.changes), recordedMax)
+	if !r.void || len(r.changes) != recordedMax {
+		t.Errorf("got void %v at %d changes, want no more than %d", r.void, len(r.changes), recordedMax)
 	}
 }
 

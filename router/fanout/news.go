@@ -13,6 +13,9 @@ type news struct {
 	seen    chat.Seq // the newest event that was noted
 	version chat.Seq // of the members, as far as the log was noted
 	touched time.Time
+	// torn says that the log was not followed without a gap: what version says is
+	// not true before the next event that carries one.
+	torn bool
 
 	// What is to be said.
 	newest chat.Entry
@@ -30,6 +33,10 @@ type news struct {
 
 // note takes one event of an outcome; from is the offset of its batch.
 func (n *news) note(e *bus.Event, large bool, from int64) {
+	if n.torn && e.MembersVersion > 0 {
+		n.distrust() // of what was read meanwhile
+		n.torn = false
+	}
 	n.version = max(n.version, e.MembersVersion)
 	if c, ok := changeOf(e); ok {
 		if n.reading != nil {
@@ -47,6 +54,23 @@ func (n *news) note(e *bus.Event, large bool, from int64) {
 	}
 	n.seen, n.newest = e.Seq, e.Entry
 	n.fresh++
+}
+
+// size is how many members are remembered.
+func (n *news) size() int64 {
+	if n.members == nil {
+		return 0
+	}
+	return int64(len(n.members.list))
+}
+
+// distrust lets go of the members, and of a list that is under way. What is read
+// before the next event may be used for the newest one, and is let go at the next.
+func (n *news) distrust() {
+	n.members, n.torn = nil, true
+	if n.reading != nil {
+		n.reading.void = true
+	}
 }
 
 // known reports whether the members are known well enough for the newest event.

@@ -112,7 +112,6 @@ func (p *passage) jump(ctx context.Context) error {
 		"partition", p.claim.Partition(), "expected", expected, "first", start)
 	p.next = start
 	p.finished.Store(start)
-	p.herald.jump()
 	clear(p.missed) // What the log still holds of it comes again in any case.
 	return nil
 }
