@@ -56,7 +56,7 @@ gateway/edge                        : internal/chat internal/metrics
 router                              : router/fanout internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/wire
 
-storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/roster/postgres storage-worker/projection
+storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/roster/postgres storage-worker/projection
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
@@ -65,7 +65,7 @@ storage-worker/archive/sqlite       : storage-worker/archive internal/chat inter
 storage-worker/fold                 : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/receipts             : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/projection           : internal/bus internal/chat internal/metrics internal/roster storage-worker/archive
-storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/wire
+storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 
 client                              : internal/chat internal/wire
 

@@ -29,7 +29,7 @@ func (c *cluster) plan() []*program {
 	for i := range c.cfg.Workers {
 		p := c.program("worker", "storage-worker", i)
 		p.url = "http://" + c.ports.public("worker", i)
-		p.with(at.reach("kafka", "cql", "postgres"), replication, []string{
+		p.with(at.reach("kafka", "cql", "redis", "postgres"), replication, []string{
 			"-archive", "", "-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i), "-auth-keys", c.keys,
 			// Each REST server sends its clients to another gateway.
 			"-gateway-url", c.socketURL(i % c.cfg.Gateways),

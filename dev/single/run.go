@@ -36,7 +36,8 @@ func (s *System) assemble(context.Context) error {
 	}
 	s.rest = rest.New(rest.Config{
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
-		Server: restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
+		Sightings: s.directory,
+		Server:    restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins,
 		Logger: s.cfg.Logger, Metrics: s.set,
 	})

@@ -208,7 +208,7 @@ func (k *Keeper) Closed(c edge.Conn, _ chat.CloseCode, _ bool) {
 		return
 	}
 	if s.is(listed) {
-		k.registrar.add(change{conn: c, kind: remove, user: s.user})
+		k.registrar.add(change{conn: c, kind: remove, user: s.user, ended: k.seconds()})
 	}
 	if s.is(indexed) {
 		l.unlink(c.Slot, s)

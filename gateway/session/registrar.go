@@ -42,6 +42,7 @@ type change struct {
 	conn   edge.Conn
 	kind   kind
 	user   chat.UserID
+	ended  uint32 // with remove: when, in seconds since the keeper's start
 	device string
 	id     string // of the connect frame, echoed in `connected`
 }
@@ -175,6 +176,9 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 		changes[i] = presence.Change{User: c.user, Remove: c.kind == remove, Route: presence.Route{
 			Slot: k.cfg.Server, Boot: k.cfg.Boot, Session: numberOf(c.conn), Device: c.device,
 		}}
+		if c.kind == remove {
+			changes[i].Ended = k.started.Add(time.Duration(c.ended) * time.Second)
+		}
 	}
 	pause := presenceFirst
 	for try := 1; ; try++ {

@@ -206,6 +206,9 @@ func bodies() map[string]any {
 			ClientMessageID: key, ConversationID: direct, MessageID: text.ID, Seq: 2, Timestamp: noon,
 		},
 		"read": &MarkRead{Seq: 3},
+		"presence": &[]Presence{
+			{UserID: bob, Status: Online, LastSeen: noon}, {UserID: carol, Status: Offline, LastSeen: noon - 3600},
+		},
 		"problem": &Problem{
 			Type: "about:blank", Title: "Not Found", Status: 404, Detail: refusal.Message, Code: refusal.Code,
 		},
