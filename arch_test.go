@@ -49,10 +49,11 @@ internal/daemon                     : internal/bus internal/metrics
 gateway                             : gateway/edge gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
 gateway/node                        : gateway/downlink gateway/edge gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence
 gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire
-gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics
+gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics internal/presence
 gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 gateway/edge                        : internal/chat internal/metrics
 
+router/signals                      : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 router                              : router/fanout internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/wire
 

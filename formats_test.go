@@ -176,6 +176,8 @@ func TestFormatWords(t *testing.T) {
 			word = bus.Outcome(n).String()
 		case "status":
 			word = chat.Status(n).String()
+		case "presence":
+			word = chat.Presence(n).String()
 		case "class":
 			word = map[bus.Class]string{bus.Durable: "durable", bus.Latest: "latest wins", bus.Signal: "signal"}[bus.Class(n)]
 		}

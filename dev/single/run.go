@@ -34,6 +34,7 @@ func (s *System) assemble(context.Context) error {
 	for _, p := range []**kafka.Producer{&s.fromGateway, &s.fromREST, &s.fromFold, &s.fromRouter, &s.marksOfGateway, &s.fromReceipts, &s.statusesOfRouter} {
 		*p = s.client.Producer(kafka.ProducerConfig{})
 	}
+	s.signalsOfGateway = s.client.Producer(kafka.ProducerConfig{Leader: true})
 	s.rest = rest.New(rest.Config{
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
 		Sightings: s.directory,
@@ -44,6 +45,7 @@ func (s *System) assemble(context.Context) error {
 	gateway, err := node.New(node.Config{
 		Listener: s.sockets, Server: gatewaySlot, Boot: uint64(time.Now().UnixNano()), Keys: s.keys,
 		Producer: s.fromGateway, Receipts: s.marksOfGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
+		Signals: s.signalsOfGateway, Channel: s.channel,
 		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
 		Ready: s.ops.SetReady, Logger: s.cfg.Logger, Metrics: s.set,
@@ -63,7 +65,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 	group.Go(s.ops.Run)
 	group.Go(s.redis.Run)
 	for _, p := range []*kafka.Producer{
-		s.fromFold, s.fromReceipts, s.fromRouter, s.statusesOfRouter, s.fromREST, s.fromGateway, s.marksOfGateway,
+		s.fromFold, s.fromReceipts, s.fromRouter, s.statusesOfRouter, s.fromREST, s.fromGateway, s.marksOfGateway, s.signalsOfGateway,
 	} {
 		group.Go(p.Run)
 	}

@@ -76,12 +76,14 @@ type System struct {
 	redis     *miniredis.Server
 	client    *kafka.Client
 	directory *redis.Directory
+	channel   *redis.Channel
 	store     *sqlite.Store
 
 	// One producer for each program: a slow one holds up only its own.
 	fromGateway, fromREST, fromFold, fromRouter *kafka.Producer
 	// Receipts have their own along the whole way, as in the programs.
 	marksOfGateway, fromReceipts, statusesOfRouter *kafka.Producer
+	signalsOfGateway                               *kafka.Producer
 
 	public  net.Listener
 	sockets *net.TCPListener
@@ -167,8 +169,13 @@ func (s *System) openServers(context.Context) (err error) {
 	}
 	s.onClose(s.redis.Close)
 	s.directory, err = redis.Open(redis.Config{Addrs: []string{s.redis.Addr()}, Metrics: s.set})
+	if err != nil {
+		return err
+	}
+	s.onClose(func() { _ = s.directory.Close() })
+	s.channel, err = redis.OpenChannel(redis.Config{Addrs: []string{s.redis.Addr()}, Metrics: s.set})
 	if err == nil {
-		s.onClose(func() { _ = s.directory.Close() })
+		s.onClose(func() { _ = s.channel.Close() })
 	}
 	return err
 }

@@ -48,7 +48,7 @@ type Uplink interface {
 	// log, merged with others; if it is refused there, that comes on the delivery
 	// topic. An error, a *[chat.Error], says that nothing was taken.
 	Mark(from Sender, ev *wire.ClientEvent) error
-	// Note takes what is never answered: typing.
+	// Note takes what is never answered: typing, once in chat.TypingInterval.
 	Note(from Sender, ev *wire.ClientEvent)
 }
 

@@ -128,6 +128,26 @@ func AppendMessageStatus(dst []byte, m *MessageStatus) []byte {
 	return appendTail(dst)
 }
 
+// AppendTyping appends a `typing` frame.
+func AppendTyping(dst []byte, m *Typing) []byte {
+	dst = appendHead(dst, "typing", "")
+	dst = appendID(append(dst, `"conversation_id":`...), m.ConversationID)
+	dst = appendID(append(dst, `,"user_id":`...), m.UserID)
+	dst = strconv.AppendBool(append(dst, `,"is_typing":`...), m.IsTyping)
+	return appendTail(dst)
+}
+
+// AppendPresenceUpdate appends a `presence_update` frame.
+func AppendPresenceUpdate(dst []byte, m *Presence) []byte {
+	dst = appendHead(dst, "presence_update", "")
+	dst = appendID(append(dst, `"user_id":`...), m.UserID)
+	dst = appendString(append(dst, `,"status":`...), m.Status)
+	if m.LastSeen != 0 {
+		dst = appendInt(append(dst, `,"last_seen":`...), m.LastSeen)
+	}
+	return appendTail(dst)
+}
+
 // EntryMessage returns the entry as it stands in history. own says that the
 // caller is its sender and may see client_message_id.
 func EntryMessage(e *chat.Entry, own bool) Message {

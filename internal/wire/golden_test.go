@@ -105,6 +105,8 @@ func serverFrames() map[string][]byte {
 		"message_status": AppendMessageStatus(nil, &MessageStatus{
 			ConversationID: direct, UserID: bob, Status: chat.Read.String(), MessageID: image.ID, Seq: 3, Timestamp: noon,
 		}),
+		"typing":             AppendTyping(nil, &Typing{ConversationID: direct, UserID: bob, IsTyping: true}),
+		"presence_update":    AppendPresenceUpdate(nil, &Presence{UserID: bob, Status: chat.Offline.String(), LastSeen: noon}),
 		"error":              AppendError(nil, "c17", request(2), refused),
 		"error_rate_limited": AppendError(nil, "c19", request(3), hasty),
 		"heartbeat_ack":      AppendHeartbeatAck(nil, "c20", noon),
@@ -136,6 +138,8 @@ func decodedServer() map[string]ServerEvent {
 		"message_status": {Type: "message_status", Status: &MessageStatus{
 			ConversationID: direct, UserID: bob, Status: "read", MessageID: image.ID, Seq: 3, Timestamp: noon,
 		}},
+		"typing":          {Type: "typing", Typing: &Typing{ConversationID: direct, UserID: bob, IsTyping: true}},
+		"presence_update": {Type: "presence_update", Presence: &Presence{UserID: bob, Status: "offline", LastSeen: noon}},
 		"heartbeat_ack":   {Type: "heartbeat_ack", ID: "c20", Stamp: &Stamp{Time: noon}},
 		"token_refreshed": {Type: "token_refreshed", ID: "c21", Expiry: &Expiry{ExpiresAt: noon + 7200}},
 		"token_expiring":  {Type: "token_expiring", Expiry: &Expiry{ExpiresAt: noon + 3600}},
@@ -207,7 +211,7 @@ func bodies() map[string]any {
 		},
 		"read": &MarkRead{Seq: 3},
 		"presence": &[]Presence{
-			{UserID: bob, Status: Online, LastSeen: noon}, {UserID: carol, Status: Offline, LastSeen: noon - 3600},
+			{UserID: bob, Status: "online", LastSeen: noon}, {UserID: carol, Status: "offline", LastSeen: noon - 3600},
 		},
 		"problem": &Problem{
 			Type: "about:blank", Title: "Not Found", Status: 404, Detail: refusal.Message, Code: refusal.Code,

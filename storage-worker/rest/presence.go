@@ -43,10 +43,10 @@ func (s *Server) presence(r *http.Request, who chat.UserID) (reply, error) {
 	}
 	body := make([]wire.Presence, len(users))
 	for i, u := range users {
-		body[i] = wire.Presence{UserID: u, Status: wire.Offline}
+		body[i] = wire.Presence{UserID: u, Status: chat.Offline.String()}
 		switch {
 		case seen[i].Online:
-			body[i].Status, body[i].LastSeen = wire.Online, time.Now().Unix()
+			body[i].Status, body[i].LastSeen = chat.Online.String(), time.Now().Unix()
 		case !seen[i].Last.IsZero():
 			body[i].LastSeen = seen[i].Last.Unix()
 		}

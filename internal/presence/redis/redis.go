@@ -68,13 +68,24 @@ func Open(cfg Config) (*Directory, error) {
 	if len(cfg.Addrs) == 0 {
 		return nil, errors.New("presence directory: no Redis address given")
 	}
+	client := goredis.NewUniversalClient(cfg.options())
+	cfg.hook(client)
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
+	}
+	return &Directory{client: client, now: now}, nil
+}
+
+// options are those of every client here.
+func (cfg *Config) options() *goredis.UniversalOptions {
 	timeout := cfg.Timeout
 	if timeout == 0 {
 		timeout = 500 * time.Millisecond
 	}
 	// The client's own retries would stack up to seconds and hide an outage
 	// that callers treat better: they repeat whole batches, in order.
-	options := &goredis.UniversalOptions{
+	return &goredis.UniversalOptions{
 		Addrs: cfg.Addrs, Username: cfg.Username, Password: cfg.Password, TLSConfig: cfg.TLS,
 		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout,
 		MaxRetries: -1, DialerRetries: 1,
@@ -84,7 +95,10 @@ func Open(cfg Config) (*Directory, error) {
 			Mode: maintnotifications.ModeDisabled,
 		},
 	}
-	client := goredis.NewUniversalClient(options)
+}
+
+// hook has a client counted and its riddles explained.
+func (cfg *Config) hook(client goredis.UniversalClient) {
 	client.AddHook(newMeter(cfg.Metrics))
 	if cfg.TLS == nil {
 		client.AddHook(new(hello))
@@ -92,11 +106,6 @@ func Open(cfg Config) (*Directory, error) {
 	// It prints each failed connection by itself, past our log, and returns the
 	// error as well; the switch is of the library, not of a client.
 	logging.Disable()
-	now := cfg.Now
-	if now == nil {
-		now = time.Now
-	}
-	return &Directory{client: client, now: now}, nil
 }
 
 // Close closes the connections.

@@ -16,7 +16,12 @@ import (
 	"switchboard/internal/presence/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// After many failures the client looks once a second whether its server is
+		// back, and notices within that that it was closed.
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // start returns an embedded server and a directory on it.
 func start(t testing.TB) (*embedded.Server, *redis.Directory) {

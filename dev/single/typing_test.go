@@ -1,0 +1,90 @@
+package single
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"switchboard/internal/bus"
+	"switchboard/internal/bus/kafka"
+	"switchboard/internal/chat"
+	"switchboard/internal/roster"
+	"switchboard/internal/wire"
+	"switchboard/router/signals"
+)
+
+// list is a roster of one conversation.
+type list struct {
+	conversation chat.ConversationID
+	members      []roster.Member
+}
+
+func (l *list) Members(_ context.Context, c chat.ConversationID, _ chat.UserID, _ int) ([]roster.Member, error) {
+	if c != l.conversation {
+		return nil, nil
+	}
+	return l.members, nil
+}
+
+// route runs a router of signals until the test ends.
+func (s *System) route(t *testing.T, people signals.Roster) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	router := signals.New(signals.Config{
+		Log: s.client.Log(), Signals: s.client.Group(bus.TopicSignals, bus.SignalsGroup, kafka.GroupConfig{}),
+		Roster: people, Directory: s.directory, Channel: s.channel, Logger: s.cfg.Logger, Metrics: s.set,
+	})
+	go func() { ended <- router.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("router of signals: %v", err)
+		}
+	})
+}
+
+func TestTypingIsSeenByTheOtherMembers(t *testing.T) {
+	s := start(t)
+	alice, bob, carol := s.person(t, "alice", ""), s.person(t, "bob", ""), s.person(t, "carol", "")
+	pair, err := alice.rest.Direct(t.Context(), bob.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.route(t, &list{pair, []roster.Member{{User: alice.id}, {User: bob.id}}})
+	// The router begins at the end of the log, whenever its partition gets there, so
+	// this is said until it is heard; carol's, who is no member, never is.
+	heard := make(chan wire.Typing, 1)
+	go func() {
+		var typing wire.Typing
+		e, err := bob.conn.Next(t.Context())
+		for ; err == nil && e.Type != "typing"; e, err = bob.conn.Next(t.Context()) {
+			continue
+		}
+		if err == nil {
+			err = json.Unmarshal(e.Data, &typing)
+		}
+		if err != nil {
+			t.Errorf("bob: %v", err)
+		}
+		heard <- typing
+	}()
+	say := func(p *person) { p.write("typing", map[string]any{"conversation_id": pair, "is_typing": true}) }
+	var got wire.Typing
+	again(t, func() bool {
+		say(carol)
+		say(alice)
+		select {
+		case got = <-heard:
+			return true
+		default:
+			return false
+		}
+	})
+	if want := (wire.Typing{ConversationID: pair, UserID: alice.id, IsTyping: true}); got != want {
+		t.Errorf("bob heard %+v, want %+v", got, want)
+	}
+	if s.set.Counter(`switchboard_router_hints_dropped_total{reason="no_member"}`).Get() == 0 {
+		t.Error("carol's typing was not even judged")
+	}
+}
