@@ -322,6 +322,9 @@ func TestFormatPresence(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := directory.NoticeOnline(ctx, []chat.UserID{chat.DemoUser("alice")}); err != nil {
+		t.Fatal(err)
+	}
 	raw := goredis.NewClient(&goredis.Options{Addr: server.Addr()})
 	defer raw.Close()
 	rows := formats(t, "Presence keys", 0)
@@ -342,6 +345,7 @@ func TestFormatPresence(t *testing.T) {
 	same(t, "keys", len(rows), raw.DBSize(ctx).Val())
 	same(t, "time to live of a lease", 15*time.Second, presence.LeaseTTL)
 	same(t, "time to live of a boot", 10*time.Minute, presence.RouteTTL)
+	same(t, "time to live of a notice", 7*24*time.Hour, presence.NoticeFor)
 	same(t, "time to live of a sighting", 30*24*time.Hour, presence.LastSeenFor)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"switchboard/client"
 	"switchboard/internal/bus"
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/chat"
@@ -26,6 +27,15 @@ func (l *list) Members(_ context.Context, c chat.ConversationID, _ chat.UserID, 
 	return l.members, nil
 }
 
+func (l *list) Peers(_ context.Context, user chat.UserID, _ int) (peers []chat.UserID, _ error) {
+	for _, m := range l.members {
+		if m.User != user {
+			peers = append(peers, m.User)
+		}
+	}
+	return peers, nil
+}
+
 // route runs a router of signals until the test ends.
 func (s *System) route(t *testing.T, people signals.Roster) {
 	t.Helper()
@@ -33,7 +43,7 @@ func (s *System) route(t *testing.T, people signals.Roster) {
 	ended := make(chan error, 1)
 	router := signals.New(signals.Config{
 		Log: s.client.Log(), Signals: s.client.Group(bus.TopicSignals, bus.SignalsGroup, kafka.GroupConfig{}),
-		Roster: people, Directory: s.directory, Channel: s.channel, Logger: s.cfg.Logger, Metrics: s.set,
+		Roster: people, Directory: s.directory, Notices: s.directory, Channel: s.channel, Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	go func() { ended <- router.Run(ctx) }()
 	t.Cleanup(func() {
@@ -86,5 +96,35 @@ func TestTypingIsSeenByTheOtherMembers(t *testing.T) {
 	}
 	if s.set.Counter(`switchboard_router_hints_dropped_total{reason="no_member"}`).Get() == 0 {
 		t.Error("carol's typing was not even judged")
+	}
+}
+
+func TestComingIsSeenByDirectPeers(t *testing.T) {
+	s := start(t)
+	alice := s.person(t, "alice", "")
+	bob := chat.DemoUser("bob")
+	pair, err := alice.rest.Direct(t.Context(), bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.route(t, &list{pair, []roster.Member{{User: alice.id}, {User: bob}}})
+	heard := make(chan client.Event, 1)
+	go func() { heard <- alice.next("presence_update") }()
+	var e client.Event
+	again(t, func() bool { // The router begins at the end of the log, whenever that is.
+		s.person(t, "bob", "phone")
+		select {
+		case e = <-heard:
+			return true
+		default:
+			return false
+		}
+	})
+	var got wire.Presence
+	if err := json.Unmarshal(e.Data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.UserID != bob || got.Status != "online" || got.LastSeen == 0 {
+		t.Errorf("alice heard %+v, want that bob is online", got)
 	}
 }

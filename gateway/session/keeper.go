@@ -50,6 +50,9 @@ type Uplink interface {
 	Mark(from Sender, ev *wire.ClientEvent) error
 	// Note takes what is never answered: typing, once in chat.TypingInterval.
 	Note(from Sender, ev *wire.ClientEvent)
+	// Presence takes that a session of a user came or is gone, after the directory
+	// has acknowledged it. It is called off the loops, and does not block either.
+	Presence(user chat.UserID, what chat.Presence)
 }
 
 // Config is what a Keeper needs. All fields are required unless they say more.

@@ -187,6 +187,7 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 			k.count.written.Add(len(batch))
 			r.done(batch)
 			r.acknowledge(batch, fresh, try > 1)
+			r.hint(batch)
 			return true
 		}
 		k.count.retries.Inc()
@@ -198,6 +199,20 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 			return false
 		case <-time.After(pause/2 + rand.N(pause/2)):
 			pause = min(2*pause, presenceLast)
+		}
+	}
+}
+
+// hint says who came and who is gone, now that whoever is told and asks the
+// directory finds it so. A sweep says nothing: nothing has changed.
+func (r *registrar) hint(batch []change) {
+	for i := range batch {
+		switch batch[i].kind {
+		case register:
+			r.keeper.cfg.Uplink.Presence(batch[i].user, chat.Online)
+		case remove:
+			r.keeper.cfg.Uplink.Presence(batch[i].user, chat.Offline)
+		case repeat:
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,37 @@ func TestOneTypingInThreeSecondsIsPassedOn(t *testing.T) {
 			t.Errorf("%d passed on, want another one's too", got)
 		}
 		w.want(c) // Nothing is ever answered.
+	})
+}
+
+// Whoever comes and goes is told of once each, after the directory knows; a sweep
+// tells nothing.
+func TestComingAndGoingIsHinted(t *testing.T) {
+	inWorld(t, 1, nil, func(w *world) {
+		hinted := func() []string { w.uplink.mu.Lock(); defer w.uplink.mu.Unlock(); return w.uplink.hints }
+		c := w.connect(0, "alice", "phone")
+		synctest.Wait()
+		want := []string{"online " + alice.String()}
+		if got := hinted(); !slices.Equal(got, want) {
+			t.Errorf("hinted %v, want %v", got, want)
+		}
+		for range 2 * SweepEvery / time.Second {
+			time.Sleep(time.Second)
+			w.visit(c, 0)
+		}
+		w.directory.do(func() { w.directory.away = true })
+		w.leave(c)
+		time.Sleep(time.Minute)
+		if got := hinted(); !slices.Equal(got, want) {
+			t.Errorf("before the directory knows: hinted %v, want %v", got, want)
+		}
+		w.directory.do(func() { w.directory.away = false })
+		time.Sleep(2 * presenceLast)
+		synctest.Wait()
+		want = append(want, "offline "+alice.String())
+		if got := hinted(); !slices.Equal(got, want) {
+			t.Errorf("hinted %v, want %v", got, want)
+		}
 	})
 }
 

@@ -17,7 +17,7 @@ type letter struct {
 // post publishes letters to the servers where their people are. Whoever is nowhere
 // hears nothing of it, ever.
 func (p *passage) post(ctx context.Context, class bus.Class, letters []letter) {
-	places, err := p.where(ctx, letters)
+	places, err := p.where(ctx, addressees(letters))
 	if err != nil {
 		p.lost.Add(len(letters))
 		return
@@ -51,18 +51,23 @@ func (p *passage) post(ctx context.Context, class bus.Class, letters []letter) {
 	p.notes.Add(len(notes))
 }
 
-// where asks the directory for everybody in the letters, each once.
-func (p *passage) where(ctx context.Context, letters []letter) (map[chat.UserID]presence.Places, error) {
-	places := make(map[chat.UserID]presence.Places)
-	var users []chat.UserID
+// addressees returns everybody whom the letters are for, each once.
+func addressees(letters []letter) (users []chat.UserID) {
+	seen := make(map[chat.UserID]struct{})
 	for i := range letters {
 		for _, u := range letters[i].to {
-			if _, ok := places[u]; !ok {
-				places[u] = presence.Places{}
+			if _, ok := seen[u]; !ok {
+				seen[u] = struct{}{}
 				users = append(users, u)
 			}
 		}
 	}
+	return users
+}
+
+// where asks the directory for users, a part at a time.
+func (p *passage) where(ctx context.Context, users []chat.UserID) (map[chat.UserID]presence.Places, error) {
+	places := make(map[chat.UserID]presence.Places, len(users))
 	for len(users) > 0 {
 		n := min(len(users), usersPerLookup)
 		answers, err := p.cfg.Directory.Where(ctx, users[:n])

@@ -1,13 +1,15 @@
 // Package signals takes what is fleeting to the servers where somebody looks at
-// it: who types.
+// it: who types, who comes and who is gone.
 //
-//	signals[p] ──▶ who is in it (roster) ──▶ where they are (presence) ──▶ channel of each server
+//	signals[p] ──▶ typing  ──▶ who is in it (roster) ─▶ where they are (presence) ──▶ channel of each server
+//	           ──▶ came    ──▶ is it news? ──────┐ ▲
+//	           ──▶ is gone ──▶ 15 s, then where? ┴─┘ whom it concerns (roster)
 //
 // It is a road beside the others, and on purpose another machine than fanout:
 // nothing here is worth waiting for. What the roster, the directory or the channel
 // does not take within [Patience] is dropped and counted, and what is older than
 // anybody would show is dropped unread; so a standstill ends with the newest and
-// not with a flood. It keeps nothing.
+// not with a flood. It keeps nothing but the graces below, which the log has too.
 //
 // # Who may, and who is told
 //
@@ -16,6 +18,20 @@
 // must be few, and the others are told. Who was removed hears nothing any more as
 // soon as the projection has the removal, which is the time that separates this
 // from the archive; a hint says nothing of what was said.
+//
+// # Coming and going
+//
+// A gateway says of each session that it came and that it is gone. Whether that
+// makes its user come or go is found out here. Who came is announced when that is
+// news, which the directory remembers; who is gone, when a grace later no session
+// of that user is anywhere. So a restarting gateway makes two hints for each of its
+// sessions, one question for each user, and not one word to anybody. The hints of a
+// user are on one partition, and commits stay behind the oldest grace, so a
+// successor waits for the same people.
+//
+// Told are those with whom the user has a direct conversation, [PeersTold] at most.
+// A gateway that dies says nothing: whoever does not come back is not announced,
+// and GET /api/v1/presence tells the truth.
 package signals
 
 import (
@@ -47,10 +63,12 @@ const (
 	again = time.Second
 )
 
-// Roster says who is in which conversation. A [roster.Store] is one.
+// Roster says who is in which conversation, and who talks to whom directly. A [roster.Store] is one.
 type Roster interface {
 	// Members is [roster.Store]'s.
 	Members(ctx context.Context, c chat.ConversationID, after chat.UserID, limit int) ([]roster.Member, error)
+	// Peers is [roster.Store]'s.
+	Peers(ctx context.Context, user chat.UserID, limit int) ([]chat.UserID, error)
 }
 
 // Config is what a Router needs.
@@ -59,6 +77,7 @@ type Config struct {
 	Signals   bus.Group // of the signals log
 	Roster    Roster
 	Directory presence.Directory
+	Notices   presence.Notices
 	Channel   presence.Channel
 	Logger    *slog.Logger
 	Metrics   *metrics.Set
@@ -69,7 +88,8 @@ type Router struct {
 	cfg Config
 
 	hints, stale, foreign, large, unreadable *metrics.Counter
-	lost                                     *metrics.Counter
+	lost, crowded, retries                   *metrics.Counter
+	announced, back                          *metrics.Counter
 	notes, told                              *metrics.Counter
 	seconds                                  *metrics.Histogram
 }
@@ -87,6 +107,10 @@ func New(cfg Config) *Router {
 		large:      dropped("large"),
 		unreadable: dropped("unreadable"),
 		lost:       dropped("no_answer"),
+		crowded:    dropped("graces_full"),
+		retries:    cfg.Metrics.Counter("switchboard_router_grace_retries_total"),
+		announced:  cfg.Metrics.Counter("switchboard_router_presence_announced_total"),
+		back:       cfg.Metrics.Counter("switchboard_router_presence_back_total"),
 		notes:      cfg.Metrics.Counter("switchboard_router_notes_total"),
 		told:       cfg.Metrics.Counter("switchboard_router_hints_told_total"),
 		seconds:    cfg.Metrics.Histogram("switchboard_router_hints_seconds"),
@@ -96,7 +120,7 @@ func New(cfg Config) *Router {
 // Run routes until ctx ends. Its error is the group's.
 func (r *Router) Run(ctx context.Context) error {
 	err := r.cfg.Signals.Run(ctx, func(ctx context.Context, claim bus.Claim) error {
-		(&passage{Router: r, claim: claim}).run(ctx)
+		(&passage{Router: r, claim: claim, graces: make(map[chat.UserID]*grace)}).run(ctx)
 		return nil
 	})
 	if ctx.Err() != nil {
@@ -112,6 +136,7 @@ type passage struct {
 	next      int64 // the record to read next
 	committed int64
 	noted     time.Time // when that was committed
+	graces    map[chat.UserID]*grace
 }
 
 // run works until the claim ends. Who has never been here begins at the end: what
@@ -135,6 +160,7 @@ func (p *passage) seek(ctx context.Context) bool {
 		_, end, err := p.cfg.Log.Bounds(ctx, p.claim.Topic(), p.claim.Partition())
 		if err == nil {
 			p.next = end
+			clear(p.graces) // Whatever began them is not on the log any more.
 			return true
 		}
 		select {
@@ -151,35 +177,51 @@ func (p *passage) follow(ctx context.Context) {
 	reader := p.cfg.Log.Open(p.claim.Topic(), p.claim.Partition(), p.next)
 	defer reader.Close()
 	for {
-		records, err := reader.Next(ctx)
+		records, err := p.read(ctx, reader)
 		if err != nil {
 			if errors.Is(err, bus.ErrOffsetOutOfRange) {
 				p.cfg.Logger.Warn("the signals log lost its place", "partition", p.claim.Partition(), "expected", p.next)
 			}
 			return
 		}
-		if len(records) == 0 {
-			continue
+		if len(records) > 0 {
+			p.route(ctx, records)
+			p.next = records[len(records)-1].Offset + 1
 		}
-		p.route(ctx, records)
-		p.next = records[len(records)-1].Offset + 1
+		p.endGraces(ctx)
 		if time.Since(p.noted) >= CommitEvery {
 			p.commit(ctx)
 		}
 	}
 }
 
+// read waits for records; while somebody's grace goes on, not for long, and then
+// returns none.
+func (p *passage) read(ctx context.Context, reader bus.Reader) ([]bus.Record, error) {
+	if len(p.graces) == 0 {
+		return reader.Next(ctx)
+	}
+	wait, cancel := context.WithTimeout(ctx, lookAgain)
+	defer cancel()
+	records, err := reader.Next(wait)
+	if err != nil && ctx.Err() == nil && errors.Is(err, wait.Err()) {
+		return nil, nil
+	}
+	return records, err
+}
+
 // commit notes how far this is. A failure costs a successor nothing that matters.
 func (p *passage) commit(ctx context.Context) {
 	p.noted = time.Now()
-	if p.next == p.committed || p.next < 0 {
+	finished := p.finished()
+	if finished == p.committed || finished < 0 {
 		return
 	}
 	// The last one happens after the claim ended, while the group still waits.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
 	defer cancel()
-	if p.claim.Commit(ctx, p.next) == nil {
-		p.committed = p.next
+	if p.claim.Commit(ctx, finished) == nil {
+		p.committed = finished
 	}
 }
 
@@ -188,7 +230,10 @@ func (p *passage) route(ctx context.Context, records []bus.Record) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	var typing typings
+	var (
+		typing typings
+		came   arrivals
+	)
 	for i := range records {
 		var hint bus.Hint
 		if err := bus.ParseHint(records[i].Value, &hint); err != nil {
@@ -198,10 +243,16 @@ func (p *passage) route(ctx context.Context, records []bus.Record) {
 			continue
 		}
 		p.hints.Inc()
-		if hint.Presence == 0 {
+		switch hint.Presence {
+		case 0:
 			typing.add(&hint)
+		case chat.Online:
+			came.add(&hint)
+		case chat.Offline:
+			p.leave(&hint, records[i].Offset)
 		}
 	}
 	p.routeTyping(ctx, &typing)
+	p.routeArrivals(ctx, &came)
 	p.seconds.UpdateDuration(began)
 }

@@ -39,6 +39,8 @@ type world struct {
 	committed int64
 	members   map[chat.ConversationID][]roster.Member
 	places    map[chat.UserID]presence.Places
+	peers     map[chat.UserID][]chat.UserID
+	noticed   map[chat.UserID]bool
 	heard     []string
 	silent    string // which of roster, directory, channel does not answer
 	asked     map[string]int
@@ -48,6 +50,7 @@ func newWorld() *world {
 	return &world{
 		set: metrics.New(), committed: -1, members: make(map[chat.ConversationID][]roster.Member),
 		places: make(map[chat.UserID]presence.Places), asked: make(map[string]int),
+		peers: make(map[chat.UserID][]chat.UserID), noticed: make(map[chat.UserID]bool),
 	}
 }
 
@@ -162,6 +165,40 @@ func (w *world) Members(ctx context.Context, c chat.ConversationID, after chat.U
 	return slices.Clone(w.members[c][:min(limit, len(w.members[c]))]), nil
 }
 
+func (w *world) Peers(ctx context.Context, user chat.UserID, limit int) ([]chat.UserID, error) {
+	if err := w.ask(ctx, "roster"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if limit != PeersTold {
+		return nil, fmt.Errorf("asked for %d peers", limit)
+	}
+	return w.peers[user], nil
+}
+
+func (w *world) NoticeOnline(ctx context.Context, users []chat.UserID) ([]bool, error) {
+	if err := w.ask(ctx, "notices"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	news := make([]bool, len(users))
+	for i, u := range users {
+		news[i], w.noticed[u] = !w.noticed[u], true
+	}
+	return news, nil
+}
+
+func (w *world) NoticeOffline(_ context.Context, users []chat.UserID) error {
+	w.do(func() {
+		for _, u := range users {
+			delete(w.noticed, u)
+		}
+	})
+	return nil
+}
+
 // directory is the world's presence.
 type directory struct {
 	presence.Directory
@@ -227,7 +264,7 @@ func inTime(t *testing.T, w *world, test func(stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{
-			Log: w, Signals: w, Roster: w, Directory: directory{world: w}, Channel: w,
+			Log: w, Signals: w, Roster: w, Directory: directory{world: w}, Notices: w, Channel: w,
 			Logger: slog.New(slog.DiscardHandler), Metrics: w.set,
 		})
 		ctx, cancel := context.WithCancel(t.Context())

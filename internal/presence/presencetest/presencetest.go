@@ -20,6 +20,7 @@ import (
 type Backend struct {
 	Directory presence.Directory
 	Sightings presence.Sightings
+	Notices   presence.Notices
 	Advance   func(time.Duration)
 }
 
@@ -49,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"who was on a gateway that ended was last seen then", (*suite).seenOnReleased},
 		{"a later sighting is not forgotten for a dead gateway's", (*suite).laterSighting},
 		{"sightings in an ended context are an error", (*suite).sightingCancelled},
+		{"who comes is news once", (*suite).news},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package presencetest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"switchboard/internal/chat"
@@ -126,5 +127,33 @@ func (s *suite) sightingCancelled() {
 	cancel()
 	if _, err := s.Sightings.Seen(ctx, []chat.UserID{newUser()}); err == nil {
 		s.Fatal("got an answer in an ended context")
+	}
+}
+
+func (s *suite) news() {
+	first, second := newUser(), newUser()
+	notice := func(want []bool, users ...chat.UserID) {
+		s.Helper()
+		news, err := s.Notices.NoticeOnline(s.Context(), users)
+		if err != nil || !slices.Equal(news, want) {
+			s.Fatalf("news: got %v, %v, want %v", news, err, want)
+		}
+	}
+	forget := func(users ...chat.UserID) {
+		s.Helper()
+		if err := s.Notices.NoticeOffline(s.Context(), users); err != nil {
+			s.Fatal(err)
+		}
+	}
+	notice(nil)
+	notice([]bool{true}, first)
+	notice([]bool{false, true, false}, first, second, second)
+	forget(second, newUser())
+	forget()
+	notice([]bool{false, true}, first, second)
+	ctx, cancel := context.WithCancel(s.Context())
+	cancel()
+	if _, err := s.Notices.NoticeOnline(ctx, []chat.UserID{first}); err == nil {
+		s.Fatal("news in an ended context")
 	}
 }

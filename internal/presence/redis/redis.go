@@ -7,6 +7,7 @@
 //	b:{slot}  string boot, TTL 10 min               the last boot: where to route
 //	l:{slot}  hash   boot → Unix seconds, TTL 30 d  when the leases of the last boots ended
 //	s:{user}  string Unix seconds, TTL 30 d         when a session of the user last ended
+//	o:{user}  string 1, TTL 7 d                     others were told that the user is online
 //
 // Boots and sessions are 16 hexadecimal digits, so that comparing text compares
 // numbers. The braces are Redis Cluster hash tags: all keys of a slot live on

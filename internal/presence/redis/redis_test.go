@@ -51,7 +51,7 @@ func open(t testing.TB, addrs ...string) *redis.Directory {
 func TestDirectoryOnEmbeddedRedis(t *testing.T) {
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
 		server, d := start(t)
-		return presencetest.Backend{Directory: d, Sightings: d, Advance: server.Advance}
+		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Advance: server.Advance}
 	})
 }
 
@@ -62,7 +62,7 @@ func TestDirectoryOnRealRedis(t *testing.T) {
 	}
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
 		d := open(t, strings.Split(addrs, ",")...)
-		return presencetest.Backend{Directory: d, Sightings: d, Advance: time.Sleep}
+		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Advance: time.Sleep}
 	})
 }
 
