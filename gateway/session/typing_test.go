@@ -19,8 +19,14 @@ func TestOneTypingInThreeSecondsIsPassedOn(t *testing.T) {
 			at   time.Duration
 			want int
 		}{
-			{0, 1}, {0, 1}, {time.Second, 1}, {2700 * time.Millisecond, 1}, {3 * time.Second, 2}, {4 * time.Second, 2},
-			{6 * time.Second, 3}, {9 * time.Second, 4},
+			{0, 1},
+			{0, 1},
+			{time.Second, 1},
+			{2700 * time.Millisecond, 1},
+			{3 * time.Second, 2},
+			{4 * time.Second, 2},
+			{6 * time.Second, 3},
+			{9 * time.Second, 4},
 		} {
 			time.Sleep(step.at - time.Since(began))
 			w.send(c, typingFrame)

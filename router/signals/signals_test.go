@@ -123,7 +123,8 @@ func (w *world) Bounds(context.Context, string, int32) (start, end int64, err er
 }
 
 func (w *world) Last(context.Context, string, int32) (bus.Record, bool, error) { panic("not asked") }
-func (w *world) Open(_ string, _ int32, offset int64) bus.Reader               { return &reader{w, offset} }
+
+func (w *world) Open(_ string, _ int32, offset int64) bus.Reader { return &reader{w, offset} }
 
 type reader struct {
 	*world

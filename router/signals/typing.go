@@ -108,7 +108,7 @@ func (p *passage) members(ctx context.Context, hints []bus.Hint) map[chat.Conver
 			members, err := p.cfg.Roster.Members(ctx, c, chat.UserID{}, chat.TypingMembers+1)
 			if err != nil {
 				p.lost.Inc()
-				return nil //nolint:nilerr // it is counted, and nobody waits for it
+				return nil
 			}
 			mu.Lock()
 			defer mu.Unlock()

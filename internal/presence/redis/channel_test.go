@@ -104,7 +104,12 @@ func TestListeningGoesOnWhenTheServerIsBack(t *testing.T) {
 	go func() {
 		ended <- c.Listen(ctx, "gw-1", func() { listening <- struct{}{} }, func(p []byte) { heard <- string(p) })
 	}()
-	defer func() { cancel(); <-ended }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Listen ended with %v", err)
+		}
+	}()
 	await(t, listening)
 	server.Close()
 	if err := c.Publish(t.Context(), []presence.Note{{Server: "gw-1"}}); err == nil {
