@@ -46,6 +46,11 @@ type Config struct {
 	// Status gets how far others, and this user's other devices, have received
 	// and read: apply the maximum. It is a hint; nil = they go to Signal.
 	Status func(m wire.MessageStatus)
+	// Typing gets who types, to be forgotten after six seconds, and Presence who
+	// among those with a direct conversation came or is gone. They are hints, and may
+	// be lost; nil = they go to Signal.
+	Typing   func(m wire.Typing)
+	Presence func(m wire.Presence)
 	// Signal gets every other frame; nil = they are dropped.
 	Signal func(e Event)
 	// Have is what an earlier life of this device has already applied.
@@ -70,6 +75,8 @@ type Client struct {
 	marks  map[markKey]mark
 	// marksFrom is when marks may be written again after a refusal.
 	marksFrom time.Time
+	// typingFrom is when the next typing may be written.
+	typingFrom time.Time
 }
 
 // New returns a client; nothing happens before Run.
@@ -249,6 +256,9 @@ func (c *Client) frame(ctx context.Context, e Event) error {
 		return c.refused(e.Data)
 	case "behind":
 		return c.sync(ctx)
+	}
+	if taken, err := c.hint(e); taken {
+		return err
 	}
 	if c.cfg.Signal != nil {
 		c.cfg.Signal(e)

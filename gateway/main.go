@@ -98,7 +98,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	}
 	defer client.Close()
 	producer, receipts := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{})
-	signals := client.Producer(kafka.ProducerConfig{Leader: true, PendingBytes: signalsPending})
+	signals := client.Producer(kafka.ProducerConfig{Leader: true})
 	directory, err := openRedis(opts, set)
 	if err != nil {
 		return err
@@ -240,10 +240,6 @@ func newNode(o *options, cfg node.Config) (*node.Node, error) {
 	cfg.Logger.Info("gateway starts", "server", o.server, "advertise", o.advertise, "boot", cfg.Boot)
 	return node.New(cfg)
 }
-
-// signalsPending bounds what is fleeting and waits for the log. Beyond it new hints
-// are lost: what they tell would be old by the time that they got there.
-const signalsPending = 4 << 20
 
 // openChannel returns the channel of what is fleeting, on the same Redis.
 func openChannel(o *options, set *metrics.Set) (*redis.Channel, error) {

@@ -54,6 +54,24 @@ func (s *System) route(t *testing.T, people signals.Roster) {
 	})
 }
 
+// listen brings the next frame of a kind. If there is none its test waits in vain.
+func (p *person) listen(kind string) <-chan client.Event {
+	heard := make(chan client.Event, 1)
+	go func() {
+		for {
+			e, err := p.conn.Next(p.t.Context())
+			if err != nil {
+				return
+			}
+			if e.Type == kind {
+				heard <- e
+				return
+			}
+		}
+	}()
+	return heard
+}
+
 func TestTypingIsSeenByTheOtherMembers(t *testing.T) {
 	s := start(t)
 	alice, bob, carol := s.person(t, "alice", ""), s.person(t, "bob", ""), s.person(t, "carol", "")
@@ -64,33 +82,23 @@ func TestTypingIsSeenByTheOtherMembers(t *testing.T) {
 	s.route(t, &list{pair, []roster.Member{{User: alice.id}, {User: bob.id}}})
 	// The router begins at the end of the log, whenever its partition gets there, so
 	// this is said until it is heard; carol's, who is no member, never is.
-	heard := make(chan wire.Typing, 1)
-	go func() {
-		var typing wire.Typing
-		e, err := bob.conn.Next(t.Context())
-		for ; err == nil && e.Type != "typing"; e, err = bob.conn.Next(t.Context()) {
-			continue
-		}
-		if err == nil {
-			err = json.Unmarshal(e.Data, &typing)
-		}
-		if err != nil {
-			t.Errorf("bob: %v", err)
-		}
-		heard <- typing
-	}()
+	heard := bob.listen("typing")
 	say := func(p *person) { p.write("typing", map[string]any{"conversation_id": pair, "is_typing": true}) }
-	var got wire.Typing
+	var e client.Event
 	again(t, func() bool {
 		say(carol)
 		say(alice)
 		select {
-		case got = <-heard:
+		case e = <-heard:
 			return true
 		default:
 			return false
 		}
 	})
+	var got wire.Typing
+	if err := json.Unmarshal(e.Data, &got); err != nil {
+		t.Fatal(err)
+	}
 	if want := (wire.Typing{ConversationID: pair, UserID: alice.id, IsTyping: true}); got != want {
 		t.Errorf("bob heard %+v, want %+v", got, want)
 	}
@@ -108,8 +116,7 @@ func TestComingIsSeenByDirectPeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.route(t, &list{pair, []roster.Member{{User: alice.id}, {User: bob}}})
-	heard := make(chan client.Event, 1)
-	go func() { heard <- alice.next("presence_update") }()
+	heard := alice.listen("presence_update")
 	var e client.Event
 	again(t, func() bool { // The router begins at the end of the log, whenever that is.
 		s.person(t, "bob", "phone")

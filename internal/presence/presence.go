@@ -5,6 +5,10 @@
 //	gateway ──Apply, Renew──▶ directory ◀──Where── router
 //	                                    ◀──Seen─── REST, for people to look at
 //
+// Beside the directory it tells people of each other: [Sightings] say who was seen
+// when, [Notices] who was announced, and a [Channel] carries what is fleeting to
+// gateways.
+//
 // A route is an entry of its user: slot.boot.session → device. A gateway's slot
 // has a lease; an entry is online while its slot's lease is held by its boot.
 // Package presence/redis is the implementation for Redis, package presencetest

@@ -22,8 +22,9 @@ const (
 	// gracesMax bounds of how many people a partition waits for the end of the
 	// grace, some 100 bytes each; beyond it others go on to see them online.
 	gracesMax = 1 << 18
-	// lookAgain is how often a partition looks whose grace has ended.
-	lookAgain = time.Second
+	// lookAgain is how often a partition without news looks whose grace has ended,
+	// and lookSoonest how often one with news does: each time it goes through all.
+	lookAgain, lookSoonest = time.Second, time.Second / 2
 )
 
 // grace is what is left of somebody whose session ended, until it is known
@@ -91,13 +92,7 @@ func (p *passage) routeArrivals(ctx context.Context, a *arrivals) {
 // nowhere. While the directory does not answer they wait: nobody is called offline
 // unasked.
 func (p *passage) endGraces(ctx context.Context) {
-	now := time.Now()
-	var gone []chat.UserID
-	for u, g := range p.graces {
-		if !g.due().After(now) {
-			gone = append(gone, u)
-		}
-	}
+	gone := p.overdue()
 	if len(gone) == 0 {
 		return
 	}
@@ -118,16 +113,30 @@ func (p *passage) endGraces(ctx context.Context) {
 		}
 		updates = append(updates, update{wire.Presence{UserID: u, Status: chat.Offline.String(), LastSeen: left / 1000}, left})
 	}
-	p.forget(ctx, updates)
+	p.forget(ctx, usersOf(updates))
 	p.announce(ctx, updates)
 }
 
-// forget has the next arrival of those who left be news.
-func (p *passage) forget(ctx context.Context, updates []update) {
-	users := make([]chat.UserID, len(updates))
-	for i := range updates {
-		users[i] = updates[i].UserID
+// overdue returns some of those whose grace has ended: not more at once than one
+// question holds, so that many who go together are a stream and not a storm.
+func (p *passage) overdue() (users []chat.UserID) {
+	now := time.Now()
+	if now.Sub(p.looked) < lookSoonest {
+		return nil
 	}
+	p.looked = now
+	for u, g := range p.graces {
+		if !g.due().After(now) {
+			if users = append(users, u); len(users) == usersPerLookup {
+				break
+			}
+		}
+	}
+	return users
+}
+
+// forget has the next arrival of those who left be news.
+func (p *passage) forget(ctx context.Context, users []chat.UserID) {
 	if p.cfg.Notices.NoticeOffline(ctx, users) != nil {
 		p.lost.Inc() // They are not announced when they come next, or in a week.
 	}
@@ -148,12 +157,21 @@ type update struct {
 	at int64
 }
 
-// announce tells the direct peers.
+func usersOf(updates []update) []chat.UserID {
+	users := make([]chat.UserID, len(updates))
+	for i := range updates {
+		users[i] = updates[i].UserID
+	}
+	return users
+}
+
+// announce tells the direct peers. Of whom the roster says nothing nobody is told;
+// the next arrival is news again.
 func (p *passage) announce(ctx context.Context, updates []update) {
 	if len(updates) == 0 {
 		return
 	}
-	peers := make([][]chat.UserID, len(updates))
+	peers, unknown := make([][]chat.UserID, len(updates)), make([]bool, len(updates))
 	var asked errgroup.Group
 	asked.SetLimit(membersAtOnce)
 	for i := range updates {
@@ -161,11 +179,13 @@ func (p *passage) announce(ctx context.Context, updates []update) {
 			var err error
 			if peers[i], err = p.cfg.Roster.Peers(ctx, updates[i].UserID, PeersTold); err != nil {
 				p.lost.Inc()
+				unknown[i] = true
 			}
 			return nil
 		})
 	}
 	_ = asked.Wait() // Nothing in it fails.
+	p.takeBack(ctx, updates, unknown)
 	letters := make([]letter, 0, len(updates))
 	for i, u := range updates {
 		if len(peers[i]) == 0 {
@@ -181,4 +201,21 @@ func (p *passage) announce(ctx context.Context, updates []update) {
 	}
 	p.announced.Add(len(letters))
 	p.post(ctx, bus.Latest, letters)
+}
+
+// takeBack forgets the notices of those who were not announced after all. The time
+// for the batch may be over by now.
+func (p *passage) takeBack(ctx context.Context, updates []update, unknown []bool) {
+	var users []chat.UserID
+	for i := range updates {
+		if unknown[i] {
+			users = append(users, updates[i].UserID)
+		}
+	}
+	if len(users) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
+	defer cancel()
+	p.forget(ctx, users)
 }

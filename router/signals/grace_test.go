@@ -99,6 +99,73 @@ func TestASilentDirectoryCallsNobodyOffline(t *testing.T) {
 	})
 }
 
+// A gateway whose clock is an hour ahead makes nobody wait for an hour.
+func TestAClockThatIsAheadIsNotBelieved(t *testing.T) {
+	w := pair()
+	w.noticed[bob] = true
+	inTime(t, w, func(func()) {
+		ended, hint := time.Now(), left(bob)
+		hint.Millis = ended.Add(time.Hour).UnixMilli()
+		w.say(hint)
+		time.Sleep(Grace + 2*time.Second)
+		wants(t, w, saidOf("alice", "bob", chat.Offline, ended))
+	})
+}
+
+// Many who go together are told of a thousand at a time.
+func TestManyWhoGoTogetherAreAStream(t *testing.T) {
+	const people = 2500
+	w := newWorld()
+	w.at(alice, "gw-1")
+	inTime(t, w, func(func()) {
+		for i := range people {
+			u := chat.UserID{9, byte(i), byte(i >> 8)}
+			w.do(func() { w.peers[u] = []chat.UserID{alice} })
+			w.say(left(u))
+		}
+		time.Sleep(Grace - time.Second)
+		if got := len(w.news()); got != 0 {
+			t.Fatalf("%d were announced within the grace", got)
+		}
+		var told []int
+		for range 5 {
+			time.Sleep(900 * time.Millisecond) // And 100 ms in news.
+			told = append(told, len(w.news()))
+		}
+		all := 0
+		for _, n := range told {
+			if all += n; n > 2*usersPerLookup {
+				t.Errorf("%v were announced in a second each, want 1000 or 2000 at most", told)
+			}
+		}
+		if all != people {
+			t.Errorf("%v were announced, want %d in all", told, people)
+		}
+	})
+}
+
+func TestWhoWasNotAnnouncedIsNewsNextTime(t *testing.T) {
+	w := pair()
+	inTime(t, w, func(func()) {
+		w.at(bob, "gw-2")
+		w.do(func() { w.silent = "roster" })
+		w.say(came(bob))
+		time.Sleep(Patience + time.Second)
+		wants(t, w)
+		w.do(func() { w.silent = "" })
+		began := time.Now()
+		w.say(came(bob))
+		wants(t, w, saidOf("alice", "bob", chat.Online, began))
+		w.do(func() { w.silent = "notices" })
+		w.say(came(bob))
+		time.Sleep(Patience + time.Second)
+		wants(t, w)
+		if got := w.count(`switchboard_router_hints_dropped_total{reason="no_answer"}`); got != 2 {
+			t.Errorf("%d were lost, want 2", got)
+		}
+	})
+}
+
 func TestASuccessorKeepsTheGraces(t *testing.T) {
 	w := pair()
 	w.noticed[bob], w.committed = true, 0

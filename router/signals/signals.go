@@ -137,6 +137,7 @@ type passage struct {
 	committed int64
 	noted     time.Time // when that was committed
 	graces    map[chat.UserID]*grace
+	looked    time.Time // when it was last seen who is overdue
 }
 
 // run works until the claim ends. Who has never been here begins at the end: what
@@ -243,6 +244,8 @@ func (p *passage) route(ctx context.Context, records []bus.Record) {
 			continue
 		}
 		p.hints.Inc()
+		// A gateway whose clock is ahead must not outdate what others say later.
+		hint.Millis = min(hint.Millis, began.UnixMilli())
 		switch hint.Presence {
 		case 0:
 			typing.add(&hint)
