@@ -13,10 +13,10 @@ import (
 func came(u chat.UserID) bus.Hint { return bus.Hint{User: u, Presence: chat.Online} }
 func left(u chat.UserID) bus.Hint { return bus.Hint{User: u, Presence: chat.Offline} }
 
-// saidOf is what is published of somebody who comes or goes.
-func saidOf(to, who string, what chat.Presence, at time.Time) string {
-	return fmt.Sprintf(`gw-1 2 [%s] {"type":"presence_update","data":{"user_id":"%s","status":"%v","last_seen":%d}}`,
-		to, who, what, at.Unix())
+// saidOf is what alice is told of somebody who comes or goes.
+func saidOf(who string, what chat.Presence, at time.Time) string {
+	return fmt.Sprintf(`gw-1 2 [alice] {"type":"presence_update","data":{"user_id":"%s","status":"%v","last_seen":%d}}`,
+		who, what, at.Unix())
 }
 
 // pair is a world in which bob has alice as a peer, who is on gw-1.
@@ -33,7 +33,7 @@ func TestComingAndGoingIsToldToDirectPeers(t *testing.T) {
 		w.at(bob, "gw-2")
 		began := time.Now()
 		w.say(came(bob))
-		wants(t, w, saidOf("alice", "bob", chat.Online, began))
+		wants(t, w, saidOf("bob", chat.Online, began))
 		w.say(came(bob)) // Another device is no news.
 		wants(t, w)
 		w.say(left(bob))
@@ -45,13 +45,13 @@ func TestComingAndGoingIsToldToDirectPeers(t *testing.T) {
 		time.Sleep(Grace - time.Second)
 		wants(t, w)
 		time.Sleep(2 * time.Second)
-		wants(t, w, saidOf("alice", "bob", chat.Offline, ended))
+		wants(t, w, saidOf("bob", chat.Offline, ended))
 		time.Sleep(time.Minute)
 		wants(t, w) // Once.
 		w.at(bob, "gw-2")
 		began = time.Now()
 		w.say(came(bob))
-		wants(t, w, saidOf("alice", "bob", chat.Online, began))
+		wants(t, w, saidOf("bob", chat.Online, began))
 	})
 }
 
@@ -79,7 +79,7 @@ func TestTheGraceBeginsWithTheLastDeparture(t *testing.T) {
 		time.Sleep(Grace - time.Second)
 		wants(t, w)
 		time.Sleep(2 * time.Second)
-		wants(t, w, saidOf("alice", "bob", chat.Offline, last))
+		wants(t, w, saidOf("bob", chat.Offline, last))
 	})
 }
 
@@ -95,7 +95,7 @@ func TestASilentDirectoryCallsNobodyOffline(t *testing.T) {
 		wants(t, w)
 		w.do(func() { w.silent = "" })
 		time.Sleep(Patience + 2*lookAgain)
-		wants(t, w, saidOf("alice", "bob", chat.Offline, ended))
+		wants(t, w, saidOf("bob", chat.Offline, ended))
 	})
 }
 
@@ -108,7 +108,7 @@ func TestAClockThatIsAheadIsNotBelieved(t *testing.T) {
 		hint.Millis = ended.Add(time.Hour).UnixMilli()
 		w.say(hint)
 		time.Sleep(Grace + 2*time.Second)
-		wants(t, w, saidOf("alice", "bob", chat.Offline, ended))
+		wants(t, w, saidOf("bob", chat.Offline, ended))
 	})
 }
 
@@ -155,7 +155,7 @@ func TestWhoWasNotAnnouncedIsNewsNextTime(t *testing.T) {
 		w.do(func() { w.silent = "" })
 		began := time.Now()
 		w.say(came(bob))
-		wants(t, w, saidOf("alice", "bob", chat.Online, began))
+		wants(t, w, saidOf("bob", chat.Online, began))
 		w.do(func() { w.silent = "notices" })
 		w.say(came(bob))
 		time.Sleep(Patience + time.Second)
@@ -181,7 +181,7 @@ func TestASuccessorKeepsTheGraces(t *testing.T) {
 	})
 	inTime(t, w, func(stop func()) { // Its clock begins anew, at the same time.
 		time.Sleep(Grace + time.Second)
-		wants(t, w, saidOf("alice", "bob", chat.Offline, ended))
+		wants(t, w, saidOf("bob", chat.Offline, ended))
 		time.Sleep(2 * CommitEvery)
 		stop()
 		if w.committed != 2 {
