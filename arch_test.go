@@ -50,14 +50,15 @@ internal/daemon                     : internal/bus internal/complaint internal/m
 gateway                             : gateway/edge gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
 gateway/node                        : gateway/downlink gateway/edge gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence
 gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire
-gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics
+gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics internal/presence
 gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 gateway/edge                        : internal/chat internal/metrics
 
-router                              : router/fanout internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
-router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/wire
+router/signals                      : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
+router                              : router/fanout router/signals internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres
+router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 
-storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/roster/postgres storage-worker/projection
+storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/roster/postgres storage-worker/projection
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
@@ -66,7 +67,7 @@ storage-worker/archive/sqlite       : storage-worker/archive internal/chat inter
 storage-worker/fold                 : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/receipts             : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/projection           : internal/bus internal/chat internal/metrics internal/roster storage-worker/archive
-storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/wire
+storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 
 client                              : internal/chat internal/wire
 
@@ -75,7 +76,7 @@ dev/cluster                         : dev/servers internal/auth internal/daemon
 dev/audit                           : internal/chat internal/wire
 dev/faults                          :
 dev/servers                         :
-dev/single                          : client gateway/edge gateway/node router/fanout storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis
+dev/single                          : client gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

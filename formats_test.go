@@ -176,6 +176,8 @@ func TestFormatWords(t *testing.T) {
 			word = bus.Outcome(n).String()
 		case "status":
 			word = chat.Status(n).String()
+		case "presence":
+			word = chat.Presence(n).String()
 		case "class":
 			word = map[bus.Class]string{bus.Durable: "durable", bus.Latest: "latest wins", bus.Signal: "signal"}[bus.Class(n)]
 		}
@@ -302,7 +304,9 @@ func TestFormatPresence(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	directory, err := redis.Open(redis.Config{Addrs: []string{server.Addr()}})
+	directory, err := redis.Open(redis.Config{
+		Addrs: []string{server.Addr()}, Now: func() time.Time { return time.Unix(1_790_000_000, 0) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +315,14 @@ func TestFormatPresence(t *testing.T) {
 	if err := directory.Claim(ctx, route.Slot, route.Boot); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := directory.Apply(ctx, []presence.Change{{User: chat.DemoUser("alice"), Route: route}}); err != nil {
+	left := presence.Route{Slot: "gw-7", Boot: 0x2a, Session: 2}
+	if _, err := directory.Apply(ctx, []presence.Change{
+		{User: chat.DemoUser("alice"), Route: route},
+		{User: chat.DemoUser("alice"), Route: left, Remove: true, Ended: time.Unix(1_790_000_000, 0)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := directory.NoticeOnline(ctx, []chat.UserID{chat.DemoUser("alice")}); err != nil {
 		t.Fatal(err)
 	}
 	raw := goredis.NewClient(&goredis.Options{Addr: server.Addr()})
@@ -334,6 +345,8 @@ func TestFormatPresence(t *testing.T) {
 	same(t, "keys", len(rows), raw.DBSize(ctx).Val())
 	same(t, "time to live of a lease", 15*time.Second, presence.LeaseTTL)
 	same(t, "time to live of a boot", 10*time.Minute, presence.RouteTTL)
+	same(t, "time to live of a notice", 7*24*time.Hour, presence.NoticeFor)
+	same(t, "time to live of a sighting", 30*24*time.Hour, presence.LastSeenFor)
 }
 
 func TestFormatRoster(t *testing.T) {

@@ -46,6 +46,11 @@ type Config struct {
 	// Status gets how far others, and this user's other devices, have received
 	// and read: apply the maximum. It is a hint; nil = they go to Signal.
 	Status func(m wire.MessageStatus)
+	// Typing gets who types, to be forgotten after six seconds, and Presence who
+	// among those with a direct conversation came or is gone. They are hints, and may
+	// be lost; nil = they go to Signal.
+	Typing   func(m wire.Typing)
+	Presence func(m wire.Presence)
 	// Signal gets every other frame; nil = they are dropped.
 	Signal func(e Event)
 	// Have is what an earlier life of this device has already applied.
@@ -70,6 +75,8 @@ type Client struct {
 	marks  map[markKey]mark
 	// marksFrom is when marks may be written again after a refusal.
 	marksFrom time.Time
+	// typingFrom is when the next typing may be written.
+	typingFrom time.Time
 }
 
 // New returns a client; nothing happens before Run.
@@ -232,12 +239,8 @@ func (c *Client) frame(ctx context.Context, e Event) error {
 		}
 		c.receive(m)
 	case "conversation_updated":
-		m, err := asMessage(e.Data)
-		if err != nil {
+		if err := c.updated(e.Data); err != nil {
 			return err
-		}
-		if m.Seq > 0 {
-			c.receive(m)
 		}
 	case "message_sent":
 		return c.sent(e.Data)
@@ -250,23 +253,44 @@ func (c *Client) frame(ctx context.Context, e Event) error {
 	case "behind":
 		return c.sync(ctx)
 	}
+	if taken, err := c.hint(e); taken {
+		return err
+	}
 	if c.cfg.Signal != nil {
 		c.cfg.Signal(e)
 	}
 	return nil
 }
 
-// asMessage turns the live form of an event into the form that it has in
-// history. A head has no seq and becomes a message without one.
-func asMessage(data json.RawMessage) (wire.Message, error) {
-	var u wire.ConversationUpdated
-	if err := json.Unmarshal(data, &u); err != nil {
-		return wire.Message{}, fmt.Errorf("conversation_updated: %w", err)
+// updated handles what happened to a conversation, or how far a large one has
+// come.
+func (c *Client) updated(data json.RawMessage) error {
+	u, err := parseUpdated(data)
+	switch {
+	case err != nil:
+		return err
+	case u.HeadSeq > 0:
+		c.head(u)
+	case u.Seq > 0:
+		c.receive(eventMessage(u))
 	}
+	return nil
+}
+
+func parseUpdated(data json.RawMessage) (u wire.ConversationUpdated, err error) {
+	if err := json.Unmarshal(data, &u); err != nil {
+		return u, fmt.Errorf("conversation_updated: %w", err)
+	}
+	return u, nil
+}
+
+// eventMessage turns the live form of an event into the form that it has in
+// history.
+func eventMessage(u wire.ConversationUpdated) wire.Message {
 	return wire.Message{
 		ConversationID: u.ConversationID, Seq: u.Seq, Type: "event",
 		Event: &wire.Event{
 			Change: u.Change, UserID: u.UserID, Name: u.Name, Role: u.Role, MembersVersion: u.MembersVersion,
 		},
-	}, nil
+	}
 }

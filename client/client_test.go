@@ -39,6 +39,57 @@ func TestGapThatStaysIsPulled(t *testing.T) {
 
 func fromNothing(cfg *Config) { cfg.Have = nil }
 
+// news says how far talk has come, with the message if there is one.
+func news(head chat.Seq, m *wire.Message) wire.ConversationUpdated {
+	return wire.ConversationUpdated{ConversationID: talk, Change: "head", HeadSeq: head, Message: m}
+}
+
+func TestHeadBringsTheOneNewMessage(t *testing.T) {
+	s := newScript(t)
+	d := s.device()
+	c := s.next()
+	for seq := chat.Seq(2); seq <= 3; seq++ {
+		m := at(seq)
+		c.say("conversation_updated", news(seq, &m))
+	}
+	d.wants(2, 3)
+	stale := at(2)
+	c.say("conversation_updated", news(2, &stale))
+	c.say("new_message", at(4))
+	d.wants(4)
+	if got := d.Have()[talk]; got != 4 {
+		t.Errorf("has %d, want 4", got)
+	}
+}
+
+func TestHeadWithoutTheNextMessageIsPulled(t *testing.T) {
+	s := newScript(t)
+	d := s.device()
+	c := s.next()
+	s.mu.Lock()
+	s.history = []wire.Message{at(2), at(3), at(4), at(5)}
+	s.mu.Unlock()
+	far := at(5)
+	c.say("conversation_updated", news(5, &far)) // 2 to 4 are missing below it
+	d.wants(2, 3, 4, 5)
+	s.mu.Lock()
+	s.history = append(s.history, at(6), at(7))
+	s.mu.Unlock()
+	c.say("conversation_updated", news(7, nil))
+	d.wants(6, 7)
+}
+
+func TestHeadOfAConversationThatIsNotKnownIsPulledFromItsBeginning(t *testing.T) {
+	s := newScript(t)
+	d := s.device(func(c *Config) { c.Have = nil })
+	c := s.next()
+	s.mu.Lock()
+	s.history = []wire.Message{at(7), at(8)} // what this user may see of it
+	s.mu.Unlock()
+	c.say("conversation_updated", news(8, nil))
+	d.wants(7, 8)
+}
+
 func TestNewConversationBeginsWithItsCreationOrOnesOwnJoining(t *testing.T) {
 	for name, first := range map[string]wire.ConversationUpdated{
 		"created": {ConversationID: talk, Seq: 1, Change: "created"},

@@ -19,7 +19,8 @@
 //	sent, err := c.Send(ctx, client.Outgoing{Conversation: id, Content: "hello"})
 //
 // What was read is marked with [Client.MarkRead], and Config.Status hears how far
-// the others are.
+// the others are. [Client.Typing], Config.Typing and Config.Presence are for what is
+// fleeting; who is online before anything changes, [REST.Presence] tells.
 //
 // Apply is called for every durable event of every conversation exactly once and
 // in the order of seq, whatever happens to the connection; that is the promise

@@ -75,6 +75,24 @@ func (c *Client) expect(id chat.ConversationID, seq chat.Seq) {
 	h.head = max(h.head, seq)
 }
 
+// head handles how far a large conversation has come. Nothing else is pushed of
+// it, so what is missing is pulled at the next tick and not waited for.
+func (c *Client) head(u wire.ConversationUpdated) {
+	last, known := c.last[u.ConversationID]
+	if m := u.Message; m != nil && m.ConversationID == u.ConversationID && m.Seq == last+1 {
+		c.receive(*m)
+		return
+	}
+	if u.HeadSeq <= last {
+		return
+	}
+	if !known {
+		c.name(u.ConversationID)
+	}
+	c.expect(u.ConversationID, u.HeadSeq)
+	c.held[u.ConversationID].since = time.Time{}
+}
+
 // hold returns what is held of a conversation, begun if nothing is yet.
 func (c *Client) hold(id chat.ConversationID) *hold {
 	h := c.held[id]
@@ -207,7 +225,8 @@ func (c *Client) sync(ctx context.Context) error {
 
 func syncedMessage(e Event) (wire.Message, error) {
 	if e.Type == "conversation_updated" {
-		return asMessage(e.Data)
+		u, err := parseUpdated(e.Data)
+		return eventMessage(u), err
 	}
 	var m wire.Message
 	if err := json.Unmarshal(e.Data, &m); err != nil {

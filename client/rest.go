@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
@@ -156,6 +157,18 @@ func (r *REST) Sync(ctx context.Context, have map[chat.ConversationID]chat.Seq) 
 // that is in force.
 func (r *REST) MarkRead(ctx context.Context, c chat.ConversationID, seq chat.Seq) error {
 	return r.Do(ctx, http.MethodPost, "/api/v1/conversations/"+c.String()+"/read", wire.MarkRead{Seq: seq}, nil)
+}
+
+// Presence asks which of some users are online, or were when; at most 200 at a
+// time. Those who share no conversation with this user are left out.
+func (r *REST) Presence(ctx context.Context, users []chat.UserID) ([]wire.Presence, error) {
+	ids := make([]string, len(users))
+	for i, u := range users {
+		ids[i] = u.String()
+	}
+	var answer []wire.Presence
+	err := r.Do(ctx, http.MethodGet, "/api/v1/presence?user_ids="+strings.Join(ids, ","), nil, &answer)
+	return answer, err
 }
 
 // Members asks who is in a conversation, and how far each has received and read.

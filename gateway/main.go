@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 //
 //	ops ◀─ readiness ── everything
 //	SIGHUP ──▶ keys
-//	producer ◀── node ──▶ directory, log
+//	producers ◀── node ──▶ directory, channel, log
 func serve(ctx context.Context, args []string, logs io.Writer) error {
 	opts, log, err := parse(args, logs)
 	if err != nil {
@@ -98,11 +98,17 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	}
 	defer client.Close()
 	producer, receipts := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{})
+	signals := client.Producer(kafka.ProducerConfig{Leader: true})
 	directory, err := openRedis(opts, set)
 	if err != nil {
 		return err
 	}
-	defer closeDirectory(directory, log)
+	defer closeRedis(directory, log)
+	channel, err := openChannel(opts, set)
+	if err != nil {
+		return err
+	}
+	defer closeRedis(channel, log)
 	listener, err := edge.Listen(ctx, opts.listen) // Who comes before the gateway accepts waits.
 	if err != nil {
 		return err
@@ -114,6 +120,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	group.Go(daemon.OnHangup(log, keys.Reload))
 	group.Go(producer.Run)
 	group.Go(receipts.Run)
+	group.Go(signals.Run)
 	group.Go(func(ctx context.Context) error {
 		partitions, err := await(ctx, opts, client.Admin(), ops, log)
 		if err != nil {
@@ -122,6 +129,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 		gateway, err := newNode(opts, node.Config{
 			Listener: listener, Partitions: partitions,
 			Keys: keys, Producer: producer, Receipts: receipts, Log: client.Log(), Admin: client.Admin(), Directory: directory,
+			Signals: signals, Channel: channel,
 			Ready: ops.SetReady, Logger: log, Metrics: set,
 		})
 		if err != nil {
@@ -233,9 +241,22 @@ func newNode(o *options, cfg node.Config) (*node.Node, error) {
 	return node.New(cfg)
 }
 
-// closeDirectory is the last thing that happens; nothing hangs on it.
-func closeDirectory(d *redis.Directory, log *slog.Logger) {
-	if err := d.Close(); err != nil {
+// openChannel returns the channel of what is fleeting, on the same Redis.
+func openChannel(o *options, set *metrics.Set) (*redis.Channel, error) {
+	at, err := o.redis.Access()
+	if err != nil {
+		return nil, err
+	}
+	channel, err := redis.OpenChannel(redis.Config{Addrs: at.Addrs, Username: at.User, Password: at.Password, TLS: at.TLS, Metrics: set})
+	if err != nil {
+		return nil, daemon.Usagef("-redis: %v", err)
+	}
+	return channel, nil
+}
+
+// closeRedis is the last thing that happens; nothing hangs on it.
+func closeRedis(c io.Closer, log *slog.Logger) {
+	if err := c.Close(); err != nil {
 		log.Warn("closing the connections to Redis", "error", err)
 	}
 }

@@ -22,12 +22,18 @@ concerned are, and writes one record per server to chat.delivery.<server>; who
 is away gets a record on chat.push. What has been read comes from chat.status and
 goes the same way. Any number of routers share the partitions.
 
+Members of a conversation of more than 100 are told once a second at most how far
+it has come. Who they are it reads from the roster, -postgres, which a projection
+keeps (storage-worker -serve projection). While PostgreSQL is away only these hints are
+late; without -postgres there are none, and such conversations are seen by pulling.
+The roster also says who is told that somebody types, comes or goes.
+
 It keeps nothing: kill it at any moment, and another one goes on. While Kafka or
 Redis is away it waits, /readyz is 503, and nothing is lost.
 
 Kafka and Redis may want a login and TLS: -kafka-credentials, -kafka-ca, and the
-same for -redis. A wrong password is one line, and is tried again; a file that
-cannot be used ends it with status 2.
+same for -redis, and -postgres-password, -postgres-ca. A wrong password is one
+line, and is tried again; a file that cannot be used ends it with status 2.
 
 Exit status: 0 after SIGTERM, 1 when something failed, 2 for a wrong flag or
 topics on which acknowledged records could be lost.`
@@ -39,12 +45,13 @@ func main() { os.Exit(daemon.Main(run)) }
 //	accepted ─▶ group ─▶ fanout ─▶ producer ─▶ delivery, push
 //	status ───▶ group ─▶   │  └──▶ producer ─▶ delivery
 //	                       │
-//	                    directory (Redis)
+//	                    directory (Redis), roster (PostgreSQL)
 func run(ctx context.Context, args []string, _ io.Writer) error {
 	flags := daemon.NewFlags("router", manual)
 	opsListen := flags.String("ops-listen", "127.0.0.1:9102", "`ADDRESS` of health, metrics and pprof")
 	brokers := flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers")
 	addresses := flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a Redis Cluster")
+	tables := flags.Postgres("`URL` of PostgreSQL with the roster, postgres://user@host:port/database; empty: no hints of large conversations, of typing, coming and going")
 	replication := flags.Int("replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker")
 	generation := flags.Uint("generation", bus.FirstGeneration, "`NUMBER` of the log's generation")
 	if err := flags.Parse(args); err != nil {
@@ -64,6 +71,14 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	}
 	defer client.Close()
 	defer directory.Close()
+	people, closePeople, err := connectRoster(ctx, tables)
+	if err != nil {
+		return err
+	}
+	defer closePeople()
+	if people == nil {
+		log.Info("no -postgres: members of large conversations pull, and nobody sees others type, come and go")
+	}
 	ops, err := daemon.NewOps(*opsListen, set, log)
 	if err != nil {
 		return err
@@ -81,12 +96,15 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 		if err != nil {
 			return err
 		}
-		return fanout.New(fanout.Config{
+		routers := daemon.NewGroup(ctx)
+		routers.Go((&fleeting{client, directory, addresses, people, log, set}).run)
+		routers.Go(fanout.New(fanout.Config{
 			Log:      client.Log(),
 			Accepted: client.Group(bus.AcceptedTopic(uint32(*generation)), bus.RouterGroup, kafka.GroupConfig{}),
 			Status:   client.Group(bus.TopicStatus, bus.StatusGroup, kafka.GroupConfig{}),
-			Producer: producer, Statuses: statuses, Directory: directory, Partitions: partitions, Logger: log, Metrics: set,
-		}).Run(ctx)
+			Producer: producer, Statuses: statuses, Directory: directory, Roster: people, Partitions: partitions, Logger: log, Metrics: set,
+		}).Run)
+		return routers.Wait()
 	})
 	return group.Wait()
 }

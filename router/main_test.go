@@ -63,6 +63,7 @@ func TestRouterTakesAnOutcomeToItsServer(t *testing.T) {
 	running, stop := context.WithCancel(ctx)
 	go func() {
 		ended <- run(running, []string{
+			"-postgres", "postgres://app@127.0.0.1:1/db", // It is away, and nothing waits for it.
 			"-kafka", kafkaServer.Addr(), "-redis", redisServer.Addr(), "-ops-listen", "127.0.0.1:0", "-log-level", "error", "-replication", "1",
 		}, io.Discard)
 	}()

@@ -17,9 +17,9 @@ func TestUnusableFilesOfServersEndAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range []string{bad, bad + "-absent"} {
-		for _, name := range []string{"-kafka-credentials", "-kafka-ca", "-redis-credentials", "-redis-ca"} {
+		for _, name := range []string{"-kafka-credentials", "-kafka-ca", "-redis-credentials", "-redis-ca", "-postgres-ca"} {
 			err := run(t.Context(), []string{
-				"-kafka", "127.0.0.1:1", "-redis", "127.0.0.1:1", "-ops-listen", "127.0.0.1:0", name, file,
+				"-kafka", "127.0.0.1:1", "-redis", "127.0.0.1:1", "-postgres", "postgres://app@127.0.0.1:1/db", "-ops-listen", "127.0.0.1:0", name, file,
 			}, io.Discard)
 			if kind := fmt.Sprintf("%T", err); kind != "*daemon.usageError" {
 				t.Errorf("%s: a %s (%v), want a usage error, which ends with status 2", name, kind, err)

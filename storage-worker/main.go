@@ -27,6 +27,8 @@ import (
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
 	"switchboard/internal/metrics"
+	"switchboard/internal/presence"
+	"switchboard/internal/presence/redis"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/fold"
 	"switchboard/storage-worker/rest"
@@ -54,13 +56,16 @@ conversation_members in -postgres, for whoever asks with SQL. While PostgreSQL i
 away it waits and nothing else does: a process that also folds or serves REST stays
 ready. Without -postgres it is left out.
 
+Who is online is asked of Redis, -redis: while it is away that one REST call is
+unavailable, and nothing else waits.
+
 While Kafka or -cql is away at start, or topics or tables are missing, it waits and
 says so on /readyz. SIGTERM drains: REST first, then the fold, then what is on its way to the
 log; the exit status is 0. SIGHUP reads -auth-keys again. A wrong flag or topics on
 which acknowledged records could be lost end it with status 2.
 
-Its servers may want a login and TLS: -kafka-credentials, -kafka-ca, the same for -cql,
-and -postgres-password, -postgres-ca. A wrong password is one line, and is tried again;
+Its servers may want a login and TLS: -kafka-credentials, -kafka-ca, the same for -cql
+and -redis, and -postgres-password, -postgres-ca. A wrong password is one line, and is tried again;
 a file that cannot be used ends it with status 2.
 
 There is no TLS on -listen: end it in front.`
@@ -80,7 +85,7 @@ var (
 // options are the flags.
 type options struct {
 	serve, origins                     *[]string
-	kafka                              *daemon.Server
+	kafka, redis                       *daemon.Server
 	server, listen, opsListen, archive string
 	cql                                *cluster
 	postgres                           *daemon.Postgres
@@ -145,6 +150,7 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	o.cql = clusterFlags(flags, "`HOST:PORT,…` of Cassandra or Scylla, some of the nodes; instead of -archive",
 		"`NAME` of the data centre of -cql that is near; empty: there is only one")
 	o.postgres = flags.Postgres("`URL` of PostgreSQL for the projection, postgres://user@host:port/database")
+	o.redis = flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a cluster, for who is online;\nwithout it that REST call is unavailable")
 	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
 	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
 	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
@@ -220,8 +226,9 @@ type worker struct {
 	store      archive.Store
 	closeStore func() // nil until the store is open
 	client     *kafka.Client
-	keys       *auth.Keys   // nil without REST
-	listener   net.Listener // nil without REST
+	keys       *auth.Keys       // nil without REST
+	listener   net.Listener     // nil without REST
+	directory  *redis.Directory // nil without REST or -redis
 	// One producer for each part, so that a backlog of the fold does not hold
 	// up REST.
 	producers map[string]*kafka.Producer
@@ -245,6 +252,10 @@ func (w *worker) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := w.openRedis(); err != nil {
+		w.close()
+		return err
+	}
 	if w.client, err = openKafka(w.kafka, "storage-worker", w.log, w.set); err != nil {
 		w.close()
 		return err
@@ -267,6 +278,7 @@ func (w *worker) close() {
 	if w.client != nil {
 		w.client.Close()
 	}
+	w.closeRedis()
 	if w.closeStore != nil {
 		w.closeStore()
 	}
@@ -346,8 +358,13 @@ func (w *worker) newFold(partitions int32) *fold.Fold {
 }
 
 func (w *worker) newREST(partitions int32) *rest.Server {
+	var sightings presence.Sightings
+	if w.directory != nil {
+		sightings = w.directory
+	}
 	return rest.New(rest.Config{
-		Store: w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
+		Sightings: sightings,
+		Store:     w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
 		Server: w.server, Generation: uint32(w.generation), Partitions: partitions, Replication: w.replication,
 		GatewayURL: w.gatewayURL, Heartbeat: w.heartbeat, Origins: *w.origins, Members: w.members,
 		Logger: w.log, Metrics: w.set,

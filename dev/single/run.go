@@ -14,7 +14,9 @@ import (
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
 	"switchboard/router/fanout"
+	"switchboard/router/signals"
 	"switchboard/storage-worker/fold"
+	"switchboard/storage-worker/projection"
 	"switchboard/storage-worker/receipts"
 	"switchboard/storage-worker/rest"
 )
@@ -34,15 +36,18 @@ func (s *System) assemble(context.Context) error {
 	for _, p := range []**kafka.Producer{&s.fromGateway, &s.fromREST, &s.fromFold, &s.fromRouter, &s.marksOfGateway, &s.fromReceipts, &s.statusesOfRouter} {
 		*p = s.client.Producer(kafka.ProducerConfig{})
 	}
+	s.signalsOfGateway = s.client.Producer(kafka.ProducerConfig{Leader: true})
 	s.rest = rest.New(rest.Config{
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
-		Server: restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
+		Sightings: s.directory,
+		Server:    restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins,
 		Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	gateway, err := node.New(node.Config{
 		Listener: s.sockets, Server: gatewaySlot, Boot: uint64(time.Now().UnixNano()), Keys: s.keys,
 		Producer: s.fromGateway, Receipts: s.marksOfGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
+		Signals: s.signalsOfGateway, Channel: s.channel,
 		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
 		Ready: s.ops.SetReady, Logger: s.cfg.Logger, Metrics: s.set,
@@ -62,7 +67,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 	group.Go(s.ops.Run)
 	group.Go(s.redis.Run)
 	for _, p := range []*kafka.Producer{
-		s.fromFold, s.fromReceipts, s.fromRouter, s.statusesOfRouter, s.fromREST, s.fromGateway, s.marksOfGateway,
+		s.fromFold, s.fromReceipts, s.fromRouter, s.statusesOfRouter, s.fromREST, s.fromGateway, s.marksOfGateway, s.signalsOfGateway,
 	} {
 		group.Go(p.Run)
 	}
@@ -76,12 +81,21 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 		Group:  s.client.Group(bus.TopicReceipts, bus.ReceiptsGroup, kafka.GroupConfig{}),
 		Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
+	group.Go(projection.New(projection.Config{
+		Log: s.client.Log(), Generation: bus.FirstGeneration, Roster: s.roster, Archive: s.store,
+		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.ProjectionGroup, kafka.GroupConfig{}),
+		Logger:   s.cfg.Logger, Metrics: s.set,
+	}).Run)
 	group.Go(fanout.New(fanout.Config{
 		Log: s.client.Log(), Producer: s.fromRouter, Directory: s.directory, Partitions: Partitions,
 		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),
 		Status:   s.client.Group(bus.TopicStatus, bus.StatusGroup, kafka.GroupConfig{}),
-		Statuses: s.statusesOfRouter,
-		Logger:   s.cfg.Logger, Metrics: s.set,
+		Statuses: s.statusesOfRouter, Roster: s.roster,
+		Logger: s.cfg.Logger, Metrics: s.set,
+	}).Run)
+	group.Go(signals.New(signals.Config{
+		Log: s.client.Log(), Signals: s.client.Group(bus.TopicSignals, bus.SignalsGroup, kafka.GroupConfig{}),
+		Roster: s.roster, Directory: s.directory, Notices: s.directory, Channel: s.channel, Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
 	group.Go(s.rest.Run)
 	group.Go(s.gateway.Run)

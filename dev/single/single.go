@@ -5,6 +5,8 @@
 //	client ⇄ gateway ──▶ Kafka (kfake) ──▶ fold ──▶ archive (SQLite)
 //	   ▲                    │  ▲             │
 //	   └──── delivery ◀── router ◀───────────┘        presence: Redis (miniredis)
+//	                        ▲                │
+//	                        └──── roster ◀── projection   (SQLite): members of large conversations
 //
 //	marks: gateway, REST ──▶ Kafka ──▶ receipts ──▶ archive, and by Kafka to the router
 //
@@ -15,9 +17,11 @@ package single
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +37,7 @@ import (
 	"switchboard/internal/metrics"
 	miniredis "switchboard/internal/presence/embedded"
 	"switchboard/internal/presence/redis"
+	roster "switchboard/internal/roster/sqlite"
 	"switchboard/storage-worker/archive/sqlite"
 	"switchboard/storage-worker/rest"
 )
@@ -76,12 +81,15 @@ type System struct {
 	redis     *miniredis.Server
 	client    *kafka.Client
 	directory *redis.Directory
+	channel   *redis.Channel
 	store     *sqlite.Store
+	roster    *roster.Store
 
 	// One producer for each program: a slow one holds up only its own.
 	fromGateway, fromREST, fromFold, fromRouter *kafka.Producer
 	// Receipts have their own along the whole way, as in the programs.
 	marksOfGateway, fromReceipts, statusesOfRouter *kafka.Producer
+	signalsOfGateway                               *kafka.Producer
 
 	public  net.Listener
 	sockets *net.TCPListener
@@ -94,7 +102,7 @@ type System struct {
 func Open(ctx context.Context, cfg Config) (*System, error) {
 	s := &System{cfg: cfg, set: metrics.New()}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.openKeys, s.openServers, s.openStore, s.openLog, s.assemble,
+		s.listen, s.openKeys, s.openServers, s.openStore, s.openRoster, s.openLog, s.assemble,
 	} {
 		if err := step(ctx); err != nil {
 			s.Close()
@@ -167,8 +175,13 @@ func (s *System) openServers(context.Context) (err error) {
 	}
 	s.onClose(s.redis.Close)
 	s.directory, err = redis.Open(redis.Config{Addrs: []string{s.redis.Addr()}, Metrics: s.set})
+	if err != nil {
+		return err
+	}
+	s.onClose(func() { _ = s.directory.Close() })
+	s.channel, err = redis.OpenChannel(redis.Config{Addrs: []string{s.redis.Addr()}, Metrics: s.set})
 	if err == nil {
-		s.onClose(func() { _ = s.directory.Close() })
+		s.onClose(func() { _ = s.channel.Close() })
 	}
 	return err
 }
@@ -182,6 +195,23 @@ func (s *System) openStore(ctx context.Context) (err error) {
 	if err == nil {
 		s.onClose(func() { _ = s.store.Close() })
 	}
+	return err
+}
+
+// openRoster opens the tables of who is in which conversation, with the driver of
+// the archive. A power cut may take them back by a moment: their own progress says
+// from where they go on.
+func (s *System) openRoster(ctx context.Context) error {
+	file := url.URL{
+		Scheme: "file", Opaque: url.PathEscape(filepath.Join(s.cfg.Data, "roster.db")),
+		RawQuery: "_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)",
+	}
+	db, err := sql.Open("sqlite", file.String())
+	if err != nil {
+		return fmt.Errorf("open the roster: %w", err)
+	}
+	s.onClose(func() { _ = db.Close() })
+	s.roster, err = roster.New(ctx, db)
 	return err
 }
 

@@ -108,6 +108,7 @@ func (nobody) Apply(_ context.Context, c []presence.Change) ([]bool, error) {
 }
 func (nobody) Send(session.Sender, *wire.ClientEvent) error { panic("nothing is sent") }
 func (nobody) Mark(session.Sender, *wire.ClientEvent) error { panic("nothing is sent") }
+func (nobody) Presence(chat.UserID, chat.Presence)          {}
 func (nobody) Note(session.Sender, *wire.ClientEvent)       { panic("nothing is sent") }
 
 var alice, bob = chat.DemoUser("alice"), chat.DemoUser("bob")

@@ -4,9 +4,10 @@
 // makes one inside its own process.
 //
 //	                 ┌──────────── Node ────────────┐
-//	clients ⇄ edge ⇄ session ──▶ uplink ────────────┼──▶ Producer   chat.inbound, chat.receipts
+//	clients ⇄ edge ⇄ session ──▶ uplink ────────────┼──▶ Producer   chat.inbound, chat.receipts, chat.signals
 //	                   ▲  └────▶ registrar, lease ──┼──▶ Directory
 //	                   └──────── downlink ◀─────────┼─── Log        chat.delivery.<server>
+//	                                 └──◀───────────┼─── Channel    what is fleeting
 //	                 └──────────────────────────────┘
 //
 // # Start
@@ -64,6 +65,10 @@ type Config struct {
 	Log       bus.Log
 	Admin     bus.Admin
 	Directory presence.Directory
+	// Signals takes what is fleeting towards the log, and Channel brings it: without
+	// them nobody sees others type, come and go.
+	Signals bus.Producer
+	Channel presence.Channel
 
 	Generation  uint32 // of the inbound log
 	Partitions  int32  // of the inbound log
@@ -103,6 +108,7 @@ type Node struct {
 	sessions *session.Keeper
 	uplink   *uplink.Uplink
 	downlink *downlink.Downlink
+	hints    *downlink.Hints // nil without a channel
 }
 
 // New puts a gateway together; nothing runs and nothing is asked before Run.
@@ -127,7 +133,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg}
 	n.uplink = uplink.New(uplink.Config{
-		Producer: cfg.Producer, Receipts: cfg.Receipts, Server: cfg.Server, Boot: cfg.Boot,
+		Producer: cfg.Producer, Receipts: cfg.Receipts, Signals: cfg.Signals, Server: cfg.Server, Boot: cfg.Boot,
 		Generation: cfg.Generation, Partitions: cfg.Partitions, Metrics: cfg.Metrics,
 	})
 	n.sessions = session.New(session.Config{
@@ -153,6 +159,11 @@ func New(cfg Config) (*Node, error) {
 		Log: cfg.Log, Server: cfg.Server, Boot: cfg.Boot, Partitions: cfg.Partitions,
 		Sessions: n.sessions, Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
+	if cfg.Channel != nil {
+		n.hints = downlink.NewHints(downlink.HintsConfig{
+			Channel: cfg.Channel, Server: cfg.Server, Sessions: n.sessions, Logger: cfg.Logger, Metrics: cfg.Metrics,
+		})
+	}
 	return n, nil
 }
 
@@ -172,6 +183,9 @@ func (n *Node) Run(ctx context.Context) error {
 	group.Go(n.sessions.Run)
 	group.Go(n.edge.Run)
 	group.Go(n.downlink.Run)
+	if n.hints != nil {
+		group.Go(n.hints.Run)
+	}
 	group.Go(n.holdLease)
 	group.Go(n.drainAtEnd)
 	n.cfg.Logger.Info("gateway accepts", "address", n.Addr().String(), "server", n.cfg.Server)
@@ -221,7 +235,8 @@ func (n *Node) prepareLog(ctx context.Context) error {
 	}
 	needed := []bus.Topic{own}
 	for _, t := range bus.Topics(n.cfg.Generation, n.cfg.Partitions) {
-		if t.Name == bus.InboundTopic(n.cfg.Generation) || t.Name == bus.TopicReceipts {
+		switch t.Name {
+		case bus.InboundTopic(n.cfg.Generation), bus.TopicReceipts, bus.TopicSignals:
 			needed = append(needed, t)
 		}
 	}

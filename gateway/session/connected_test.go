@@ -509,3 +509,27 @@ func TestTwoNewcomersAtOnceDoNotCloseEachOther(t *testing.T) {
 		})
 	}
 }
+
+// When a session ended is told with its removal, not when the directory got to
+// know of it.
+func TestTheDirectoryLearnsWhenASessionEnded(t *testing.T) {
+	inWorld(t, 1, nil, func(w *world) {
+		c := w.connect(0, "alice", "phone")
+		time.Sleep(90 * time.Second)
+		w.directory.do(func() { w.directory.away = true })
+		ended := time.Now()
+		w.leave(c)
+		time.Sleep(10 * time.Second)
+		w.directory.do(func() { w.directory.away = false })
+		time.Sleep(2 * presenceLast)
+		synctest.Wait()
+		var got time.Time
+		w.directory.do(func() {
+			last := w.directory.batches[len(w.directory.batches)-1]
+			got = last[len(last)-1].Ended
+		})
+		if late := got.Sub(ended).Abs(); late > time.Second {
+			t.Errorf("the session ended at %v, and the directory was told %v", ended, got)
+		}
+	})
+}

@@ -44,7 +44,7 @@
 //
 // # What is not here
 //
-// `typing` is decoded and handed to the uplink, which counts and drops it so far. A device that connects to another gateway does not close
-// its session here: only sessions of this gateway are compared. Nothing in this
-// package reads history or membership.
+// A device that connects to another gateway does not close its session here: only
+// sessions of this gateway are compared. Nothing in this package reads history or
+// membership, so whether a typist is a member is judged where that is known.
 package session

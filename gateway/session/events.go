@@ -120,7 +120,7 @@ func (l *loop) serve(c edge.Conn, s *state, payload []byte) {
 		l.mark(c, s, from, ev)
 		return
 	case wire.TypeTyping:
-		l.keeper.cfg.Uplink.Note(from, ev)
+		l.typing(s, from, ev)
 	case wire.TypeHeartbeat:
 		l.json = wire.AppendHeartbeatAck(l.json[:0], ev.ID, time.Now().Unix())
 		l.write(c) // Without room it is dropped: a reader so slow knows that it lives.

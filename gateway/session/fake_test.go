@@ -244,6 +244,7 @@ type uplink struct {
 	from  []Sender
 	notes int
 	marks int
+	hints []string
 	err   error
 }
 
@@ -267,7 +268,12 @@ func (u *uplink) Mark(Sender, *wire.ClientEvent) error {
 }
 
 func (u *uplink) Note(Sender, *wire.ClientEvent) { u.mu.Lock(); defer u.mu.Unlock(); u.notes++ }
-func (u *uplink) count() int                     { u.mu.Lock(); defer u.mu.Unlock(); return len(u.sent) }
+func (u *uplink) Presence(user chat.UserID, what chat.Presence) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.hints = append(u.hints, what.String()+" "+user.String())
+}
+func (u *uplink) count() int { u.mu.Lock(); defer u.mu.Unlock(); return len(u.sent) }
 
 // world is a keeper with everything around it.
 type world struct {

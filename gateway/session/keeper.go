@@ -48,8 +48,11 @@ type Uplink interface {
 	// log, merged with others; if it is refused there, that comes on the delivery
 	// topic. An error, a *[chat.Error], says that nothing was taken.
 	Mark(from Sender, ev *wire.ClientEvent) error
-	// Note takes what is never answered: typing.
+	// Note takes what is never answered: typing, once in chat.TypingInterval.
 	Note(from Sender, ev *wire.ClientEvent)
+	// Presence takes that a session of a user came or is gone, after the directory
+	// has acknowledged it. It is called off the loops, and does not block either.
+	Presence(user chat.UserID, what chat.Presence)
 }
 
 // Config is what a Keeper needs. All fields are required unless they say more.
@@ -208,7 +211,7 @@ func (k *Keeper) Closed(c edge.Conn, _ chat.CloseCode, _ bool) {
 		return
 	}
 	if s.is(listed) {
-		k.registrar.add(change{conn: c, kind: remove, user: s.user})
+		k.registrar.add(change{conn: c, kind: remove, user: s.user, ended: k.seconds()})
 	}
 	if s.is(indexed) {
 		l.unlink(c.Slot, s)

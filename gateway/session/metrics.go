@@ -13,6 +13,7 @@ type counters struct {
 	events   [wire.TypeRefreshToken + 1]*metrics.Counter
 	errors   *metrics.Counter
 	limited  *metrics.Counter
+	hasty    *metrics.Counter // typing that came too soon
 	pushes   *metrics.Counter
 	skipped  map[string]*metrics.Counter // pushes not written, by reason
 	behind   map[string]*metrics.Counter
@@ -37,6 +38,7 @@ func newCounters(set *metrics.Set) counters {
 			"path", "origin", "protocol", "device", "token", "draining", "verifier_full", "presence_full"),
 		errors:   set.Counter("switchboard_gateway_client_errors_total"),
 		limited:  set.Counter("switchboard_gateway_rate_limited_total"),
+		hasty:    set.Counter("switchboard_gateway_typing_dropped_total"),
 		pushes:   set.Counter("switchboard_gateway_pushes_total"),
 		skipped:  family("pushes_skipped_total", "not_connected", "slow", "fleeting"),
 		behind:   family("behind_total", "slow", "routing", "check"),

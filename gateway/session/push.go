@@ -86,8 +86,8 @@ type part struct {
 	loop  *loop
 }
 
-// Deliver hands a batch to every loop. Batches are written in the order of
-// Deliver; only one goroutine may call it.
+// Deliver hands a batch to every loop. The batches of one goroutine are written in
+// the order of its calls.
 func (k *Keeper) Deliver(b *Batch) {
 	if b.parts == nil {
 		b.parts = make([]part, len(k.loops))

@@ -42,6 +42,7 @@ type change struct {
 	conn   edge.Conn
 	kind   kind
 	user   chat.UserID
+	ended  uint32 // with remove: when, in seconds since the keeper's start
 	device string
 	id     string // of the connect frame, echoed in `connected`
 }
@@ -175,6 +176,9 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 		changes[i] = presence.Change{User: c.user, Remove: c.kind == remove, Route: presence.Route{
 			Slot: k.cfg.Server, Boot: k.cfg.Boot, Session: numberOf(c.conn), Device: c.device,
 		}}
+		if c.kind == remove {
+			changes[i].Ended = k.started.Add(time.Duration(c.ended) * time.Second)
+		}
 	}
 	pause := presenceFirst
 	for try := 1; ; try++ {
@@ -183,6 +187,7 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 			k.count.written.Add(len(batch))
 			r.done(batch)
 			r.acknowledge(batch, fresh, try > 1)
+			r.hint(batch)
 			return true
 		}
 		k.count.retries.Inc()
@@ -194,6 +199,20 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 			return false
 		case <-time.After(pause/2 + rand.N(pause/2)):
 			pause = min(2*pause, presenceLast)
+		}
+	}
+}
+
+// hint says who came and who is gone, now that whoever is told and asks the
+// directory finds it so. A sweep says nothing: nothing has changed.
+func (r *registrar) hint(batch []change) {
+	for i := range batch {
+		switch batch[i].kind {
+		case register:
+			r.keeper.cfg.Uplink.Presence(batch[i].user, chat.Online)
+		case remove:
+			r.keeper.cfg.Uplink.Presence(batch[i].user, chat.Offline)
+		case repeat:
 		}
 	}
 }

@@ -33,6 +33,7 @@ const (
 	announce                     // `behind` follows the next repeated registration in any case
 	refreshing                   // a refresh_token is with the verifier
 	warned                       // token_expiring was sent for the present token
+	typed                        // a typing was passed on less than chat.TypingInterval ago
 )
 
 // state is one session. It holds no pointer, so the garbage collector never
@@ -57,6 +58,7 @@ type state struct {
 	mistakes uint8 // errors in a row that are the client's own
 	refusals uint8 // sends in a row over the rate limit
 	pings    uint8 // pings since the last byte from the client
+	typedAt  uint8 // with typed: when, in quarters of a second, modulo 64 seconds
 	flags    flag
 }
 

@@ -23,6 +23,7 @@ func (k *Keeper) Visit(c edge.Conn, idle time.Duration) {
 	case registering:
 		l.checkLife(c, s, idle)
 	case connected:
+		l.restType(s)
 		if l.checkLife(c, s, idle) && l.checkToken(c, s) {
 			l.checkDuties(c, s)
 		}

@@ -4,12 +4,13 @@
 //
 //	session ──Send──▶ bus.Inbound ──▶ chat.inbound[partition of the conversation]
 //	        ──Mark──▶ wait, merge ──▶ chat.receipts[the same]
+//	        ──Note──▶ bus.Hint ──▶ chat.signals[the same, or of the user]
 //
 // It answers nothing: that a message is stored is known when the outcome comes
 // back on the delivery topic, not when the log has the wish. Here a message can
 // only be refused, because too much waits for the log.
 //
-// Typing is counted and dropped: the record that carries it does not exist yet.
+// What is fleeting goes beside all that, see hints.go.
 package uplink
 
 import (
@@ -30,6 +31,7 @@ const retryAfter = time.Second
 type Config struct {
 	Producer   bus.Producer // of messages
 	Receipts   bus.Producer // of marks, so that many of them cost no message its place
+	Signals    bus.Producer // of what is fleeting, which needs no more than acks=1; nil: it is dropped
 	Server     string       // this gateway's slot
 	Boot       uint64
 	Generation uint32
@@ -43,8 +45,9 @@ type Uplink struct {
 	topic string
 	marks *marks
 
-	sent, overloaded, unknown, ignored *metrics.Counter
-	seconds                            *metrics.Histogram
+	sent, overloaded, unknown *metrics.Counter
+	hinted, lost              *metrics.Counter
+	seconds                   *metrics.Histogram
 }
 
 var _ session.Uplink = (*Uplink)(nil)
@@ -58,7 +61,8 @@ func New(cfg Config) *Uplink {
 		sent:       cfg.Metrics.Counter("switchboard_gateway_kafka_records_total"),
 		overloaded: cfg.Metrics.Counter(`switchboard_gateway_kafka_produce_errors_total{reason="overloaded"}`),
 		unknown:    cfg.Metrics.Counter(`switchboard_gateway_kafka_produce_errors_total{reason="unknown"}`),
-		ignored:    cfg.Metrics.Counter("switchboard_gateway_ignored_events_total"),
+		hinted:     cfg.Metrics.Counter("switchboard_gateway_hints_total"),
+		lost:       cfg.Metrics.Counter("switchboard_gateway_hints_lost_total"),
 		seconds:    cfg.Metrics.Histogram("switchboard_gateway_kafka_produce_seconds"),
 	}
 }
@@ -118,6 +122,3 @@ func (u *Uplink) refusal(err error) error {
 	}
 	return err
 }
-
-// Note drops what has no record yet.
-func (u *Uplink) Note(session.Sender, *wire.ClientEvent) { u.ignored.Inc() }

@@ -216,3 +216,14 @@ type Status struct {
 	Code    chat.Code
 	Text    string // of a refusal, a sentence
 }
+
+// Hint is something fleeting that a user does: it types, or has come, or is gone.
+// Nothing depends on it, and it may be lost on the way.
+type Hint struct {
+	User   chat.UserID
+	Millis int64 // when, by its gateway's clock: Unix time
+
+	Conversation chat.ConversationID // of typing; zero with Presence
+	IsTyping     bool                // or typing no more
+	Presence     chat.Presence       // of one session; 0 with a Conversation
+}

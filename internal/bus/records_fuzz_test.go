@@ -80,3 +80,7 @@ func FuzzParseReceipt(f *testing.F) {
 func FuzzParseStatus(f *testing.F) {
 	fuzzAgainstSchema[Status](f, "Status", ParseStatus, sampleStatus().Append(nil))
 }
+
+func FuzzParseHint(f *testing.F) {
+	fuzzAgainstSchema[Hint](f, "Hint", ParseHint, sampleHint().Append(nil))
+}

@@ -176,6 +176,13 @@ func (s schema) receipt(r *Receipt) *dynamicpb.Message {
 	})
 }
 
+func (s schema) hint(r *Hint) *dynamicpb.Message {
+	return s.message("Hint", fields{
+		"codec": uint32(1), "user_id": rawID(r.User), "time": r.Millis, "conversation_id": rawID(r.Conversation),
+		"is_typing": r.IsTyping, "presence": uint32(r.Presence),
+	})
+}
+
 func (s schema) status(r *Status) *dynamicpb.Message {
 	return s.message("Status", fields{
 		"codec": uint32(1), "conversation_id": rawID(r.Conversation), "user_id": rawID(r.User),

@@ -182,3 +182,10 @@ func anyStatus(t *rapid.T) Status {
 		Outcome: Outcome(rapid.Byte().Draw(t, "outcome")), Code: chat.Code(anyText(t, "code")), Text: anyText(t, "text"),
 	}
 }
+
+func anyHint(t *rapid.T) Hint {
+	return Hint{
+		User: anyID(t, "user"), Millis: int64(anySeq(t, "millis")), Conversation: anyID(t, "conversation"),
+		IsTyping: rapid.Bool().Draw(t, "typing"), Presence: chat.Presence(rapid.Byte().Draw(t, "presence")),
+	}
+}

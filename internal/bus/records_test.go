@@ -101,6 +101,10 @@ func TestStatusIsWhatTheSchemaSays(t *testing.T) {
 	checkAgainstSchema[Status](t, anyStatus, compileSchema(t).status, ParseStatus)
 }
 
+func TestHintIsWhatTheSchemaSays(t *testing.T) {
+	checkAgainstSchema[Hint](t, anyHint, compileSchema(t).hint, ParseHint)
+}
+
 // id returns an id of sixteen times the same byte.
 func id(b byte) (out [16]byte) {
 	for i := range out {
@@ -154,6 +158,10 @@ func sampleReceipt() *Receipt {
 	}
 }
 
+func sampleHint() *Hint {
+	return &Hint{User: id(0x0a), Millis: 10_000, Conversation: id(0xc0), IsTyping: true, Presence: chat.Offline}
+}
+
 func sampleStatus() *Status {
 	return &Status{
 		Conversation: id(0xc0), User: id(0x0a), Status: chat.Read, Seq: 300, Message: id(0xee), Millis: 10_000,
@@ -191,6 +199,7 @@ func TestGoldenRecords(t *testing.T) {
 		"receipt": {sampleReceipt().Append(nil), "0801" + "1210" + six("c0") + "1a10" + six("0a") +
 			"2218" + "0a0467772d37" + "110200000000000000" + "190300000000000000" + "2801" +
 			"320a" + "0802" + "10ac02" + "2203633137" + "3214" + "0801" + "1a10" + six("ee")},
+		"hint": {sampleHint().Append(nil), "0801" + "1210" + six("0a") + "18904e" + "2210" + six("c0") + "2801" + "3002"},
 		"status": {sampleStatus().Append(nil), "0801" + "1210" + six("c0") + "1a10" + six("0a") + "2002" + "28ac02" +
 			"3210" + six("ee") + "38904e" + "4210" + six("0b") + "4a06" + "0a0467772d37" + "5003" +
 			"5a0b" + hex.EncodeToString([]byte("bad_request")) + "62026e6f"},
@@ -272,6 +281,20 @@ func TestMalformedRecordsAreRefused(t *testing.T) {
 	}
 }
 
+func TestMalformedHintsAreRefused(t *testing.T) {
+	for _, b := range [][]byte{
+		nil,
+		{6<<3 | byte(protowire.VarintType), 1}, // without a codec
+		{1 << 3, 2},                            // of another codec
+		{1 << 3, 1, 5 << 3, 2},                 // types twice
+		{1 << 3, 1, 4<<3 | byte(protowire.BytesType)}, // cut off
+	} {
+		if err := ParseHint(b, new(Hint)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%x: got %v, want ErrMalformed", b, err)
+		}
+	}
+}
+
 func TestDeliveryIsParsedInPlace(t *testing.T) {
 	b := sampleDelivery().Append(nil)
 	var fresh, reused Delivery
@@ -324,7 +347,7 @@ func TestCopiesDoNotPointIntoTheRecord(t *testing.T) {
 func TestEncodingAllocatesNothingBeyondItsBuffer(t *testing.T) {
 	buffer := make([]byte, 0, 4096)
 	in, out, delivery, push := sampleInbound(), sampleAccepted(), sampleDelivery(), samplePush()
-	receipt, status := sampleReceipt(), sampleStatus()
+	receipt, status, hint := sampleReceipt(), sampleStatus(), sampleHint()
 	if got := testing.AllocsPerRun(100, func() {
 		_ = in.Append(buffer)
 		_ = out.Append(buffer)
@@ -332,7 +355,8 @@ func TestEncodingAllocatesNothingBeyondItsBuffer(t *testing.T) {
 		_ = push.Append(buffer)
 		_ = receipt.Append(buffer)
 		_ = status.Append(buffer)
+		_ = hint.Append(buffer)
 	}); got != 0 {
-		t.Errorf("encoding six records costs %v allocations, want 0", got)
+		t.Errorf("encoding seven records costs %v allocations, want 0", got)
 	}
 }

@@ -23,10 +23,11 @@ const (
 // The consumer groups: all programs that do the same work share the partitions
 // under one of these names.
 const (
-	FoldGroup     = "switchboard-fold"          // of the inbound log
-	RouterGroup   = "switchboard-router"        // of the accepted log
-	ReceiptsGroup = "switchboard-receipts"      // of the receipts
-	StatusGroup   = "switchboard-router-status" // of the statuses
+	FoldGroup     = "switchboard-fold"           // of the inbound log
+	RouterGroup   = "switchboard-router"         // of the accepted log
+	ReceiptsGroup = "switchboard-receipts"       // of the receipts
+	StatusGroup   = "switchboard-router-status"  // of the statuses
+	SignalsGroup  = "switchboard-router-signals" // of the signals
 
 	ProjectionGroup = "switchboard-projection" // of the accepted log
 )

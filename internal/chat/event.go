@@ -149,6 +149,26 @@ func (s Status) String() string {
 	return "unknown"
 }
 
+// Presence is whether somebody is there.
+type Presence uint8
+
+// The presences. The numbers are on the log.
+const (
+	Online  Presence = 1
+	Offline Presence = 2
+)
+
+// String returns the protocol's word.
+func (p Presence) String() string {
+	switch p {
+	case Online:
+		return "online"
+	case Offline:
+		return "offline"
+	}
+	return "unknown"
+}
+
 // Entry is one durable event of a conversation, as it stands in history: a
 // message, or something that happened to the conversation.
 type Entry struct {

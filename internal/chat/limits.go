@@ -47,6 +47,10 @@ const (
 	ErrorsInARow = 10
 	// TypingInterval is how often a connection may say `typing`.
 	TypingInterval = 3 * time.Second
+	// TypingShown is for how long others show it.
+	TypingShown = 6 * time.Second
+	// TypingMembers is up to how many members are told of it.
+	TypingMembers = 50
 	// AuthTimeout is how long a socket may take to say who it is.
 	AuthTimeout = 10 * time.Second
 )

@@ -3,6 +3,11 @@
 // messages: if it forgets, deliveries come late, not never.
 //
 //	gateway ──Apply, Renew──▶ directory ◀──Where── router
+//	                                    ◀──Seen─── REST, for people to look at
+//
+// Beside the directory it tells people of each other: [Sightings] say who was seen
+// when, [Notices] who was announced, and a [Channel] carries what is fleeting to
+// gateways.
 //
 // A route is an entry of its user: slot.boot.session → device. A gateway's slot
 // has a lease; an entry is online while its slot's lease is held by its boot.
@@ -48,6 +53,9 @@ type Change struct {
 	User   chat.UserID
 	Route  Route
 	Remove bool
+	// Ended is when a session that is removed ended, and so when its user was
+	// last seen; zero says nothing of it.
+	Ended time.Time
 }
 
 // Places is where one user is.
@@ -78,6 +86,7 @@ type Directory interface {
 	Apply(ctx context.Context, changes []Change) (fresh []bool, err error)
 	// Where returns where each of the users is, in the order asked, in two
 	// round trips. It never answers from a cache. Entries of boots that a
-	// younger one has replaced are removed on the way.
+	// younger one has replaced are removed on the way, and their users were last
+	// seen when the lease of that boot ended.
 	Where(ctx context.Context, users []chat.UserID) ([]Places, error)
 }

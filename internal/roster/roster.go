@@ -2,7 +2,7 @@
 // ask. It is a projection of the accepted log: what the outcomes say happened to
 // conversations and their members, and nothing that they do not say.
 //
-//	accepted[p] ──▶ projection ──Apply──▶ roster ◀──Members── heads of large conversations
+//	accepted[p] ──▶ projection ──Apply──▶ roster ◀───List──── heads of large conversations
 //	                                        ▲  ▲────Peers──── presence: whom a change is told
 //	                                        └───────SQL────── operators
 //
@@ -95,10 +95,22 @@ func (e *UnknownError) Error() string {
 // `storage-worker migrate` makes them.
 var ErrSchema = errors.New("the roster's tables are missing; run storage-worker migrate")
 
+// Lists say who is in a conversation: the part of a [Store] that heads of large
+// conversations need.
+type Lists interface {
+	// List returns all members of a conversation, in no order, and the version that
+	// they are as of: the seq of the newest event that made them so. Both are of
+	// one moment, whatever happens meanwhile, a change of servers included. A
+	// conversation that is not known has none, at version 0.
+	List(ctx context.Context, c chat.ConversationID) (members []Member, version chat.Seq, err error)
+}
+
 // Store is a roster. All methods are safe for concurrent use, wait for the store,
 // and return ctx's error when it ends first. Any other error that is not named
 // means that the outcome is unknown and the call may be repeated.
 type Store interface {
+	Lists
+
 	// Apply makes the changes and the progress durable, all in one transaction:
 	// when it returns nil whoever asks sees all of it, and a store that is put
 	// back to a former day has put its progress back as well.

@@ -69,7 +69,24 @@ func AppendEntry(dst []byte, e *chat.Entry, own bool) []byte {
 	if e.Kind == chat.KindEvent {
 		return appendUpdated(dst, e)
 	}
-	dst = appendHead(dst, "new_message", "")
+	return appendTail(appendMessage(appendHead(dst, "new_message", ""), e, own))
+}
+
+// AppendConversationHead appends the `conversation_updated` frame that says how
+// far a large conversation has come. message is the one message that is new, or
+// nil; nobody's client_message_id is in it.
+func AppendConversationHead(dst []byte, c chat.ConversationID, head chat.Seq, message *chat.Entry) []byte {
+	dst = appendHead(dst, "conversation_updated", "")
+	dst = appendID(append(dst, `"conversation_id":`...), c)
+	dst = appendInt(append(dst, `,"change":"head","head_seq":`...), head)
+	if message != nil {
+		dst = append(appendMessage(append(dst, `,"message":{`...), message, false), '}')
+	}
+	return appendTail(dst)
+}
+
+// appendMessage appends the fields of a message's data.
+func appendMessage(dst []byte, e *chat.Entry, own bool) []byte {
 	dst = appendID(append(dst, `"message_id":`...), e.ID)
 	dst = appendID(append(dst, `,"conversation_id":`...), e.Conversation)
 	dst = appendInt(append(dst, `,"seq":`...), e.Seq)
@@ -88,7 +105,7 @@ func AppendEntry(dst []byte, e *chat.Entry, own bool) []byte {
 	if own {
 		dst = appendID(append(dst, `,"client_message_id":`...), e.Request)
 	}
-	return appendTail(dst)
+	return dst
 }
 
 // appendUpdated appends the `conversation_updated` frame of an event.
@@ -125,6 +142,26 @@ func AppendMessageStatus(dst []byte, m *MessageStatus) []byte {
 	dst = appendID(append(dst, `,"message_id":`...), m.MessageID)
 	dst = appendInt(append(dst, `,"seq":`...), m.Seq)
 	dst = appendInt(append(dst, `,"timestamp":`...), m.Timestamp)
+	return appendTail(dst)
+}
+
+// AppendTyping appends a `typing` frame.
+func AppendTyping(dst []byte, m *Typing) []byte {
+	dst = appendHead(dst, "typing", "")
+	dst = appendID(append(dst, `"conversation_id":`...), m.ConversationID)
+	dst = appendID(append(dst, `,"user_id":`...), m.UserID)
+	dst = strconv.AppendBool(append(dst, `,"is_typing":`...), m.IsTyping)
+	return appendTail(dst)
+}
+
+// AppendPresenceUpdate appends a `presence_update` frame.
+func AppendPresenceUpdate(dst []byte, m *Presence) []byte {
+	dst = appendHead(dst, "presence_update", "")
+	dst = appendID(append(dst, `"user_id":`...), m.UserID)
+	dst = appendString(append(dst, `,"status":`...), m.Status)
+	if m.LastSeen != 0 {
+		dst = appendInt(append(dst, `,"last_seen":`...), m.LastSeen)
+	}
 	return appendTail(dst)
 }
 

@@ -58,6 +58,13 @@ func changed(seq chat.Seq, change chat.Change, then func(*chat.Entry)) *chat.Ent
 	return &e
 }
 
+// alone is the one thing that is new in a large conversation.
+func alone() *chat.Entry {
+	e := entry(group, 7, chat.KindText)
+	e.Content = "The one thing that is new."
+	return &e
+}
+
 func added() *chat.Entry {
 	return changed(2, chat.MemberAdded, func(e *chat.Entry) { e.User, e.Role, e.MembersVersion = carol, chat.Member, 2 })
 }
@@ -102,9 +109,13 @@ func serverFrames() map[string][]byte {
 		"conversation_updated_member_removed": AppendEntry(nil, changed(5, chat.MemberRemoved, func(e *chat.Entry) {
 			e.User, e.MembersVersion = bob, 5
 		}), true),
+		"conversation_updated_head":         AppendConversationHead(nil, group, 6, nil),
+		"conversation_updated_head_message": AppendConversationHead(nil, group, 7, alone()),
 		"message_status": AppendMessageStatus(nil, &MessageStatus{
 			ConversationID: direct, UserID: bob, Status: chat.Read.String(), MessageID: image.ID, Seq: 3, Timestamp: noon,
 		}),
+		"typing":             AppendTyping(nil, &Typing{ConversationID: direct, UserID: bob, IsTyping: true}),
+		"presence_update":    AppendPresenceUpdate(nil, &Presence{UserID: bob, Status: chat.Offline.String(), LastSeen: noon}),
 		"error":              AppendError(nil, "c17", request(2), refused),
 		"error_rate_limited": AppendError(nil, "c19", request(3), hasty),
 		"heartbeat_ack":      AppendHeartbeatAck(nil, "c20", noon),
@@ -118,6 +129,7 @@ func serverFrames() map[string][]byte {
 // decodedServer says how a client sees some of them.
 func decodedServer() map[string]ServerEvent {
 	text, image, entry := said(), shown(), added()
+	news := EntryMessage(alone(), false)
 	plain, own, picture := EntryMessage(&text, false), EntryMessage(&text, true), EntryMessage(&image, false)
 	return map[string]ServerEvent{
 		"new_message":       {Type: "new_message", Message: &plain},
@@ -125,6 +137,9 @@ func decodedServer() map[string]ServerEvent {
 		"new_message_image": {Type: "new_message", Message: &picture},
 		"conversation_updated_member_added": {Type: "conversation_updated", Updated: &ConversationUpdated{
 			ConversationID: group, Seq: 2, Change: "member_added", UserID: &entry.User, Role: "member", MembersVersion: 2,
+		}},
+		"conversation_updated_head_message": {Type: "conversation_updated", Updated: &ConversationUpdated{
+			ConversationID: group, Change: "head", HeadSeq: 7, Message: &news,
 		}},
 		"message_sent_duplicate": {Type: "message_sent", ID: "c18", MessageSent: &MessageSent{
 			ClientMessageID: text.Request, ConversationID: direct, MessageID: text.ID, Seq: 2, Timestamp: noon, Duplicate: true,
@@ -136,6 +151,8 @@ func decodedServer() map[string]ServerEvent {
 		"message_status": {Type: "message_status", Status: &MessageStatus{
 			ConversationID: direct, UserID: bob, Status: "read", MessageID: image.ID, Seq: 3, Timestamp: noon,
 		}},
+		"typing":          {Type: "typing", Typing: &Typing{ConversationID: direct, UserID: bob, IsTyping: true}},
+		"presence_update": {Type: "presence_update", Presence: &Presence{UserID: bob, Status: "offline", LastSeen: noon}},
 		"heartbeat_ack":   {Type: "heartbeat_ack", ID: "c20", Stamp: &Stamp{Time: noon}},
 		"token_refreshed": {Type: "token_refreshed", ID: "c21", Expiry: &Expiry{ExpiresAt: noon + 7200}},
 		"token_expiring":  {Type: "token_expiring", Expiry: &Expiry{ExpiresAt: noon + 3600}},
@@ -206,6 +223,9 @@ func bodies() map[string]any {
 			ClientMessageID: key, ConversationID: direct, MessageID: text.ID, Seq: 2, Timestamp: noon,
 		},
 		"read": &MarkRead{Seq: 3},
+		"presence": &[]Presence{
+			{UserID: bob, Status: "online", LastSeen: noon}, {UserID: carol, Status: "offline", LastSeen: noon - 3600},
+		},
 		"problem": &Problem{
 			Type: "about:blank", Title: "Not Found", Status: 404, Detail: refusal.Message, Code: refusal.Code,
 		},

@@ -72,6 +72,16 @@ type MemberList struct {
 	MembersVersion chat.Seq `json:"members_version"`
 }
 
+// Presence is the data of presence_update, and one element of the answer of GET
+// /api/v1/presence, a list.
+type Presence struct {
+	UserID chat.UserID `json:"user_id"`
+	Status string      `json:"status"` // online or offline
+	// LastSeen is Unix seconds: now for who is online, else when that was last
+	// so; left out where that is not known.
+	LastSeen int64 `json:"last_seen,omitempty"`
+}
+
 // MessagePage answers GET …/messages, ascending by seq. FirstSeq and LastSeq are
 // those of the page, 0 when it is empty.
 type MessagePage struct {

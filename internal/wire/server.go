@@ -37,6 +37,8 @@ type ServerEvent struct {
 	Message     *Message             // new_message
 	Updated     *ConversationUpdated // conversation_updated
 	Status      *MessageStatus       // message_status
+	Typing      *Typing              // typing
+	Presence    *Presence            // presence_update
 	Error       *Error               // error
 	Behind      *Behind              // behind
 	Reconnect   *Reconnect           // reconnect
@@ -84,6 +86,12 @@ func (ev *ServerEvent) target() any {
 	case "message_status":
 		ev.Status = new(MessageStatus)
 		return ev.Status
+	case "typing":
+		ev.Typing = new(Typing)
+		return ev.Typing
+	case "presence_update":
+		ev.Presence = new(Presence)
+		return ev.Presence
 	case "error":
 		ev.Error = new(Error)
 		return ev.Error

@@ -142,6 +142,14 @@ type MessageStatus struct {
 	Timestamp      int64               `json:"timestamp"`
 }
 
+// Typing says that a user types, or does so no more. Who hears nothing for six
+// seconds forgets it.
+type Typing struct {
+	ConversationID chat.ConversationID `json:"conversation_id"`
+	UserID         chat.UserID         `json:"user_id"`
+	IsTyping       bool                `json:"is_typing"`
+}
+
 // Error is the data of an `error` frame.
 type Error struct {
 	ID              string          `json:"id,omitempty"` // the client's, as in the envelope

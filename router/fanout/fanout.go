@@ -2,6 +2,7 @@
 //
 //	accepted[p] ──▶ look up everybody concerned ──▶ chat.delivery.<server>   one record per outcome and server
 //	                (presence, one batch at a time)  └─▶ chat.push            one record per member who is away
+//	   └─ of large conversations ──▶ herald      ──▶ chat.delivery.<server>   how far each has come, once a second at most
 //	status[p]   ──▶ the same machine             ──▶ chat.delivery.<server>   how far somebody has read
 //
 // It holds no state that cannot be looked up again: after a crash the next
@@ -12,8 +13,9 @@
 // messages are late, not lost. A server whose topic takes nothing is late alone:
 // see passage.go.
 //
-// What it does not do: it caches no presence, reads no membership (an outcome
-// carries its recipients) and knows no socket.
+// What it does not do: it caches no presence, reads no membership but that of
+// large conversations (any other outcome carries its recipients) and knows no
+// socket.
 package fanout
 
 import (
@@ -25,6 +27,7 @@ import (
 	"switchboard/internal/bus"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
+	"switchboard/internal/roster"
 )
 
 // Config is what a Router needs.
@@ -35,9 +38,12 @@ type Config struct {
 	// Status is the group of the statuses, and Statuses the producer of what
 	// comes of them, one of its own so that no message waits behind them. Without
 	// them statuses are left to other routers.
-	Status     bus.Group
-	Statuses   bus.Producer
-	Directory  presence.Directory
+	Status    bus.Group
+	Statuses  bus.Producer
+	Directory presence.Directory
+	// Roster says who is in the large conversations, whose members are told by
+	// heads; without it there are none. They use Statuses, if that is set.
+	Roster     roster.Lists
 	Partitions int32 // of accepted and of the push log
 	Logger     *slog.Logger
 	Metrics    *metrics.Set
@@ -47,6 +53,10 @@ type Config struct {
 type Router struct {
 	cfg   Config
 	roads *roads
+
+	lookups *lookups      // of heads
+	reading chan struct{} // a token for each list that is being read
+	heads   *headCounts
 
 	deliveries, pushes *metrics.Counter
 	skipped, forgotten *metrics.Counter
@@ -58,6 +68,9 @@ func New(cfg Config) *Router {
 	return &Router{
 		cfg:        cfg,
 		roads:      newRoads(cfg),
+		lookups:    newLookups(cfg, "switchboard_router_head"),
+		reading:    make(chan struct{}, listsAtATime),
+		heads:      newHeadCounts(cfg.Metrics),
 		deliveries: cfg.Metrics.Counter("switchboard_router_deliveries_total"),
 		pushes:     cfg.Metrics.Counter("switchboard_router_pushes_total"),
 		skipped:    cfg.Metrics.Counter("switchboard_router_skipped_records_total"),
@@ -75,6 +88,10 @@ func (r *Router) Run(ctx context.Context) error {
 		inputs = append(inputs, r.status())
 	}
 	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error {
+		r.lookups.run(ctx)
+		return nil
+	})
 	for _, in := range inputs {
 		running.Go(func() error {
 			in.lookups.run(ctx)

@@ -16,6 +16,7 @@ import (
 	"switchboard/internal/chat"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
+	"switchboard/internal/roster"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,7 +30,9 @@ type world struct {
 	silent    bool         // the directory does not answer
 	places    map[chat.UserID]presence.Places
 	produced  []bus.Message
-	refuse    int // how many Produce calls are answered with ErrOverloaded
+	times     []time.Time  // of produced
+	roster    roster.Lists // nil = no heads
+	refuse    int          // how many Produce calls are answered with ErrOverloaded
 	unacked   []func(int64, error)
 	hold      bool   // acknowledgements wait for release
 	stuck     string // a topic whose acknowledgements wait
@@ -56,7 +59,7 @@ func (w *world) run(t *testing.T, steps ...func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := New(Config{
-		Log: w, Accepted: w, Producer: w, Directory: directory{w}, Partitions: 4,
+		Log: w, Accepted: w, Producer: w, Directory: directory{w}, Roster: w.roster, Partitions: 4,
 		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.New(),
 	})
 	ended := make(chan error)
@@ -138,7 +141,7 @@ func (w *world) Produce(m bus.Message, done func(int64, error)) error {
 		w.refuse--
 		return bus.ErrOverloaded
 	}
-	w.produced = append(w.produced, m)
+	w.produced, w.times = append(w.produced, m), append(w.times, time.Now())
 	if w.hold || m.Topic == w.stuck {
 		w.unacked = append(w.unacked, done)
 		return nil

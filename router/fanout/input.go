@@ -12,6 +12,7 @@ import (
 type input struct {
 	group    bus.Group
 	producer bus.Producer
+	heads    bool // what it says of large conversations becomes heads
 	// parse reads the value of a record; nil says that it was seen before.
 	parse   func(value []byte, seen *bus.Deduper) (matter, error)
 	lookups *lookups
@@ -55,7 +56,7 @@ func (o *outcome) plan(partition int32, places map[chat.UserID]presence.Places) 
 // accepted is the log of outcomes.
 func (r *Router) accepted() *input {
 	return r.metered(&input{
-		group: r.cfg.Accepted, producer: r.cfg.Producer,
+		group: r.cfg.Accepted, producer: r.cfg.Producer, heads: r.cfg.Roster != nil,
 		parse: func(value []byte, seen *bus.Deduper) (matter, error) {
 			o := new(outcome)
 			if err := bus.ParseAccepted(value, &o.Accepted); err != nil || !seen.New(o.Position) {

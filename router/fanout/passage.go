@@ -2,9 +2,7 @@ package fanout
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -21,8 +19,6 @@ const (
 	// lookAgain is how often a quiet partition looks whether a blocked road is
 	// open again.
 	lookAgain = StallAfter / 4
-	// overloadPause is the wait for a producer that has too much pending.
-	overloadPause = 5 * time.Millisecond
 )
 
 // passage is one claim at work: everything of one partition of an input, in order.
@@ -40,6 +36,8 @@ type passage struct {
 	*Router
 	in       *input
 	claim    bus.Claim
+	out      *sender
+	herald   *herald      // nil where there are no heads
 	finished atomic.Int64 // all below it is done with: what commits may say
 
 	// Owned by run.
@@ -60,6 +58,10 @@ const nothing = math.MaxInt64
 func newPassage(r *Router, in *input, claim bus.Claim) *passage {
 	p := &passage{Router: r, in: in, claim: claim, next: max(claim.Committed(), 0), missed: make(map[road]*miss)}
 	p.finished.Store(p.next)
+	p.out = &sender{Router: r, producer: in.producer, partition: claim.Partition(), sent: r.deliveries, missed: p.miss}
+	if in.heads {
+		p.herald = newHerald(r, claim.Partition())
+	}
 	return p
 }
 
@@ -69,7 +71,14 @@ func (p *passage) run(ctx context.Context) error {
 	committing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	committed := p.finished.Load() // Before anything else is: the goroutine may begin late.
 	commits.Go(func() { p.commit(committing, committed) })
+	heralding, hush := context.WithCancel(ctx)
+	var heralds sync.WaitGroup
+	if p.herald != nil {
+		heralds.Go(func() { p.herald.run(heralding) })
+	}
 	defer func() {
+		hush()
+		heralds.Wait()
 		_, _ = p.settle() // The last commit is to know what arrived by now.
 		stop()
 		commits.Wait()
@@ -157,16 +166,20 @@ func (p *passage) follow(ctx context.Context) error {
 			p.in.seconds.UpdateDuration(began)
 			p.next = records[len(records)-1].Offset + 1
 		}
-		if back, err := p.settle(); back || err != nil {
+		back, err := p.settle()
+		if back {
+			p.herald.rewind()
+		}
+		if back || err != nil {
 			return err
 		}
 	}
 }
 
-// read waits for records; while a road is blocked, not for long, and then
-// returns none.
+// read waits for records; while a road is blocked or a head is not said, not for
+// long, and then returns none.
 func (p *passage) read(ctx context.Context, reader bus.Reader) ([]bus.Record, error) {
-	if len(p.open) == 0 && len(p.missed) == 0 {
+	if len(p.open) == 0 && len(p.missed) == 0 && !p.herald.busy() {
 		return reader.Next(ctx)
 	}
 	wait, cancel := context.WithTimeout(ctx, lookAgain)
@@ -188,11 +201,12 @@ func (p *passage) deliver(ctx context.Context, from int64, matters []matter) err
 	began := time.Now()
 	acks := newAcks(p.roads, from)
 	for _, m := range matters {
-		if err := p.write(ctx, m.plan(p.claim.Partition(), places), acks); err != nil {
+		if err := p.out.write(ctx, m.plan(p.claim.Partition(), places), acks); err != nil {
 			return err
 		}
 	}
 	p.open = append(p.open, acks)
+	p.herald.note(from, matters)
 	if err := acks.wait(ctx); err != nil {
 		return err
 	}
@@ -201,62 +215,6 @@ func (p *passage) deliver(ctx context.Context, from int64, matters []matter) err
 		p.miss(k, nothing, true)
 	}
 	return nil
-}
-
-// write produces the deliveries and pushes of one matter.
-func (p *passage) write(ctx context.Context, plan *plan, acks *acks) error {
-	key := binary.BigEndian.AppendUint32(nil, uint32(p.claim.Partition()))
-	for _, d := range plan.deliveries {
-		m := bus.Message{Topic: bus.DeliveryTopic(d.server), Key: key, Value: d.record.Append(nil)}
-		if err := p.produce(ctx, m, len(d.record.Frames) > 0, acks); err != nil {
-			return fmt.Errorf("deliver to %s: %w", d.server, err)
-		}
-		p.deliveries.Inc()
-	}
-	for _, push := range plan.pushes {
-		m := bus.Message{
-			Topic:     bus.TopicPush,
-			Partition: bus.PartitionOfUser(push.User, p.cfg.Partitions),
-			Key:       append([]byte(nil), push.User[:]...),
-			Value:     push.Append(nil),
-		}
-		if err := p.produce(ctx, m, true, acks); err != nil {
-			return fmt.Errorf("push: %w", err)
-		}
-		p.pushes.Inc()
-	}
-	return nil
-}
-
-// produce enqueues one record, waiting while the producer is overloaded: the
-// router has nobody to refuse. On a blocked road it leaves the record out. named
-// says that presence routed somebody there.
-func (p *passage) produce(ctx context.Context, m bus.Message, named bool, acks *acks) error {
-	k := road{m.Topic, m.Partition}
-	for {
-		if p.roads.blocked(k) {
-			p.skipped.Inc()
-			p.miss(k, acks.from, named)
-			return nil
-		}
-		err := p.in.producer.Produce(m, acks.expect(k))
-		if err == nil {
-			return nil
-		}
-		acks.unexpect(k)
-		if errors.Is(err, bus.ErrTooLarge) {
-			p.roads.tooLarge(k)
-			return nil
-		}
-		if !errors.Is(err, bus.ErrOverloaded) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(overloadPause):
-		}
-	}
 }
 
 // miss remembers that a road is blocked, and from which offset on something was
@@ -280,6 +238,7 @@ func (p *passage) miss(k road, from int64, named bool) {
 // out: next is then where that begins.
 func (p *passage) settle() (back bool, err error) {
 	before := p.next
+	unsaid := p.takeOver()
 	for k, m := range p.missed {
 		switch {
 		case !p.roads.blocked(k):
@@ -291,7 +250,7 @@ func (p *passage) settle() (back bool, err error) {
 			p.forget(k)
 		}
 	}
-	finished := p.next
+	finished := min(p.next, unsaid)
 	for _, m := range p.missed {
 		finished = min(finished, m.from)
 	}
@@ -310,6 +269,24 @@ func (p *passage) settle() (back bool, err error) {
 	p.open = open
 	p.finished.Store(finished)
 	return p.next < before, nil
+}
+
+// takeOver takes what the herald has written among what is open, and returns the
+// offset from which on something is to be said yet.
+func (p *passage) takeOver() (unsaid int64) {
+	left, unsaid := p.herald.settle()
+	for _, o := range left.missed {
+		p.miss(o.road, o.from, o.named)
+	}
+	p.open = append(p.open, left.open...)
+	for _, a := range p.open {
+		for _, k := range a.left() {
+			if p.missed[k] == nil && p.roads.blocked(k) {
+				p.miss(k, nothing, true)
+			}
+		}
+	}
+	return unsaid
 }
 
 // forget gives a server up.

@@ -134,6 +134,27 @@ func TestRecipientsAreTheMembersAfterTheChangeAndWhoeverItRemoved(t *testing.T) 
 	b.wantRecipients(b.pair(), false, anna, boris)
 }
 
+func TestMessagesOfLargeConversationsSayTheMembersVersion(t *testing.T) {
+	b := newTable(t) // Large above 3.
+	b.group(9, boris, clara)
+	for i, step := range []struct {
+		change  bus.Inbound
+		version chat.Seq // of the message that follows
+	}{
+		{rename(anna, "small"), 0}, // 2, and the message is 3
+		{set(anna, dina, 0), 4},
+		{rename(anna, "large"), 4},
+		{set(anna, dina, chat.Admin), 8},
+		{remove(anna, dina), 0},
+	} {
+		b.decide(step.change)
+		out := b.decide(message(theGroup, boris, 20+i, "hi"))
+		if got := out.Events[0].MembersVersion; got != step.version {
+			t.Errorf("message %d says version %d, want %d", out.Events[0].Seq, got, step.version)
+		}
+	}
+}
+
 func TestLargeConversationNamesOnlyThoseConcerned(t *testing.T) {
 	b := newTable(t) // Large above 3.
 	b.group(9, boris, clara)

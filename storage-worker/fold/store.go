@@ -18,11 +18,11 @@ func (d *decider) store(t *turn, e chat.Entry) *chat.Entry {
 	e.Conversation, e.Sender, e.Request = c.id, t.in.Sender, t.in.Request
 	e.Seq = c.tip.Seq + 1
 	e.ID = chat.NewMessageID(d.clock, d.generation, uint32(d.partition))
-	if e.Kind == chat.KindEvent {
-		if e.Change != chat.Renamed {
-			c.version = e.Seq
-		}
-		e.MembersVersion = c.version
+	if e.Kind == chat.KindEvent && e.Change != chat.Renamed {
+		c.version = e.Seq
+	}
+	if e.Kind == chat.KindEvent || d.large(c) {
+		e.MembersVersion = c.version // The router tells by it whether its list of members is too old for a head.
 	}
 	c.tip = archive.Tip{Seq: e.Seq, ID: e.ID}
 	if !c.pending.touched {

@@ -261,6 +261,10 @@ func (s store) Members(context.Context, chat.ConversationID, chat.UserID, int) (
 	return nil, errUnasked
 }
 
+func (s store) List(context.Context, chat.ConversationID) ([]roster.Member, chat.Seq, error) {
+	return nil, 0, errUnasked
+}
+
 func (s store) Peers(context.Context, chat.UserID, int) ([]chat.UserID, error) {
 	return nil, errUnasked
 }

@@ -3,6 +3,7 @@
 //
 //	client ──GET──▶ authorize ──▶ archive ──▶ page
 //	client ──POST, PUT, PATCH, DELETE──▶ authorize ──▶ chat.inbound ─ ─▶ (fold, router)
+//	client ──GET …/presence──▶ who shares a conversation ──▶ archive, directory
 //	client ──POST …/read──▶ authorize ──▶ chat.receipts ─ ─▶ (watermarks, router)
 //	                    answer ◀── chat.delivery.<server>, read by Run ◀─ ─┘
 //
@@ -19,6 +20,10 @@
 // was in, or that does not exist gives one and the same answer, after the same
 // one read. Whoever is in sees what lies inside the stays, earlier ones
 // included, and nothing else.
+//
+// Who is online is told to those who share a conversation now, by the same index
+// and not by the roster, which may be late: whoever was removed from the last
+// common conversation sees nothing any more as soon as that is answered.
 //
 // # What is not there yet
 //

@@ -16,6 +16,7 @@ import (
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
 	"switchboard/internal/metrics"
+	"switchboard/internal/presence"
 	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
 )
@@ -58,6 +59,8 @@ type Config struct {
 	Log      bus.Log
 	Admin    bus.Admin // creates the reply topic
 	Keys     *auth.Keys
+	// Sightings says who is online; without it that call is `unavailable`.
+	Sightings presence.Sightings
 
 	// Server is the slot whose delivery topic brings the answers, such as
 	// "rest-1". No two running servers share one.
@@ -184,6 +187,7 @@ func (s *Server) routes() http.Handler {
 	for path, m := range map[string]methods{
 		"/api/v1/gateway":                                     {"GET": s.gateway},
 		"/api/v1/sync":                                        {"POST": s.sync},
+		"/api/v1/presence":                                    {"GET": s.presence},
 		"/api/v1/conversations":                               {"GET": s.listConversations, "POST": s.createConversation},
 		"/api/v1/conversations/{conversation}":                {"GET": s.inside(s.getConversation), "PATCH": s.inside(s.patchConversation)},
 		"/api/v1/conversations/{conversation}/members":        {"GET": s.inside(s.listMembers)},

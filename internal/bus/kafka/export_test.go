@@ -4,6 +4,7 @@ import (
 	"context"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
 
 // LockSession is how long a lock outlives its holder.
@@ -28,4 +29,11 @@ func Evict(ctx context.Context, c *Client, group string) error {
 		return err
 	}
 	return left.Error
+}
+
+// Acks returns what the requests of a producer ask of the broker.
+func Acks(config ProducerConfig) int16 {
+	s := &sender{producer: &Producer{config: config}, request: new(rawproduce.Request)}
+	s.compose()
+	return s.request.Acks
 }

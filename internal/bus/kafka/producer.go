@@ -52,9 +52,14 @@ type ProducerConfig struct {
 	// Flush is how long Run goes on sending when its context has ended; 0
 	// means 5 s.
 	Flush time.Duration
+	// Leader is for what is fleeting: acknowledged when the partition's leader has
+	// it (acks=1), and lost if that dies before its replicas have it too. Order and
+	// repetition are as with acks=all.
+	Leader bool
 }
 
-// Producer implements [bus.Producer]: idempotent, acks=all, without linger.
+// Producer implements [bus.Producer]: idempotent, acks=all unless configured
+// otherwise, without linger.
 //
 // A lane is the queue of one partition. A sender, one for each leading broker,
 // takes what all its lanes have, sends it as one request, and does so again

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	acksAll = -1
+	acksAll    = -1
+	acksLeader = 1
 	// patience is after how many fruitless attempts a lane is worth a line in
 	// the log: about 9 s, then every 12 s.
 	patience = 24
@@ -228,6 +229,9 @@ func (p *Producer) distribute(response *produce.Response) {
 func (s *sender) compose() {
 	r := s.request
 	r.Acks = acksAll
+	if s.producer.config.Leader {
+		r.Acks = acksLeader
+	}
 	r.Timeout = int32(s.producer.config.Timeout / time.Millisecond * 5 / 6)
 	r.Topics = r.Topics[:0]
 	if cap(s.readers) < len(s.flying) {

@@ -60,5 +60,13 @@ func (s *Server) Refuse(text string) { s.redis.SetError(text) }
 // Close ends the server.
 func (s *Server) Close() { s.redis.Close() }
 
+// Restart listens again on the same address after Close, with what was there.
+func (s *Server) Restart() error {
+	if err := s.redis.Restart(); err != nil {
+		return fmt.Errorf("restart the embedded Redis: %w", err)
+	}
+	return nil
+}
+
 // SetField writes a field of a hash behind the directory's back, for tests.
 func (s *Server) SetField(key, field, value string) { s.redis.HSet(key, field, value) }

@@ -1,4 +1,5 @@
-// Package presencetest is the suite that every presence.Directory passes.
+// Package presencetest is the suite that every presence.Directory passes, and
+// what tells sightings of it.
 package presencetest
 
 import (
@@ -18,6 +19,8 @@ import (
 // users are made unique by the suite, so a shared server may be used again.
 type Backend struct {
 	Directory presence.Directory
+	Sightings presence.Sightings
+	Notices   presence.Notices
 	Advance   func(time.Duration)
 }
 
@@ -39,6 +42,15 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"a replaced boot cannot release its successor", (*suite).foreignRelease},
 		{"a lease renewed in time never lapses", (*suite).renewed},
 		{"an ended context is an error", (*suite).cancelled},
+		{"who was never there was never seen", (*suite).neverSeen},
+		{"who left was last seen then", (*suite).lastSeen},
+		{"who is there with one of two is online", (*suite).oneOfTwo},
+		{"who was on a dead gateway was last seen when its lease ended", (*suite).seenOnDead},
+		{"the end of a boot that was replaced is remembered", (*suite).seenOnReplaced},
+		{"who was on a gateway that ended was last seen then", (*suite).seenOnReleased},
+		{"a later sighting is not forgotten for a dead gateway's", (*suite).laterSighting},
+		{"sightings in an ended context are an error", (*suite).sightingCancelled},
+		{"who comes is news once", (*suite).news},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

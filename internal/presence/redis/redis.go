@@ -5,10 +5,13 @@
 //	r:{user}  hash   slot.boot.session → device     one field per session
 //	g:{slot}  string boot, TTL 15 s                 the lease: who is online
 //	b:{slot}  string boot, TTL 10 min               the last boot: where to route
+//	l:{slot}  hash   boot → Unix seconds, TTL 30 d  when the leases of the last boots ended
+//	s:{user}  string Unix seconds, TTL 30 d         when a session of the user last ended
+//	o:{user}  string 1, TTL 7 d                     others were told that the user is online
 //
 // Boots and sessions are 16 hexadecimal digits, so that comparing text compares
-// numbers. The braces are Redis Cluster hash tags: both keys of a slot live on
-// one node, where a script changes them together.
+// numbers. The braces are Redis Cluster hash tags: all keys of a slot live on
+// one node, where a script changes them together, and so do both of a user.
 //
 // It is the home of go-redis. Package presencetest holds it to the contract of
 // presence.Directory.
@@ -45,14 +48,20 @@ type Config struct {
 	Timeout time.Duration
 	// Metrics may be nil.
 	Metrics *metrics.Set
+	// Now is the clock that last_seen is told by; default time.Now.
+	Now func() time.Time
 }
 
 // Directory is a presence.Directory on Redis. It is safe for concurrent use.
 type Directory struct {
 	client goredis.UniversalClient
+	now    func() time.Time
 }
 
-var _ presence.Directory = (*Directory)(nil)
+var (
+	_ presence.Directory = (*Directory)(nil)
+	_ presence.Sightings = (*Directory)(nil)
+)
 
 // Open returns a directory. It does not wait for the server: the first call
 // that needs it says so when it cannot be reached.
@@ -60,13 +69,24 @@ func Open(cfg Config) (*Directory, error) {
 	if len(cfg.Addrs) == 0 {
 		return nil, errors.New("presence directory: no Redis address given")
 	}
+	client := goredis.NewUniversalClient(cfg.options())
+	cfg.hook(client)
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
+	}
+	return &Directory{client: client, now: now}, nil
+}
+
+// options are those of every client here.
+func (cfg *Config) options() *goredis.UniversalOptions {
 	timeout := cfg.Timeout
 	if timeout == 0 {
 		timeout = 500 * time.Millisecond
 	}
 	// The client's own retries would stack up to seconds and hide an outage
 	// that callers treat better: they repeat whole batches, in order.
-	options := &goredis.UniversalOptions{
+	return &goredis.UniversalOptions{
 		Addrs: cfg.Addrs, Username: cfg.Username, Password: cfg.Password, TLSConfig: cfg.TLS,
 		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout,
 		MaxRetries: -1, DialerRetries: 1,
@@ -76,7 +96,10 @@ func Open(cfg Config) (*Directory, error) {
 			Mode: maintnotifications.ModeDisabled,
 		},
 	}
-	client := goredis.NewUniversalClient(options)
+}
+
+// hook has a client counted and its riddles explained.
+func (cfg *Config) hook(client goredis.UniversalClient) {
 	client.AddHook(newMeter(cfg.Metrics))
 	if cfg.TLS == nil {
 		client.AddHook(new(hello))
@@ -84,15 +107,16 @@ func Open(cfg Config) (*Directory, error) {
 	// It prints each failed connection by itself, past our log, and returns the
 	// error as well; the switch is of the library, not of a client.
 	logging.Disable()
-	return &Directory{client: client}, nil
 }
 
 // Close closes the connections.
 func (d *Directory) Close() error { return d.client.Close() }
 
 func userKey(u chat.UserID) string  { return "r:{" + u.String() + "}" }
+func seenKey(u chat.UserID) string  { return "s:{" + u.String() + "}" }
 func leaseKey(slot string) string   { return "g:{" + slot + "}" }
 func bootKey(slot string) string    { return "b:{" + slot + "}" }
+func endsKey(slot string) string    { return "l:{" + slot + "}" }
 func number(n uint64) string        { return fmt.Sprintf("%016x", n) }
 func slotKeys(slot string) []string { return []string{leaseKey(slot), bootKey(slot)} }
 
@@ -115,20 +139,43 @@ func parseField(f, device string) (r presence.Route, ok bool) {
 	return presence.Route{Slot: parts[0], Boot: boot, Session: session, Device: device}, true
 }
 
+// parseEntries reads the entries of a user, and leaves out what is none.
+func parseEntries(hash map[string]string) (routes []presence.Route) {
+	for f, device := range hash {
+		if r, ok := parseField(f, device); ok {
+			routes = append(routes, r)
+		}
+	}
+	return routes
+}
+
 // hold takes or keeps a slot: it answers -1 when a younger boot is known, 1 when
-// the lease was held by this boot already, 0 when it had to be taken.
+// the lease was held by this boot already, 0 when it had to be taken. When it will
+// end is noted for as long as somebody may ask when its users were last seen, of
+// the last boots only: a slot that restarts all day needs no more.
 var hold = goredis.NewScript(`
 local last = redis.call('GET', KEYS[2])
 if last and last > ARGV[1] then return -1 end
 local held = redis.call('GET', KEYS[1]) == ARGV[1]
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[3], ARGV[5])
+if not held then
+  local boots = redis.call('HKEYS', KEYS[3])
+  table.sort(boots)
+  for i = 1, #boots - tonumber(ARGV[6]) do redis.call('HDEL', KEYS[3], boots[i]) end
+end
 return held and 1 or 0`)
+
+// bootsKept is of how many boots of a slot it is known when their leases ended.
+const bootsKept = 16
 
 // release ends a lease that is still this boot's.
 var release = goredis.NewScript(`
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0`)
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+return redis.call('DEL', KEYS[1])`)
 
 // Claim takes the lease of a slot for a boot.
 func (d *Directory) Claim(ctx context.Context, slot string, boot uint64) error {
@@ -138,8 +185,10 @@ func (d *Directory) Claim(ctx context.Context, slot string, boot uint64) error {
 
 // Renew keeps the lease of a slot.
 func (d *Directory) Renew(ctx context.Context, slot string, boot uint64) (lapsed bool, err error) {
-	answer, err := hold.Run(ctx, d.client, slotKeys(slot), number(boot),
-		presence.LeaseTTL.Milliseconds(), presence.RouteTTL.Milliseconds()).Int()
+	end := d.now().Add(presence.LeaseTTL).Unix()
+	answer, err := hold.Run(ctx, d.client, append(slotKeys(slot), endsKey(slot)), number(boot),
+		presence.LeaseTTL.Milliseconds(), presence.RouteTTL.Milliseconds(),
+		end, presence.LastSeenFor.Milliseconds(), bootsKept).Int()
 	if err != nil {
 		return false, fmt.Errorf("renew the lease of %s: %w", slot, err)
 	}
@@ -151,7 +200,8 @@ func (d *Directory) Renew(ctx context.Context, slot string, boot uint64) (lapsed
 
 // Release ends the lease if boot still holds it.
 func (d *Directory) Release(ctx context.Context, slot string, boot uint64) error {
-	if err := release.Run(ctx, d.client, slotKeys(slot)[:1], number(boot)).Err(); err != nil {
+	keys := []string{leaseKey(slot), endsKey(slot)}
+	if err := release.Run(ctx, d.client, keys, number(boot), d.now().Unix()).Err(); err != nil {
 		return fmt.Errorf("release the lease of %s: %w", slot, err)
 	}
 	return nil
@@ -167,6 +217,9 @@ func (d *Directory) Apply(ctx context.Context, changes []presence.Change) (fresh
 	for i, c := range changes {
 		if c.Remove {
 			answers[i] = pipe.HDel(ctx, userKey(c.User), field(c.Route))
+			if !c.Ended.IsZero() {
+				pipe.Set(ctx, seenKey(c.User), c.Ended.Unix(), presence.LastSeenFor)
+			}
 		} else {
 			answers[i] = pipe.HSet(ctx, userKey(c.User), field(c.Route), c.Route.Device)
 		}
@@ -199,11 +252,9 @@ func (d *Directory) Where(ctx context.Context, users []chat.UserID) ([]presence.
 	routes := make([][]presence.Route, len(users))
 	slots := make(map[string]slot)
 	for i, e := range entries {
-		for f, device := range e.Val() {
-			if r, ok := parseField(f, device); ok {
-				routes[i] = append(routes[i], r)
-				slots[r.Slot] = slot{}
-			}
+		routes[i] = parseEntries(e.Val())
+		for _, r := range routes[i] {
+			slots[r.Slot] = slot{}
 		}
 	}
 	if err := d.readSlots(ctx, slots); err != nil {
@@ -214,8 +265,7 @@ func (d *Directory) Where(ctx context.Context, users []chat.UserID) ([]presence.
 	for i, u := range users {
 		places[i], dead = place(u, routes[i], slots, dead)
 	}
-	// A failure to tidy up is no failure to look up: the next reader tries.
-	_, _ = d.Apply(ctx, dead)
+	d.bury(ctx, dead)
 	return places, nil
 }
 

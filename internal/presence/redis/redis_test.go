@@ -16,7 +16,12 @@ import (
 	"switchboard/internal/presence/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// After many failures the client looks once a second whether its server is
+		// back, and notices within that that it was closed.
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // start returns an embedded server and a directory on it.
 func start(t testing.TB) (*embedded.Server, *redis.Directory) {
@@ -46,7 +51,7 @@ func open(t testing.TB, addrs ...string) *redis.Directory {
 func TestDirectoryOnEmbeddedRedis(t *testing.T) {
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
 		server, d := start(t)
-		return presencetest.Backend{Directory: d, Advance: server.Advance}
+		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Advance: server.Advance}
 	})
 }
 
@@ -57,7 +62,7 @@ func TestDirectoryOnRealRedis(t *testing.T) {
 	}
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
 		d := open(t, strings.Split(addrs, ",")...)
-		return presencetest.Backend{Directory: d, Advance: time.Sleep}
+		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Advance: time.Sleep}
 	})
 }
 

@@ -112,6 +112,20 @@ var _ roster.Store = (*Store)(nil)
 // Open connects and looks whether the tables are there. The error wraps
 // [roster.ErrSchema] when they are not. After that the server may come and go.
 func Open(ctx context.Context, c Config) (*Store, error) {
+	s, err := Connect(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.check(ctx); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open the roster in PostgreSQL: %w", err)
+	}
+	return s, nil
+}
+
+// Connect asks the server nothing yet, so that it may be away or without tables:
+// for those who only read and can do without an answer.
+func Connect(ctx context.Context, c Config) (*Store, error) {
 	config, err := c.pool()
 	if err != nil {
 		return nil, err
@@ -123,10 +137,6 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{pool: pool, timeout: c.Timeout}
 	if s.timeout <= 0 {
 		s.timeout = defaultTimeout
-	}
-	if err := s.check(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("open the roster in PostgreSQL: %w", err)
 	}
 	return s, nil
 }

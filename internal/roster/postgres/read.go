@@ -16,6 +16,10 @@ import (
 const (
 	getProgress = `SELECT accepted_offset, inbound_offset FROM roster_progress WHERE generation = $1 AND partition = $2`
 
+	// One statement is one snapshot.
+	getList = `SELECT c.members_version, m.user_id, m.role, m.joined_at FROM conversations AS c
+		LEFT JOIN conversation_members AS m ON m.conversation_id = c.id WHERE c.id = $1`
+
 	getMembers = `SELECT user_id, role, joined_at FROM conversation_members
 		WHERE conversation_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3`
 
@@ -63,6 +67,28 @@ func (s *Store) Members(ctx context.Context, c chat.ConversationID, after chat.U
 		return nil, fmt.Errorf("read members of conversation %s: %w", c, err)
 	}
 	return members, nil
+}
+
+// List implements [roster.Store].
+func (s *Store) List(ctx context.Context, c chat.ConversationID) (members []roster.Member, version chat.Seq, err error) {
+	var user *[16]byte
+	var role *string
+	var joined *time.Time
+	err = s.each(ctx, getList, []any{[16]byte(c)}, []any{(*int64)(&version), &user, &role, &joined}, func() error {
+		if user == nil {
+			return nil // It is known, and has no members.
+		}
+		r, ok := chat.ParseRole(*role)
+		if !ok {
+			return fmt.Errorf("user %s has the unknown role %q", chat.UserID(*user), *role)
+		}
+		members = append(members, roster.Member{User: *user, Role: r, Joined: chat.Clock(joined.UnixMicro())})
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list members of conversation %s: %w", c, err)
+	}
+	return members, version, nil
 }
 
 // Peers implements [roster.Store].

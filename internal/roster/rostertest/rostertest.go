@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) (roster.Store, Tables)) {
 		{"an empty roster answers with nothing", (*suite).empty},
 		{"a direct conversation and a group", (*suite).created},
 		{"members come, go, come back and change roles", (*suite).memberships},
+		{"a list says which version it is of", (*suite).lists},
 		{"several changes of a member in one batch", (*suite).oneBatch},
 		{"an admin leaves and hands over", (*suite).handOver},
 		{"the newest name wins", (*suite).renames},
@@ -190,6 +191,35 @@ func (s *suite) memberships() {
 	s.apply(added(c, 9, u[1], chat.Admin))
 	s.expect(c, conversationLine(chat.Group, "", 9, 9, 1),
 		memberLine(u[0], chat.Admin, 1), memberLine(u[1], chat.Admin, 9), memberLine(u[2], chat.Admin, 2))
+}
+
+func (s *suite) lists() {
+	u, c := newUsers(3), newConversation()
+	want := func(version chat.Seq, members ...string) {
+		s.Helper()
+		list, v, err := s.store.List(s.Context(), c)
+		if err != nil {
+			s.Fatal(err)
+		}
+		var got []string
+		for _, m := range list {
+			got = append(got, fmt.Sprintf("member %s %s joined %d", m.User, m.Role, m.Joined))
+		}
+		slices.Sort(got)
+		slices.Sort(members)
+		if v != version || !slices.Equal(got, members) {
+			s.Errorf("got %v as of %d, want %v as of %d", got, v, members, version)
+		}
+	}
+	want(0)
+	s.apply(group(c, "", u[0], u[1]))
+	want(1, memberLine(u[0], chat.Admin, 1), memberLine(u[1], chat.Member, 1))
+	s.apply(added(c, 2, u[2], chat.Member))
+	s.apply(role(c, 3, u[2], chat.Admin))
+	s.apply(removed(c, 4, u[1]), renamed(c, 5, "other"))
+	want(4, memberLine(u[0], chat.Admin, 1), memberLine(u[2], chat.Admin, 2))
+	s.apply(removed(c, 6, u[0]), removed(c, 7, u[2]))
+	want(7)
 }
 
 func (s *suite) oneBatch() {

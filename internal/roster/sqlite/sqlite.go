@@ -180,8 +180,18 @@ func (s *Store) Progress(ctx context.Context, generation uint32, partition int32
 
 // Members implements [roster.Store].
 func (s *Store) Members(ctx context.Context, c chat.ConversationID, after chat.UserID, limit int) ([]roster.Member, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT user_id, role, joined_at FROM conversation_members
-		WHERE conversation_id = ? AND user_id > ? ORDER BY user_id LIMIT ?`, c[:], after[:], min(limit, roster.PageMax))
+	return membersOf(ctx, s.db, c, after, min(limit, roster.PageMax))
+}
+
+// asker is a database or a transaction.
+type asker interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// membersOf reads the members above after, limit at most; -1 is no limit.
+func membersOf(ctx context.Context, db asker, c chat.ConversationID, after chat.UserID, limit int) ([]roster.Member, error) {
+	rows, err := db.QueryContext(ctx, `SELECT user_id, role, joined_at FROM conversation_members
+		WHERE conversation_id = ? AND user_id > ? ORDER BY user_id LIMIT ?`, c[:], after[:], limit)
 	if err != nil {
 		return nil, fmt.Errorf("read members of conversation %s: %w", c, err)
 	}
@@ -206,6 +216,24 @@ func (s *Store) Members(ctx context.Context, c chat.ConversationID, after chat.U
 		members = append(members, m)
 	}
 	return members, rows.Err()
+}
+
+// List implements [roster.Store].
+func (s *Store) List(ctx context.Context, c chat.ConversationID) (members []roster.Member, version chat.Seq, err error) {
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list members of conversation %s: %w", c, err)
+	}
+	defer func() { _ = tx.Rollback() }() // It has only read.
+	err = tx.QueryRowContext(ctx, `SELECT members_version FROM conversations WHERE id = ?`, c[:]).Scan(&version)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("list members of conversation %s: %w", c, err)
+	}
+	members, err = membersOf(ctx, tx, c, chat.UserID{}, -1)
+	return members, version, err
 }
 
 // Peers implements [roster.Store].

@@ -1,0 +1,82 @@
+package fanout
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"switchboard/internal/bus"
+	"switchboard/internal/metrics"
+)
+
+// overloadPause is the wait for a producer that has too much pending.
+const overloadPause = 5 * time.Millisecond
+
+// sender writes the records of one goroutine of a passage.
+type sender struct {
+	*Router
+	producer  bus.Producer
+	partition int32            // of the passage
+	sent      *metrics.Counter // deliveries
+	// missed is told of each record that was left out: on which road, where its
+	// acks began, and whether presence routed somebody there.
+	missed func(k road, from int64, named bool)
+}
+
+// write produces the deliveries and pushes of one matter.
+func (s *sender) write(ctx context.Context, plan *plan, acks *acks) error {
+	key := binary.BigEndian.AppendUint32(nil, uint32(s.partition))
+	for _, d := range plan.deliveries {
+		m := bus.Message{Topic: bus.DeliveryTopic(d.server), Key: key, Value: d.record.Append(nil)}
+		if err := s.produce(ctx, m, len(d.record.Frames) > 0, acks); err != nil {
+			return fmt.Errorf("deliver to %s: %w", d.server, err)
+		}
+		s.sent.Inc()
+	}
+	for _, push := range plan.pushes {
+		m := bus.Message{
+			Topic:     bus.TopicPush,
+			Partition: bus.PartitionOfUser(push.User, s.cfg.Partitions),
+			Key:       append([]byte(nil), push.User[:]...),
+			Value:     push.Append(nil),
+		}
+		if err := s.produce(ctx, m, true, acks); err != nil {
+			return fmt.Errorf("push: %w", err)
+		}
+		s.pushes.Inc()
+	}
+	return nil
+}
+
+// produce enqueues one record, waiting while the producer is overloaded: the
+// router has nobody to refuse. On a blocked road it leaves the record out. named
+// says that presence routed somebody there.
+func (s *sender) produce(ctx context.Context, m bus.Message, named bool, acks *acks) error {
+	k := road{m.Topic, m.Partition}
+	for {
+		if s.roads.blocked(k) {
+			s.skipped.Inc()
+			s.missed(k, acks.from, named)
+			return nil
+		}
+		err := s.producer.Produce(m, acks.expect(k))
+		if err == nil {
+			return nil
+		}
+		acks.unexpect(k)
+		if errors.Is(err, bus.ErrTooLarge) {
+			s.roads.tooLarge(k)
+			return nil
+		}
+		if !errors.Is(err, bus.ErrOverloaded) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(overloadPause):
+		}
+	}
+}
