@@ -16,7 +16,12 @@ import (
 
 func openChannel(t testing.TB, addrs ...string) *redis.Channel {
 	t.Helper()
-	c, err := redis.OpenChannel(redis.Config{Addrs: addrs})
+	return openChannelAs(t, redis.Config{Addrs: addrs})
+}
+
+func openChannelAs(t testing.TB, cfg redis.Config) *redis.Channel {
+	t.Helper()
+	c, err := redis.OpenChannel(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

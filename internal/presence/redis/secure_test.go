@@ -10,6 +10,7 @@ import (
 
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
+	"switchboard/internal/presence"
 	"switchboard/internal/presence/presencetest"
 	"switchboard/internal/presence/redis"
 )
@@ -60,8 +61,14 @@ func openAs(t *testing.T, c redis.Config) *redis.Directory {
 func TestDirectoryOnSecuredRedis(t *testing.T) {
 	c := secured(t)
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		return presencetest.Backend{Directory: openAs(t, c), Advance: time.Sleep}
+		d := openAs(t, c)
+		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Advance: time.Sleep}
 	})
+}
+
+func TestChannelOnSecuredRedis(t *testing.T) {
+	c := secured(t)
+	presencetest.RunChannel(t, func(t *testing.T) presence.Channel { return openChannelAs(t, c) })
 }
 
 // Whoever is not let in learns why, in one line.
