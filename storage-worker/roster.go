@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"switchboard/internal/bus"
 	"switchboard/internal/bus/kafka"
@@ -15,16 +14,11 @@ import (
 // rosterConfig says how to reach PostgreSQL. What is wrong with the flags or
 // their files is a usage error.
 func rosterConfig(flags *daemon.Postgres) (c postgres.Config, err error) {
-	var errs [3]error
-	c.URL, errs[0] = flags.URL()
-	c.Password, errs[1] = flags.Password()
-	c.TLS, errs[2] = flags.TLS()
-	if i := slices.IndexFunc(errs[:], func(err error) bool { return err != nil }); i >= 0 {
-		return c, errs[i]
+	at, err := flags.Access()
+	if err != nil || !flags.Given() {
+		return c, err
 	}
-	if !flags.Given() {
-		return c, nil
-	}
+	c = postgres.Config{URL: at.URL, Password: at.Password, TLS: at.TLS}
 	if err := c.Check(); err != nil {
 		return c, daemon.Usagef("-postgres: %v", err)
 	}

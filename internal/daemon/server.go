@@ -144,6 +144,30 @@ func (p *Postgres) Password() (string, error) {
 // sslmode. It means what sslmode=verify-full does, whatever the URL says.
 func (p *Postgres) TLS() (*tls.Config, error) { return p.ca.config() }
 
+// PostgresAccess is all that it takes to talk to PostgreSQL.
+type PostgresAccess struct {
+	URL      string      // empty: not given
+	Password string      // empty: none is given
+	TLS      *tls.Config // nil: what the URL says
+}
+
+// Access returns what the three flags say together.
+func (p *Postgres) Access() (PostgresAccess, error) {
+	at, err := p.URL()
+	if err != nil {
+		return PostgresAccess{}, err
+	}
+	password, err := p.Password()
+	if err != nil {
+		return PostgresAccess{}, err
+	}
+	encryption, err := p.TLS()
+	if err != nil {
+		return PostgresAccess{}, err
+	}
+	return PostgresAccess{URL: at, Password: password, TLS: encryption}, nil
+}
+
 // authority is a -NAME-ca flag.
 type authority struct{ flagName, file string }
 

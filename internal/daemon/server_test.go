@@ -146,6 +146,9 @@ func TestPostgres(t *testing.T) {
 	if c, err := postgres.TLS(); err != nil || c == nil || c.RootCAs == nil {
 		t.Errorf("TLS: got %+v, %v", c, err)
 	}
+	if got, err := postgres.Access(); err != nil || got.URL != at || got.Password != "a:b" || got.TLS == nil {
+		t.Errorf("access: got %+v, %v", got, err)
+	}
 }
 
 func TestPostgresNotGiven(t *testing.T) {
@@ -185,6 +188,8 @@ func TestUnusablePostgres(t *testing.T) {
 			if err == nil {
 				_, err = postgres.TLS()
 			}
+			wantUsage(t, err, tt.want, "s3cret")
+			_, err = postgres.Access()
 			wantUsage(t, err, tt.want, "s3cret")
 		})
 	}
