@@ -99,15 +99,11 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	defer client.Close()
 	producer, receipts := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{})
 	signals := client.Producer(kafka.ProducerConfig{Leader: true})
-	directory, err := openRedis(opts, set)
+	directory, channel, err := openRedis(opts, set)
 	if err != nil {
 		return err
 	}
 	defer closeRedis(directory, log)
-	channel, err := openChannel(opts, set)
-	if err != nil {
-		return err
-	}
 	defer closeRedis(channel, log)
 	listener, err := edge.Listen(ctx, opts.listen) // Who comes before the gateway accepts waits.
 	if err != nil {
@@ -199,17 +195,23 @@ func openKafka(o *options, log *slog.Logger, set *metrics.Set) (*kafka.Client, e
 	}), nil
 }
 
-// openRedis returns the directory, which connects when it is needed.
-func openRedis(o *options, set *metrics.Set) (*redis.Directory, error) {
+// openRedis returns the directory, and the channel of what is fleeting on the same
+// servers. They connect when they are needed.
+func openRedis(o *options, set *metrics.Set) (*redis.Directory, *redis.Channel, error) {
 	at, err := o.redis.Access()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	directory, err := redis.Open(redis.Config{Addrs: at.Addrs, Username: at.User, Password: at.Password, TLS: at.TLS, Metrics: set})
+	config := redis.Config{Addrs: at.Addrs, Username: at.User, Password: at.Password, TLS: at.TLS, Metrics: set}
+	directory, err := redis.Open(config)
 	if err != nil {
-		return nil, daemon.Usagef("-redis: %v", err)
+		return nil, nil, daemon.Usagef("-redis: %v", err)
 	}
-	return directory, nil
+	channel, err := redis.OpenChannel(config)
+	if err != nil {
+		return nil, nil, daemon.Usagef("-redis: %v", err)
+	}
+	return directory, channel, nil
 }
 
 // await waits until the log is there, and returns how many partitions it has.
@@ -239,19 +241,6 @@ func newNode(o *options, cfg node.Config) (*node.Node, error) {
 		func() float64 { return 1 })
 	cfg.Logger.Info("gateway starts", "server", o.server, "advertise", o.advertise, "boot", cfg.Boot)
 	return node.New(cfg)
-}
-
-// openChannel returns the channel of what is fleeting, on the same Redis.
-func openChannel(o *options, set *metrics.Set) (*redis.Channel, error) {
-	at, err := o.redis.Access()
-	if err != nil {
-		return nil, err
-	}
-	channel, err := redis.OpenChannel(redis.Config{Addrs: at.Addrs, Username: at.User, Password: at.Password, TLS: at.TLS, Metrics: set})
-	if err != nil {
-		return nil, daemon.Usagef("-redis: %v", err)
-	}
-	return channel, nil
 }
 
 // closeRedis is the last thing that happens; nothing hangs on it.

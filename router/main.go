@@ -15,6 +15,7 @@ import (
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence/redis"
 	"switchboard/router/fanout"
+	"switchboard/router/signals"
 )
 
 const manual = `router reads outcomes from chat.accepted, asks presence where the people
@@ -65,12 +66,13 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	}
 	daemon.CollectLess()
 	log, set := flags.Logger(os.Stderr), metrics.New()
-	client, directory, err := connect(brokers, addresses, log, set)
+	client, directory, channel, err := connect(brokers, addresses, log, set)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	defer directory.Close()
+	defer channel.Close()
 	people, closePeople, err := connectRoster(ctx, tables)
 	if err != nil {
 		return err
@@ -97,7 +99,12 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 			return err
 		}
 		routers := daemon.NewGroup(ctx)
-		routers.Go((&fleeting{client, directory, addresses, people, log, set}).run)
+		if people != nil {
+			routers.Go(signals.New(signals.Config{
+				Log: client.Log(), Signals: client.Group(bus.TopicSignals, bus.SignalsGroup, kafka.GroupConfig{}),
+				Roster: people, Directory: directory, Notices: directory, Channel: channel, Logger: log, Metrics: set,
+			}).Run)
+		}
 		routers.Go(fanout.New(fanout.Config{
 			Log:      client.Log(),
 			Accepted: client.Group(bus.AcceptedTopic(uint32(*generation)), bus.RouterGroup, kafka.GroupConfig{}),
@@ -110,23 +117,28 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 }
 
 // connect returns the connections, which are made when they are needed.
-func connect(brokers, addresses *daemon.Server, log *slog.Logger, set *metrics.Set) (*kafka.Client, *redis.Directory, error) {
+func connect(brokers, addresses *daemon.Server, log *slog.Logger, set *metrics.Set) (*kafka.Client, *redis.Directory, *redis.Channel, error) {
 	broker, err := brokers.Access()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	store, err := addresses.Access()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	directory, err := redis.Open(redis.Config{Addrs: store.Addrs, Username: store.User, Password: store.Password, TLS: store.TLS, Metrics: set})
+	config := redis.Config{Addrs: store.Addrs, Username: store.User, Password: store.Password, TLS: store.TLS, Metrics: set}
+	directory, err := redis.Open(config)
 	if err != nil {
-		return nil, nil, daemon.Usagef("-redis: %v", err)
+		return nil, nil, nil, daemon.Usagef("-redis: %v", err)
+	}
+	channel, err := redis.OpenChannel(config)
+	if err != nil {
+		return nil, nil, nil, daemon.Usagef("-redis: %v", err)
 	}
 	return kafka.Open(kafka.Config{
 		Brokers: broker.Addrs, Username: broker.User, Password: broker.Password, TLS: broker.TLS,
 		ClientID: "router", Log: log, Metrics: set,
-	}), directory, nil
+	}), directory, channel, nil
 }
 
 // needs is what a router waits for.
