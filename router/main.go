@@ -47,6 +47,8 @@ func main() { os.Exit(daemon.Main(run)) }
 //	status ───▶ group ─▶   │  └──▶ producer ─▶ delivery
 //	                       │
 //	                    directory (Redis), roster (PostgreSQL)
+//	                       │
+//	signals ──▶ group ─▶ signals ─▶ channel (Redis)
 func run(ctx context.Context, args []string, _ io.Writer) error {
 	flags := daemon.NewFlags("router", manual)
 	opsListen := flags.String("ops-listen", "127.0.0.1:9102", "`ADDRESS` of health, metrics and pprof")

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
@@ -171,20 +169,11 @@ func (p *passage) announce(ctx context.Context, updates []update) {
 	if len(updates) == 0 {
 		return
 	}
-	peers, unknown := make([][]chat.UserID, len(updates)), make([]bool, len(updates))
-	var asked errgroup.Group
-	asked.SetLimit(membersAtOnce)
-	for i := range updates {
-		asked.Go(func() error {
-			var err error
-			if peers[i], err = p.cfg.Roster.Peers(ctx, updates[i].UserID, PeersTold); err != nil {
-				p.lost.Inc()
-				unknown[i] = true
-			}
-			return nil
-		})
-	}
-	_ = asked.Wait() // Nothing in it fails.
+	peers := make([][]chat.UserID, len(updates))
+	unknown := p.ask(len(updates), func(i int) (err error) {
+		peers[i], err = p.cfg.Roster.Peers(ctx, updates[i].UserID, PeersTold)
+		return err
+	})
 	p.takeBack(ctx, updates, unknown)
 	letters := make([]letter, 0, len(updates))
 	for i, u := range updates {

@@ -53,8 +53,8 @@ const (
 	Patience = 2 * time.Second
 	// CommitEvery is how often a partition notes how far it is.
 	CommitEvery = time.Second
-	// membersAtOnce bounds the questions to the roster under way for one partition.
-	membersAtOnce = 8
+	// rosterAtOnce bounds the questions to the roster under way for one partition.
+	rosterAtOnce = 8
 	// usersPerLookup bounds one question to the directory.
 	usersPerLookup = 1000
 	// framesPerNote bounds what is published at once.

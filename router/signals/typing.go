@@ -2,8 +2,8 @@ package signals
 
 import (
 	"context"
+	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -94,28 +94,35 @@ func (p *passage) members(ctx context.Context, hints []bus.Hint) map[chat.Conver
 	for i := range hints {
 		all[hints[i].Conversation] = nil
 	}
-	var (
-		mu    sync.Mutex
-		asked errgroup.Group
-	)
-	asked.SetLimit(membersAtOnce)
-	conversations := make([]chat.ConversationID, 0, len(all))
-	for c := range all {
-		conversations = append(conversations, c)
+	conversations := slices.Collect(maps.Keys(all))
+	answers := make([][]roster.Member, len(conversations))
+	unknown := p.ask(len(conversations), func(i int) (err error) {
+		answers[i], err = p.cfg.Roster.Members(ctx, conversations[i], chat.UserID{}, chat.TypingMembers+1)
+		return err
+	})
+	for i, c := range conversations {
+		if !unknown[i] {
+			all[c] = slices.Grow(answers[i], 1) // Not nil: there was an answer.
+		}
 	}
-	for _, c := range conversations {
+	return all
+}
+
+// ask puts n questions to the roster, some at a time, and says which had no
+// answer; they are counted.
+func (p *passage) ask(n int, question func(i int) error) (unknown []bool) {
+	unknown = make([]bool, n)
+	var asked errgroup.Group
+	asked.SetLimit(rosterAtOnce)
+	for i := range n {
 		asked.Go(func() error {
-			members, err := p.cfg.Roster.Members(ctx, c, chat.UserID{}, chat.TypingMembers+1)
-			if err != nil {
+			if question(i) != nil {
 				p.lost.Inc()
-				return nil
+				unknown[i] = true
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			all[c] = slices.Grow(members, 1) // Not nil: there was an answer.
 			return nil
 		})
 	}
 	_ = asked.Wait() // Nothing in it fails.
-	return all
+	return unknown
 }
