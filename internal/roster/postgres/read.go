@@ -56,17 +56,26 @@ func (s *Store) Members(ctx context.Context, c chat.ConversationID, after chat.U
 	var role string
 	var joined time.Time
 	err := s.each(ctx, getMembers, []any{[16]byte(c), [16]byte(after), limit}, []any{&user, &role, &joined}, func() error {
-		r, ok := chat.ParseRole(role)
-		if !ok {
-			return fmt.Errorf("user %s has the unknown role %q", chat.UserID(user), role)
+		m, err := memberOf(user, role, joined)
+		if err != nil {
+			return err
 		}
-		members = append(members, roster.Member{User: user, Role: r, Joined: chat.Clock(joined.UnixMicro())})
+		members = append(members, m)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read members of conversation %s: %w", c, err)
 	}
 	return members, nil
+}
+
+// memberOf reads a row of members.
+func memberOf(user [16]byte, role string, joined time.Time) (roster.Member, error) {
+	r, ok := chat.ParseRole(role)
+	if !ok {
+		return roster.Member{}, fmt.Errorf("user %s has the unknown role %q", chat.UserID(user), role)
+	}
+	return roster.Member{User: user, Role: r, Joined: chat.Clock(joined.UnixMicro())}, nil
 }
 
 // List implements [roster.Store].
@@ -78,11 +87,11 @@ func (s *Store) List(ctx context.Context, c chat.ConversationID) (members []rost
 		if user == nil {
 			return nil // It is known, and has no members.
 		}
-		r, ok := chat.ParseRole(*role)
-		if !ok {
-			return fmt.Errorf("user %s has the unknown role %q", chat.UserID(*user), *role)
+		m, err := memberOf(*user, *role, *joined)
+		if err != nil {
+			return err
 		}
-		members = append(members, roster.Member{User: *user, Role: r, Joined: chat.Clock(joined.UnixMicro())})
+		members = append(members, m)
 		return nil
 	})
 	if err != nil {
