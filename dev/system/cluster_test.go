@@ -1,6 +1,7 @@
 package system
 
 import (
+	"context"
 	"os"
 	"testing"
 	"time"
@@ -40,6 +41,14 @@ func newCluster(t *testing.T, args ...string) *cluster {
 		t.Fatal(err)
 	}
 	return &cluster{site, data}
+}
+
+// kills returns faults, each of which kills one program or server.
+func (c *cluster) kills(names ...string) (faults []func(context.Context) error) {
+	for _, name := range names {
+		faults = append(faults, func(ctx context.Context) error { return c.Kill(ctx, name) })
+	}
+	return faults
 }
 
 // hurried leaves the system little rest after each fault: whether it recovers is

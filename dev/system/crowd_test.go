@@ -241,21 +241,12 @@ func talkUnder(t *testing.T, site *soak.Site, calm time.Duration, faults ...func
 
 func TestLargeConversationOnAKilledSystem(t *testing.T) {
 	h := newHouse(t)
-	killed := func(context.Context) error {
-		h.kill()
-		h.start()
-		return nil
-	}
-	talkUnder(t, h.site(), 6*time.Second, killed, killed)
+	talkUnder(t, h.site(), 6*time.Second, h.restarted, h.restarted)
 }
 
 // Each program that has a hand in it dies, and PostgreSQL, which says who is in
 // the crowd.
 func TestLargeConversationOnAKilledCluster(t *testing.T) {
 	c := newCluster(t, "-gateways=2", "-routers=2", "-workers=2")
-	var faults []func(context.Context) error
-	for _, name := range []string{"router-1", "postgres", "worker-1", "router-2", "gateway-1"} {
-		faults = append(faults, func(ctx context.Context) error { return c.Kill(ctx, name) })
-	}
-	talkUnder(t, c.Site, 12*time.Second, faults...)
+	talkUnder(t, c.Site, 12*time.Second, c.kills("router-1", "postgres", "worker-1", "router-2", "gateway-1")...)
 }

@@ -269,20 +269,12 @@ func readUnder(t *testing.T, site *soak.Site, calm time.Duration, faults ...func
 
 func TestMarksOnAKilledSystem(t *testing.T) {
 	h := newHouse(t)
-	killed := func(context.Context) error {
-		h.kill()
-		h.start()
-		return nil
-	}
-	readUnder(t, h.site(), 4*time.Second, killed, killed)
+	readUnder(t, h.site(), 4*time.Second, h.restarted, h.restarted)
 }
 
 // Each program that has a hand in it dies: what comes of marks does not.
 func TestMarksOnAKilledCluster(t *testing.T) {
 	c := newCluster(t, "-gateways=2", "-routers=2", "-workers=2")
-	var faults []func(context.Context) error
-	for _, name := range []string{"worker-1", "router-1", "gateway-1", "worker-2", "router-2"} {
-		faults = append(faults, func(ctx context.Context) error { return c.Kill(ctx, name) })
-	}
-	readUnder(t, c.Site, 12*time.Second, faults...) // Longer than a group waits for a dead member.
+	calm := 12 * time.Second // Longer than a group waits for a dead member.
+	readUnder(t, c.Site, calm, c.kills("worker-1", "router-1", "gateway-1", "worker-2", "router-2")...)
 }

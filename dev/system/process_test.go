@@ -123,6 +123,13 @@ func (h *house) kill() {
 	}
 }
 
+// restarted is a fault: the program is killed and begins again.
+func (h *house) restarted(context.Context) error {
+	h.kill()
+	h.start()
+	return nil
+}
+
 // freePorts returns addresses that nothing listens on.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()

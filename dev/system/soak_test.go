@@ -1,7 +1,6 @@
 package system
 
 import (
-	"context"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -42,11 +41,7 @@ func judge(t *testing.T, cfg soak.Config) {
 // whole system is killed twice.
 func TestCrowdOnAKilledSystem(t *testing.T) {
 	h := newHouse(t)
-	killed := soak.Fault{Name: "dev killed", Calm: 3 * time.Second, Do: func(context.Context) error {
-		h.kill()
-		h.start()
-		return nil
-	}}
+	killed := soak.Fault{Name: "dev killed", Calm: 3 * time.Second, Do: h.restarted}
 	judge(t, soak.Config{
 		Site: h.site(), Seed: 1, People: 24, Rate: 40, Moves: 500 * time.Millisecond,
 		Least: 10 * time.Second, Faults: []soak.Fault{killed, killed},
