@@ -51,7 +51,8 @@ type Config struct {
 	// be lost; nil = they go to Signal.
 	Typing   func(m wire.Typing)
 	Presence func(m wire.Presence)
-	// Signal gets every other frame; nil = they are dropped.
+	// Signal gets every other frame; nil = they are dropped. `behind` and `reconnect`
+	// are heeded here, and told all the same.
 	Signal func(e Event)
 	// Have is what an earlier life of this device has already applied.
 	Have map[chat.ConversationID]chat.Seq
@@ -64,8 +65,9 @@ type Client struct {
 	cfg Config
 
 	// Owned by the goroutine of Run.
-	last map[chat.ConversationID]chat.Seq
-	held map[chat.ConversationID]*hold
+	last  map[chat.ConversationID]chat.Seq
+	held  map[chat.ConversationID]*hold
+	asked asked
 
 	mu     sync.Mutex
 	conn   *Conn // nil while not connected
@@ -119,6 +121,9 @@ func (c *Client) Run(ctx context.Context) error {
 			return nil //nolint:nilerr // the caller ended it: that is no failure
 		case final(err):
 			return err
+		case errors.Is(err, errElsewhere) && time.Since(began) > BackoffFirst:
+			bound = BackoffFirst
+			continue // The moment was drawn already.
 		}
 		if time.Since(began) > BackoffLast {
 			bound = BackoffFirst
@@ -209,6 +214,7 @@ func read(ctx context.Context, conn *Conn, frames chan<- Event) error {
 
 // serve handles frames and the passing of time until the connection ends.
 func (c *Client) serve(ctx context.Context, frames <-chan Event, failed <-chan error) error {
+	c.asked = asked{}
 	ticker := time.NewTicker(HoldFor / 4)
 	defer ticker.Stop()
 	for {
@@ -218,6 +224,9 @@ func (c *Client) serve(ctx context.Context, frames <-chan Event, failed <-chan e
 				return err
 			}
 		case now := <-ticker.C:
+			if err := c.heed(ctx, now); err != nil {
+				return err
+			}
 			c.resend(ctx, now)
 			c.writeMarks(ctx)
 			if err := c.pull(ctx, now); err != nil {
@@ -251,7 +260,13 @@ func (c *Client) frame(ctx context.Context, e Event) error {
 	case "error":
 		return c.refused(e.Data)
 	case "behind":
-		return c.sync(ctx)
+		if err := c.behind(ctx, e.Data); err != nil {
+			return err
+		}
+	case "reconnect":
+		if err := c.reconnect(e.Data); err != nil {
+			return err
+		}
 	}
 	if taken, err := c.hint(e); taken {
 		return err

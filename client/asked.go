@@ -1,0 +1,61 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"switchboard/internal/wire"
+)
+
+// asked is what the server of this connection has asked for, and for when: it
+// spreads what it asks of many devices at once. Zero = it has not.
+type asked struct {
+	sync  time.Time // `behind`
+	leave time.Time // `reconnect`
+}
+
+// errElsewhere ends a connection whose server asked for that.
+var errElsewhere = errors.New("the server asked to connect elsewhere")
+
+// behind syncs, at once or when the server says. One sync is good for all that was
+// said before it.
+func (c *Client) behind(ctx context.Context, data json.RawMessage) error {
+	var b wire.Behind
+	if err := json.Unmarshal(data, &b); err != nil {
+		return fmt.Errorf("behind: %w", err)
+	}
+	now := time.Now()
+	at := now.Add(time.Duration(b.AfterMS) * time.Millisecond)
+	if c.asked.sync.IsZero() || at.Before(c.asked.sync) {
+		c.asked.sync = at
+	}
+	return c.heed(ctx, now)
+}
+
+// reconnect draws the moment at which this device connects elsewhere. Until then
+// the connection serves as before.
+func (c *Client) reconnect(data json.RawMessage) error {
+	var r wire.Reconnect
+	if err := json.Unmarshal(data, &r); err != nil {
+		return fmt.Errorf("reconnect: %w", err)
+	}
+	wait := max(r.AfterMS, 0) + rand.Int64N(max(r.JitterMS, 0)+1)
+	c.asked.leave = time.Now().Add(time.Duration(wait) * time.Millisecond)
+	return nil
+}
+
+// heed does what is due.
+func (c *Client) heed(ctx context.Context, now time.Time) error {
+	if at := c.asked.leave; !at.IsZero() && !now.Before(at) {
+		return errElsewhere
+	}
+	if at := c.asked.sync; !at.IsZero() && !now.Before(at) {
+		c.asked.sync = time.Time{}
+		return c.sync(ctx)
+	}
+	return nil
+}
