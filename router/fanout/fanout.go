@@ -3,6 +3,7 @@
 //	accepted[p] ──▶ look up everybody concerned ──▶ chat.delivery.<server>   one record per outcome and server
 //	                (presence, one batch at a time)  └─▶ chat.push            one record per member who is away
 //	   └─ of large conversations ──▶ herald      ──▶ chat.delivery.<server>   how far each has come, once a second at most
+//	                                             └─▶ chat.push                of the newest message, with a head
 //	status[p]   ──▶ the same machine             ──▶ chat.delivery.<server>   how far somebody has read
 //
 // It holds no state that cannot be looked up again: after a crash the next

@@ -16,6 +16,10 @@ import (
 const (
 	// HeadEvery is the least time between two heads of one conversation.
 	HeadEvery = time.Second
+	// PushesPerSecond bounds how many members who are away one conversation has
+	// notified, on average: up to so many with each head, and 10,000 every ten
+	// seconds, of the newest message then.
+	PushesPerSecond = 1000
 	// RosterPatience is how long a head that waits for the roster holds the
 	// commit. After that it is late, and lost if the process ends before it: it is
 	// a hint, and a dead roster must not make a successor repeat an hour.
@@ -46,6 +50,7 @@ const (
 // headCounts are what all heralds of a router share.
 type headCounts struct {
 	heads, alone, records *metrics.Counter
+	pushes                *metrics.Counter
 	late, dropped         *metrics.Counter
 	unversioned           *metrics.Counter
 	lists, failures       *metrics.Counter
@@ -59,6 +64,7 @@ func newHeadCounts(set *metrics.Set) *headCounts {
 		heads:       set.Counter("switchboard_router_heads_total"),
 		alone:       set.Counter("switchboard_router_heads_with_message_total"),
 		records:     set.Counter("switchboard_router_head_deliveries_total"),
+		pushes:      set.Counter("switchboard_router_head_pushes_total"),
 		late:        set.Counter("switchboard_router_heads_late_total"),
 		dropped:     set.Counter(`switchboard_router_heads_dropped_total{reason="conversations"}`),
 		unversioned: set.Counter(`switchboard_router_heads_dropped_total{reason="no_version"}`),
@@ -72,10 +78,11 @@ func newHeadCounts(set *metrics.Set) *headCounts {
 }
 
 // herald tells the members of the large conversations of one passage how far each
-// has come: at once, then once a second at most.
+// has come: at once, then once a second at most. Those who are away are notified with
+// a head, of the newest message alone.
 //
 //	passage ──note──▶ news of each conversation ──due──▶ look up the members ──▶ chat.delivery.<server>
-//	                      ▲
+//	                      ▲                                                  └─▶ chat.push
 //	       roster ──list──┘
 //
 // Nobody may be told of what happened outside of their stay, and the roster is
@@ -146,7 +153,7 @@ func (h *herald) note(from int64, matters []matter) {
 			continue
 		}
 		for i := range o.Events {
-			h.event(&o.Events[i], o.Large, from, now)
+			h.event(&o.Events[i], o, from, now)
 		}
 	}
 	news := len(h.pending) > 0
@@ -180,10 +187,10 @@ func (h *herald) rouse() {
 	}
 }
 
-// event takes one event; the caller holds mu. Of conversations that are small and
-// were so all the time nothing is remembered.
-func (h *herald) event(e *bus.Event, large bool, from int64, now time.Time) {
-	large = large && e.Change != chat.Created // That is for everybody it names.
+// event takes one event of an outcome; the caller holds mu. Of conversations that
+// are small and were so all the time nothing is remembered.
+func (h *herald) event(e *bus.Event, o *outcome, from int64, now time.Time) {
+	large := o.Large && e.Change != chat.Created // That is for everybody it names.
 	if large && e.MembersVersion == 0 {
 		h.heads.unversioned.Inc() // An older worker decided it.
 		return
@@ -199,10 +206,10 @@ func (h *herald) event(e *bus.Event, large bool, from int64, now time.Time) {
 		h.news[e.Conversation] = n
 	}
 	before := n.size()
-	n.note(e, large, from)
+	n.note(e, large, o.Position, from)
 	n.touched = now
 	h.heads.members.Add(n.size() - before)
-	if n.fresh > 0 {
+	if n.unsaid() {
 		h.pending[e.Conversation] = n
 	}
 }
@@ -225,8 +232,9 @@ func (h *herald) begin(now time.Time) *news {
 func (h *herald) tidy(now time.Time, age time.Duration) {
 	h.tidied = now
 	for c, n := range h.news {
-		// Within HeadEvery of a head the next one would come too early.
-		if n.fresh == 0 && n.reading == nil && now.Sub(n.touched) >= age && now.Sub(n.said) >= HeadEvery {
+		// Forgotten sooner, the next head or notification would come too early.
+		rested := now.Sub(n.said) >= HeadEvery && !n.notify.After(now)
+		if !n.unsaid() && n.reading == nil && now.Sub(n.touched) >= age && rested {
 			h.heads.members.Add(-n.size())
 			delete(h.news, c)
 		}
@@ -279,7 +287,7 @@ func (h *herald) due(ctx context.Context, now time.Time) (heads []matter, from i
 	from, again = nothing, now.Add(keepFor)
 	users := 0
 	for c, n := range h.pending {
-		next := n.said.Add(HeadEvery)
+		next := n.due()
 		switch {
 		case next.After(now):
 		case !n.known():
@@ -289,11 +297,14 @@ func (h *herald) due(ctx context.Context, now time.Time) (heads []matter, from i
 		default:
 			from = min(from, n.from)
 			head := n.take(now)
-			delete(h.pending, c)
-			users += len(head.to)
+			users += len(head.concerns())
 			heads = append(heads, head)
 			h.count(head)
-			continue
+			if !n.unsaid() {
+				delete(h.pending, c)
+				continue
+			}
+			next = n.due()
 		}
 		if next.Before(again) {
 			again = next
@@ -304,6 +315,9 @@ func (h *herald) due(ctx context.Context, now time.Time) (heads []matter, from i
 }
 
 func (h *herald) count(head *head) {
+	if head.newest == nil {
+		return
+	}
 	h.heads.heads.Inc()
 	if head.alone {
 		h.heads.alone.Inc()
@@ -404,9 +418,11 @@ func (h *herald) announce(ctx context.Context, heads []matter, from int64) error
 	}
 	acks := newAcks(h.roads, from)
 	for _, m := range heads {
-		if err := h.out.write(ctx, m.plan(h.out.partition, places), acks); err != nil {
+		p := m.plan(h.out.partition, places)
+		if err := h.out.write(ctx, p, acks); err != nil {
 			return err
 		}
+		h.heads.pushes.Add(len(p.pushes))
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -457,7 +473,7 @@ func (h *herald) rewind() {
 	defer h.mu.Unlock()
 	for _, n := range h.news {
 		if n.fresh == 0 {
-			n.seen = 0
+			n.seen = 0 // What waits for its notification is met again too.
 		}
 	}
 }

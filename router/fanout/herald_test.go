@@ -330,6 +330,7 @@ func TestNoHeadLeaks(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			w, g := crowd(alice, bob, carol)
+			w.places[carol] = at() // Away: she is notified instead.
 			g.delay = time.Duration(random.IntN(2)) * 40 * time.Millisecond
 			var steps []func()
 			for range 60 {
@@ -385,6 +386,12 @@ func (w *world) check(t *testing.T, g *group, name string) {
 			if !g.inside(u, h.seq) {
 				t.Errorf("%s: %s was told of %d, with stays %v", name, names([]chat.UserID{u}), h.seq, g.stays[u])
 			}
+		}
+	}
+	for _, p := range w.pushes(t) {
+		newest[p.User] = max(newest[p.User], p.Seq)
+		if p.User != carol || !g.inside(carol, p.Seq) {
+			t.Errorf("%s: %s was notified of %d, with stays %v", name, names([]chat.UserID{p.User}), p.Seq, g.stays[p.User])
 		}
 	}
 	for u, stays := range g.stays {

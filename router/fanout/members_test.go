@@ -21,16 +21,16 @@ func came(seq chat.Seq) *bus.Event {
 // A passage that goes back meets changes again that a later one has undone.
 func TestListGoesNoStepBack(t *testing.T) {
 	n := &news{version: 9, members: &members{version: 9}}
-	n.note(came(5), true, 0)
+	n.note(came(5), true, chat.Position{}, 0)
 	if got := n.members.since(clockOf(9)); len(got) != 0 {
 		t.Errorf("got %v, want nobody: bob was removed between 5 and 9", got)
 	}
 	n.members, n.reading = nil, &reading{base: 9}
-	n.note(came(5), true, 0)
+	n.note(came(5), true, chat.Position{}, 0)
 	if got := n.reading.done(nil); len(got.list) != 0 || got.version != 9 {
 		t.Errorf("got %v, want nobody, as of 9", got)
 	}
-	n.note(came(10), true, 0)
+	n.note(came(10), true, chat.Position{}, 0)
 	if got := n.reading.done(nil); len(got.list) != 1 || got.version != 10 {
 		t.Errorf("got %v, want bob, as of 10", got)
 	}
@@ -41,12 +41,12 @@ func TestListThatIsReadAfterAGapIsNotCarriedOn(t *testing.T) {
 	n := &news{version: 3}
 	n.distrust()
 	n.members = (&reading{base: n.version}).done([]attendee{{carol, clockOf(1)}}) // As of 3, and 7 removed her.
-	n.note(came(10), true, 0)
+	n.note(came(10), true, chat.Position{}, 0)
 	if n.known() || n.members != nil {
 		t.Errorf("knows %v, want that it has to be read again", n.members)
 	}
 	n.reading = &reading{base: n.version}
-	n.note(came(11), true, 0)
+	n.note(came(11), true, chat.Position{}, 0)
 	if n.reading.void || n.reading.base != 10 {
 		t.Errorf("got %+v, want a reading of 10 that counts", n.reading)
 	}
@@ -128,17 +128,17 @@ func TestConversationsBeyondTheLimitHaveNoHeads(t *testing.T) {
 	for i := range conversationsMax + 1 {
 		e := g.says("hello").Events[0]
 		e.Conversation = chat.ConversationID{0xee, byte(i), byte(i >> 8)}
-		h.event(&e, true, 0, now)
+		h.event(&e, &outcome{bus.Accepted{Large: true}}, 0, now)
 	}
 	if len(h.news) != conversationsMax || h.heads.dropped.Get() != 1 {
 		t.Errorf("remembers %d, dropped %d, want %d and 1", len(h.news), h.heads.dropped.Get(), conversationsMax)
 	}
 	for c, n := range h.news { // All are said, and some time goes by.
-		n.fresh = 0
+		n.fresh, n.unread = 0, bus.Push{}
 		delete(h.pending, c)
 	}
 	e := g.says("hello").Events[0]
-	h.event(&e, true, 0, now.Add(2*HeadEvery))
+	h.event(&e, &outcome{bus.Accepted{Large: true}}, 0, now.Add(2*HeadEvery))
 	if len(h.news) != 1 || h.pending[talk] == nil {
 		t.Errorf("remembers %d, want the new one in place of those that are quiet", len(h.news))
 	}

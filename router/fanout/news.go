@@ -20,8 +20,10 @@ type news struct {
 	// What is to be said.
 	newest chat.Entry
 	fresh  int       // how many events since the last head; 0 = nothing to say
-	from   int64     // the accepted offset at which they begin, or nothing
+	from   int64     // the accepted offset at which what is to be said begins, or nothing
 	said   time.Time // when the last head was
+	unread bus.Push  // the newest message of which those who are away were not notified; Seq 0 = none
+	notify time.Time // before this they are not
 
 	// To whom.
 	members *members // nil = not known
@@ -31,8 +33,8 @@ type news struct {
 	pause   time.Duration
 }
 
-// note takes one event of an outcome; from is the offset of its batch.
-func (n *news) note(e *bus.Event, large bool, from int64) {
+// note takes one event of an outcome at a position; from is the offset of its batch.
+func (n *news) note(e *bus.Event, large bool, at chat.Position, from int64) {
 	if n.torn && e.MembersVersion > 0 {
 		n.distrust() // of what was read meanwhile
 		n.torn = false
@@ -49,11 +51,28 @@ func (n *news) note(e *bus.Event, large bool, from int64) {
 	if !large || e.Seq <= n.seen {
 		return // Everybody got it, or everybody was told of it.
 	}
-	if n.fresh == 0 {
+	if !n.unsaid() {
 		n.from = from
 	}
 	n.seen, n.newest = e.Seq, e.Entry
 	n.fresh++
+	if e.Kind != chat.KindEvent {
+		n.unread = bus.Push{
+			Position: at, Conversation: e.Conversation, ID: e.ID, Seq: e.Seq, Sender: e.Sender, Kind: e.Kind,
+		}
+	}
+}
+
+// unsaid reports whether there is something to say to anybody.
+func (n *news) unsaid() bool { return n.fresh > 0 || n.unread.Seq > 0 }
+
+// due is when the next thing may be said. Who is away is notified with a head
+// rather than by itself, since either asks where everybody is.
+func (n *news) due() time.Time {
+	if n.fresh > 0 {
+		return n.said.Add(HeadEvery)
+	}
+	return n.notify
 }
 
 // size is how many members are remembered.
@@ -79,15 +98,31 @@ func (n *news) known() bool {
 	return n.members != nil && n.members.version >= n.newest.MembersVersion
 }
 
-// take returns the head that is due, and begins anew.
+// take returns what is due, and begins anew.
 func (n *news) take(now time.Time) *head {
-	newest := n.newest
-	h := &head{
-		newest: &newest,
-		alone:  n.fresh == 1 && newest.Kind != chat.KindEvent,
-		to:     n.members.since(chat.ClockOf(newest.ID)),
+	h := new(head)
+	if n.fresh > 0 {
+		newest := n.newest
+		h.newest, h.alone = &newest, n.fresh == 1 && newest.Kind != chat.KindEvent
+		h.to = n.members.since(chat.ClockOf(newest.ID))
+		n.fresh, n.said = 0, now
+		n.newest.Content, n.newest.MediaURL = "", "" // They are not needed any more.
 	}
-	n.fresh, n.from, n.said, n.wanted = 0, nothing, now, time.Time{}
-	n.newest.Content, n.newest.MediaURL = "", "" // They are not needed any more.
+	if n.unread.Seq > 0 && !n.notify.After(now) {
+		h.unread, h.away = n.unread, h.to
+		if h.newest == nil || h.newest.Seq != n.unread.Seq {
+			h.away = n.members.since(chat.ClockOf(n.unread.ID))
+		}
+		n.unread, n.notify = bus.Push{}, now.Add(notifyEvery(len(h.away)))
+	}
+	if !n.unsaid() {
+		n.from = nothing
+	}
+	n.wanted = time.Time{}
 	return h
+}
+
+// notifyEvery is how often so many members may be notified.
+func notifyEvery(members int) time.Duration {
+	return time.Duration(members) * time.Second / PushesPerSecond
 }
