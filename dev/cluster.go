@@ -53,6 +53,7 @@ func runCluster(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.IntVar(&cfg.Kafka, "kafka-brokers", 1, "how many, 1 or 3; also the number of replicas")
 	flags.IntVar(&cfg.Cassandra, "cassandra-nodes", 1, "how many, 1 or 3; also the number of replicas")
 	flags.BoolVar(&cfg.Secure, "secure", false, "servers with passwords and TLS; for the life of DATA")
+	flags.BoolVar(&cfg.Site, "site", false, "servers with the memory, compiler and commit log of a site, for measurements; needs 3 GB more, and a Cassandra that is killed loses a second")
 	flags.IntVar(&cfg.Partitions, "partitions", 16, "`NUMBER` of partitions of the log, for the life of DATA")
 	if err := flags.Parse(args); err != nil {
 		return err

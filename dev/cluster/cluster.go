@@ -66,6 +66,7 @@ type Config struct {
 	Cache                      string // folder of the servers' jars; empty = that of the checkout
 	Kafka, Cassandra           int    // brokers and nodes: 1 or 3, which are then also replicas
 	Secure                     bool   // passwords and TLS between programs and servers
+	Site                       bool   // servers in Java as sites run them: see servers.Config
 	Partitions                 int    // of the log; chosen once for a folder
 	Log                        *slog.Logger
 }
@@ -253,7 +254,7 @@ func (c *cluster) provide(ctx context.Context) error {
 	group.Go(func() (err error) {
 		c.set, err = servers.Start(ctx, servers.Config{
 			Cache: c.cfg.Cache, Run: c.path("servers"), Logs: c.path("logs"), Keep: true, Mortal: true,
-			Kafka: c.cfg.Kafka, Cassandra: c.cfg.Cassandra, Postgres: true, Redis: true, Secure: c.cfg.Secure,
+			Kafka: c.cfg.Kafka, Cassandra: c.cfg.Cassandra, Postgres: true, Redis: true, Secure: c.cfg.Secure, Site: c.cfg.Site,
 			Started: c.serverStarted, Log: c.cfg.Log,
 		})
 		return err

@@ -16,6 +16,7 @@ type cassandraValues struct {
 	Port, StoragePort int
 	Data              string
 	KeyStore          string // file; empty: nothing is secured
+	Site              bool   // see Config
 }
 
 // tokens divide the ring among the nodes of a cluster.
@@ -29,7 +30,7 @@ func tokens(n int) []string {
 // cassandra plans n nodes. Cassandra names a node by its address alone, so they
 // have an address each and share the ports.
 func (p *planner) cassandra(n int) ([]*node, string) {
-	values := cassandraValues{Port: p.port(), StoragePort: p.port()}
+	values := cassandraValues{Port: p.port(), StoragePort: p.port(), Site: p.cfg.Site}
 	if p.seal != nil {
 		values.KeyStore = p.seal.server
 	}
@@ -68,8 +69,10 @@ func (p *planner) cassandra(n int) ([]*node, string) {
 // with the settings of a site.
 func (p *planner) cassandraCommand(n *node, token string) []string {
 	file := func(name string) string { return (&url.URL{Scheme: "file", Path: n.path(name)}).String() }
-	return append(p.java(n, "-Xms128m", "-Xmx256m"),
-		"-Xss512k", "-XX:MaxDirectMemorySize=128m", "-Dio.netty.maxDirectMemory="+strconv.Itoa(64<<20),
+	return append(p.java(n,
+		[]string{"-Xms128m", "-Xmx256m", "-XX:MaxDirectMemorySize=128m"},
+		[]string{"-Xms1g", "-Xmx1g", "-Xmn400m", "-XX:MaxDirectMemorySize=512m"}),
+		"-Xss512k", "-Dio.netty.maxDirectMemory="+strconv.Itoa(64<<20),
 		"-Djava.net.preferIPv4Stack=true",
 		"-Dcassandra.available_processors=2",
 		// Nothing to wait for: all nodes are new, and each knows its place.

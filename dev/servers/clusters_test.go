@@ -161,3 +161,13 @@ func count(t *testing.T, addr, statement string) int {
 	}
 	return rows
 }
+
+// What is measured is a Cassandra with a commit log as on a site.
+func TestASiteAcknowledgesBeforeTheDisk(t *testing.T) {
+	needServers(t)
+	s, _ := begin(t, Config{Cassandra: 1, Site: true})
+	const periodic = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync' AND value = 'periodic' ALLOW FILTERING"
+	if got := count(t, variable(t, s, "CQL"), periodic); got != 1 {
+		t.Error("the commit log is not periodic")
+	}
+}

@@ -45,15 +45,19 @@ func (p *planner) node(name string) *node {
 }
 
 // java starts every command line of a server in Java. Heaps are small, and the
-// second compiler takes longer than it saves in a test. A JVM that ran out of
-// memory must end: Kafka goes on half-dead otherwise. What libraries unpack, and
-// would leave in /tmp when they are killed, stays in the server's own folder.
-func (p *planner) java(n *node, heap ...string) []string {
-	return append([]string{
-		p.software.java,
-		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
+// second compiler takes longer than it saves in a test; a site has both. A JVM that
+// ran out of memory must end: Kafka goes on half-dead otherwise. What libraries
+// unpack, and would leave in /tmp when they are killed, stays in the server's own
+// folder.
+func (p *planner) java(n *node, heap, siteHeap []string) []string {
+	line := []string{
+		p.software.java, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError",
 		"-XX:-UsePerfData", "-Djava.io.tmpdir=" + n.dir, "-Djna.tmpdir=" + n.dir,
-	}, heap...)
+	}
+	if p.cfg.Site {
+		return append(line, siteHeap...)
+	}
+	return append(append(line, "-XX:TieredStopAtLevel=1"), heap...)
 }
 
 // checkpointFile is what Kafka calls its file of feature versions.
@@ -90,7 +94,7 @@ func (p *planner) kafka(n int) ([]*node, string) {
 	for i, name := range numbered("kafka", n) {
 		node, props := p.node(name), all[i]
 		props.Voters, props.Data = strings.Join(voters, ","), node.path("data")
-		node.command = append(p.java(node, "-Xms64m", "-Xmx160m"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		node.command = append(p.java(node, []string{"-Xms64m", "-Xmx160m"}, []string{"-Xms512m", "-Xmx512m"}), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 			"-cp", filepath.Join(p.software.kafka, "*"), "kafka.Kafka", node.path("properties"))
 		node.format = func(context.Context) error {
 			return formatKafka(props, cluster, p.software.kafkaCheckpoint)

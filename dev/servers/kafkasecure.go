@@ -20,7 +20,7 @@ func (p *planner) secureKafka(n *node, props kafkaProperties, cluster string, br
 		if err := n.configure(); err != nil {
 			return err
 		}
-		args := append(p.java(n, "-Xmx96m"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		args := append(p.java(n, []string{"-Xmx96m"}, []string{"-Xmx96m"}), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 			"-cp", filepath.Join(p.software.kafka, "*"), "kafka.tools.StorageTool", "format",
 			"-t", cluster, "-c", n.path("properties"))
 		for user, file := range map[string]string{secureUser: p.seal.files.Kafka, guestUser: p.seal.files.KafkaGuest} {

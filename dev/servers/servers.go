@@ -58,10 +58,16 @@ type Config struct {
 	// Set.Secrets. Kafka takes SCRAM-SHA-512 and keeps access lists. What the
 	// servers say among themselves is not secured.
 	Secure bool
+	// Site has the servers in Java started as sites start them, for measurements:
+	// with the JVM's second compiler and large heaps, and with a Cassandra that
+	// acknowledges a row when it has it in memory and on disk a second later, as is
+	// usual where there are three copies. It takes 3 GB more, and a killed Cassandra
+	// loses what it acknowledged in its last second.
+	Site bool
 
 	// Keep keeps the data, and the ports, for the next set in the same Run
 	// folder. What a server has acknowledged is there again, however this one
-	// ended, a power cut aside; Redis starts empty. A set that asks for other
+	// ended, a power cut and Site aside; Redis starts empty. A set that asks for other
 	// servers than those whose data is there is an error.
 	Keep bool
 	// Mortal has the kernel end the servers when this process ends without
