@@ -1,9 +1,12 @@
 package scylla
 
+import "context"
+
 const (
 	// spread is how many requests of a Write a node gets before any of them has
-	// more than one partition.
-	spread = 8
+	// more than one partition, where a row is acknowledged before the commit log
+	// is on disk; spreadSynced where each waits for that.
+	spread, spreadSynced = 2, 8
 	// bundlePartitions and bundleBytes bound what goes to one node as one request.
 	// Cassandra warns of an unlogged batch of more than 10 partitions, logs each
 	// one of more than 5 KiB and refuses 50 KiB; the bytes are an estimate.
@@ -25,14 +28,14 @@ const (
 // fail or succeed one by one, which is all that a plan asks for.
 //
 // What it costs is time: Cassandra writes the partitions of a batch one after
-// another, and each waits for the commit log. So little is joined while there is
-// little to write, and a message by itself waits for one sync, or two; requests
-// grow when a batch has more than spread partitions on a node, which is when it
-// is the node's work that everybody waits for.
+// another, and with `commitlog_sync: group` or `batch` each waits for the disk. So
+// little is joined while there is little to write, and a message by itself waits
+// for one sync, or two; requests grow when a batch has more than spread partitions
+// on a node, which is when it is the node's work that everybody waits for.
 //
 // Chains of several mutations have an order and stay as they are, and so do
 // large ones and those whose node is unknown: nodeOf returns "".
-func bundled(chains []chain, nodeOf func(*write) string) []chain {
+func bundled(chains []chain, spread int, nodeOf func(*write) string) []chain {
 	nodes, most := make([]string, len(chains)), make(map[string]int)
 	for i, c := range chains {
 		if len(c.mutations) == 1 && c.mutations[0].estimate() <= bundleBytes {
@@ -98,4 +101,18 @@ func (s *Store) nodeOf(w *write) string {
 		return ""
 	}
 	return selected.Info().HostID()
+}
+
+// spreadOf asks the cluster whether rows wait for the disk. The node that answers
+// speaks for all; where nothing is known, they are taken to wait: Scylla, whose
+// rows are not bundled, and versions and users that may not look.
+func (s *Store) spreadOf(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var sync string
+	err := s.session.Session.Query("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'").WithContext(ctx).Scan(&sync)
+	if err == nil && sync == "periodic" {
+		return spread
+	}
+	return spreadSynced
 }

@@ -50,7 +50,7 @@ func TestManyChainsToOneNodeAreFewRequests(t *testing.T) {
 		chains []chain
 		want   string
 	}{
-		{"few are not joined", single("abaab", 0), "a| b| a| a| b| "},
+		{"few are not joined", single("abab", 0), "a| b| a| b| "},
 		{"by node", single(many("ab", 2*spread), 0), many("aa| bb| ", spread)},
 		{"at most ten partitions", single(many("a", 100*spread), 0), many("aaaaaaaaaa| ", 10*spread)},
 		{"bounded in bytes", single(many("a", 3*spread), bundleBytes/2), many("aa| ", 3*spread/2)},
@@ -58,7 +58,7 @@ func TestManyChainsToOneNodeAreFewRequests(t *testing.T) {
 		{"a large row stays alone, small ones go on", slices.Concat(single("a", 0), single("a", bundleBytes+1), single(many("a", 2*spread-1), 0)), "aa| a| " + many("aa| ", spread-1)},
 		{"an order is kept", slices.Concat(single("a", 0), []chain{ordered}, single(many("a", 2*spread-1), 0)), "aa| a|a| " + many("aa| ", spread-1)},
 	} {
-		if got := shape(bundled(test.chains, nodeNamed)); got != test.want {
+		if got := shape(bundled(test.chains, spread, nodeNamed)); got != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}
@@ -72,25 +72,27 @@ func TestOnlyMarksGoOnTheLaneOfMarks(t *testing.T) {
 	for i := range byte(2 * spread) {
 		b.Marks = append(b.Marks, archive.Watermark{Conversation: chat.ConversationID{i}, Read: 1, Delivered: 1})
 	}
-	if got := bundled(plannedOf(t, b).chains, everywhere); len(got) != spread || !got[0].marks {
+	if got := bundled(plannedOf(t, b).chains, spread, everywhere); len(got) != spread || !got[0].marks {
 		t.Errorf("marks alone: %+v", got)
 	}
 	b.Rows = []archive.Row{rowAt(1, 1)}
-	if got := bundled(plannedOf(t, b).chains, everywhere); len(got) > spread || got[0].marks {
+	if got := bundled(plannedOf(t, b).chains, spread, everywhere); len(got) > spread || got[0].marks {
 		t.Errorf("marks with a row: %+v", got)
 	}
 }
 
 // What messages to eight people cost: one by itself is quick, many are cheap.
 func TestABusyNodeGetsFewerRequests(t *testing.T) {
-	for messages, want := range map[int]int{1: 6, 2: 8, 32: 36} {
+	for _, test := range []struct{ spread, messages, want int }{
+		{spreadSynced, 1, 6}, {spreadSynced, 2, 8}, {spreadSynced, 32, 36}, {spread, 1, 2}, {spread, 2, 3}, {spread, 32, 36},
+	} {
 		statements := 0
-		requests := bundled(plannedOf(t, toEight(messages)).chains, func(*write) string { return "node" })
+		requests := bundled(plannedOf(t, toEight(test.messages)).chains, test.spread, func(*write) string { return "node" })
 		for _, c := range requests {
 			statements += len(c.mutations[0].writes)
 		}
-		if len(requests) != want || statements != 11*messages {
-			t.Errorf("%d messages: got %d requests of %d statements, want %d of %d", messages, len(requests), statements, want, 11*messages)
+		if len(requests) != test.want || statements != 11*test.messages {
+			t.Errorf("%+v: got %d requests of %d statements, want %d", test, len(requests), statements, 11*test.messages)
 		}
 	}
 }
@@ -110,3 +112,7 @@ func toEight(messages int) *archive.Batch {
 	}
 	return b
 }
+
+// Requests is, for tests of the whole package, how many requests a node gets
+// before rows share one.
+func (s *Store) Requests() int { return s.spread }

@@ -159,6 +159,7 @@ func start(cluster *gocql.ClusterConfig) (gocqlx.Session, error) {
 type Store struct {
 	session gocqlx.Session
 	nodes   *wary
+	spread  int  // see bundle.go
 	lane    lane // of all statements but those of watermarks
 	marks   lane
 
@@ -186,6 +187,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		s.Close()
 		return nil, fmt.Errorf("open archive in %s: %w", config.Keyspace, err)
 	}
+	s.spread = s.spreadOf(ctx)
 	return s, nil
 }
 

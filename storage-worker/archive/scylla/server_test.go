@@ -184,3 +184,17 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Errorf("with an ended context: got %v", err)
 	}
 }
+
+// Rows that wait for the disk one after another share few requests; rows that do
+// not share many. Which it is, the cluster says.
+func TestRequestsFollowTheCommitLog(t *testing.T) {
+	s := open(t)
+	var sync string
+	if err := raw(t, config(t, "system")).Query("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'").Scan(&sync); err != nil {
+		t.Skip("no settings to be seen, so no Cassandra:", err)
+	}
+	want := map[string]int{"periodic": 2, "group": 8, "batch": 8}[sync]
+	if got := s.Requests(); got != want {
+		t.Errorf("commitlog_sync: %s: got %d requests before rows share one, want %d", sync, got, want)
+	}
+}

@@ -25,7 +25,7 @@ func (s *Store) Write(ctx context.Context, b *archive.Batch) error {
 	began := time.Now()
 	p, err := planned(b)
 	if err == nil {
-		p.chains = bundled(p.chains, s.nodeOf)
+		p.chains = bundled(p.chains, s.spread, s.nodeOf)
 		err = s.run(ctx, p)
 	}
 	if err != nil {
