@@ -128,7 +128,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if time.Since(began) > BackoffLast {
 			bound = BackoffFirst
 		}
-		pause := rand.N(bound)
+		pause := told(err) + rand.N(bound)
 		c.cfg.Log.Info("connecting again", "error", err, "after", pause)
 		select {
 		case <-ctx.Done():
@@ -137,6 +137,14 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		bound = min(2*bound, BackoffLast)
 	}
+}
+
+// told is when the server said that trying again is of use; 0 = it did not.
+func told(err error) time.Duration {
+	if status, ok := errors.AsType[*StatusError](err); ok {
+		return status.RetryAfter
+	}
+	return 0
 }
 
 // final reports whether err says that connecting again is of no use.

@@ -62,7 +62,7 @@ func dial(ctx context.Context, through *http.Client, url, token, device string) 
 	}
 	if err != nil {
 		if response != nil && response.StatusCode != http.StatusSwitchingProtocols {
-			return nil, &StatusError{Status: response.StatusCode}
+			return nil, statusError(response)
 		}
 		return nil, fmt.Errorf("connect to %s: %w", url, err)
 	}

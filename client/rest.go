@@ -4,22 +4,53 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
 )
+
+// LimitedWait bounds for how long, in all, a call is held back that the server
+// answers with 429: it came too soon.
+const LimitedWait = 30 * time.Second
 
 // StatusError is an HTTP answer that is not a success. Problem is set where the
 // server explained itself.
 type StatusError struct {
 	Status  int
 	Problem wire.Problem
+	// RetryAfter is when the server says that trying again is of use; 0 = it does
+	// not.
+	RetryAfter time.Duration
+}
+
+// statusError reads an answer that is not a success. A proxy's may have no problem
+// in it.
+func statusError(response *http.Response) *StatusError {
+	e := &StatusError{Status: response.StatusCode}
+	if response.Body != nil {
+		_ = json.NewDecoder(response.Body).Decode(&e.Problem) // a body of another kind explains nothing
+	}
+	text := response.Header.Get("Retry-After")
+	switch seconds, err := strconv.Atoi(text); {
+	case e.Problem.RetryAfterMS > 0:
+		e.RetryAfter = time.Duration(e.Problem.RetryAfterMS) * time.Millisecond
+	case err == nil && seconds > 0:
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	default:
+		if at, err := http.ParseTime(text); err == nil {
+			e.RetryAfter = max(0, time.Until(at))
+		}
+	}
+	return e
 }
 
 // Error returns the status and what the server said of it.
@@ -46,16 +77,44 @@ type REST struct {
 // Do sends one request and decodes the answer into out unless it is nil. path
 // may carry a query. body nil means none. The error is a [*StatusError] for an
 // answer other than 2xx.
+//
+// What came too soon, 429, was not done: Do waits for as long as it is told and
+// sends it again, for up to [LimitedWait] or until ctx ends. Everything else is the
+// caller's to repeat.
 func (r *REST) Do(ctx context.Context, method, path string, body, out any) error {
-	var content io.Reader
+	var content []byte
 	if body != nil {
-		encoded, err := json.Marshal(body)
-		if err != nil {
+		var err error
+		if content, err = json.Marshal(body); err != nil {
 			return fmt.Errorf("%s %s: %w", method, path, err)
 		}
-		content = bytes.NewReader(encoded)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, r.Base+path, content)
+	for late := time.Now().Add(LimitedWait); ; {
+		err := r.once(ctx, method, path, content, out)
+		var status *StatusError
+		if !errors.As(err, &status) || status.Status != http.StatusTooManyRequests || status.RetryAfter == 0 {
+			return err
+		}
+		// Others of this user may wait for the same moment.
+		pause := status.RetryAfter + rand.N(status.RetryAfter/4+1)
+		if time.Now().Add(pause).After(late) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// once sends one request, and not again.
+func (r *REST) once(ctx context.Context, method, path string, content []byte, out any) error {
+	var body io.Reader
+	if content != nil {
+		body = bytes.NewReader(content)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, r.Base+path, body)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
@@ -64,7 +123,7 @@ func (r *REST) Do(ctx context.Context, method, path string, body, out any) error
 		return fmt.Errorf("%s %s: token: %w", method, path, err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	if body != nil {
+	if content != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
 	return r.exchange(request, out)
@@ -81,9 +140,7 @@ func (r *REST) exchange(request *http.Request, out any) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 != 2 {
-		e := &StatusError{Status: response.StatusCode}
-		_ = json.NewDecoder(response.Body).Decode(&e.Problem) // a body of another kind explains nothing
-		return e
+		return statusError(response)
 	}
 	if out == nil {
 		_, err = io.Copy(io.Discard, response.Body)
