@@ -82,6 +82,14 @@ var (
 	planned = []string{"search"}
 )
 
+// restLimits says of each -rest-NAME what it limits.
+var restLimits = map[string]string{
+	"reads":  "`RATE/BURST` of one user's GET calls on this server: so many a second, and so many at once after a pause; 0: no limit.\nWho is faster gets 429 and is told when to go on",
+	"syncs":  "`RATE/BURST` of one user's POST /sync",
+	"marks":  "`RATE/BURST` of one user's POST …/read",
+	"writes": "`RATE/BURST` of one user's other calls, which change something",
+}
+
 // options are the flags.
 type options struct {
 	serve, origins                     *[]string
@@ -94,6 +102,7 @@ type options struct {
 	heartbeat                          time.Duration
 	members, partitions, replication   int
 	generation                         uint
+	limits                             rest.Limits
 }
 
 func main() { os.Exit(daemon.Main(run)) }
@@ -157,6 +166,10 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	o.origins = flags.List("origins", "`ORIGIN,…` of web pages that may call, exactly as browsers send them")
 	flags.StringVar(&o.gatewayURL, "gateway-url", "", "`URL` where clients open the WebSocket, such as wss://chat.example.org/api/v1/ws;\nempty: on the host that they called")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` that the gateways' -heartbeat has, for clients to know before they connect")
+	o.limits = rest.DefaultLimits()
+	for name, limit := range map[string]*rest.Pace{"reads": &o.limits.Reads, "syncs": &o.limits.Syncs, "marks": &o.limits.Marks, "writes": &o.limits.Writes} {
+		flags.Var(limit, "rest-"+name, restLimits[name])
+	}
 	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have")
 	flags.IntVar(&o.partitions, "partitions", 0, "`NUMBER` of partitions that the log was made with; refused when it has another; 0: what it has")
 	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker.\nREST's delivery topic gets as many, if it has to be made")
@@ -366,7 +379,7 @@ func (w *worker) newREST(partitions int32) *rest.Server {
 		Sightings: sightings,
 		Store:     w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
 		Server: w.server, Generation: uint32(w.generation), Partitions: partitions, Replication: w.replication,
-		GatewayURL: w.gatewayURL, Heartbeat: w.heartbeat, Origins: *w.origins, Members: w.members,
+		GatewayURL: w.gatewayURL, Heartbeat: w.heartbeat, Origins: *w.origins, Members: w.members, Limits: w.limits,
 		Logger: w.log, Metrics: w.set,
 	})
 }

@@ -53,6 +53,7 @@ func TestFlagsThatCannotWork(t *testing.T) {
 		`-members: want 2 to 10000`:                                                       with("-members", "10001"),
 		`-generation and -replication`:                                                    with("-generation", "0"),
 		`-heartbeat is at least 1s`:                                                       with("-heartbeat", "1ms"),
+		`-rest-reads: want 0, or two numbers`:                                             with("-rest-reads", "50"),
 		`no such file`:                                                                    with("-auth-keys", keys+".none"),
 		`flag provided but not defined`:                                                   with("-color", "blue"),
 		`-partitions and -replication are at least 1`:                                     {"migrate", "-kafka", "127.0.0.1:1", "-partitions", "0"},

@@ -41,7 +41,7 @@ func (s *System) assemble(context.Context) error {
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
 		Sightings: s.directory,
 		Server:    restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
-		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins,
+		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins, Limits: rest.DefaultLimits(),
 		Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	gateway, err := node.New(node.Config{

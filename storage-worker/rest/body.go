@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -30,16 +31,20 @@ func readBody(r *http.Request, limit int64, optional bool) ([]byte, error) {
 	if err := judgeType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, chat.Errorf(chat.UnsupportedMedia, "the body must not be compressed")
+	}
 	if !utf8.Valid(body) {
 		return nil, badRequest("the body is not UTF-8")
 	}
 	return body, nil
 }
 
-// decode reads a body into out. What the JSON library would replace silently is
-// refused: names come back as they were sent.
+// decode reads a body, which is an object, into out. What the JSON library would
+// replace silently is refused: names come back as they were sent.
 func decode(body []byte, out any) error {
-	if err := json.Unmarshal(body, out); err != nil {
+	object := bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) // To the library null is one, too.
+	if err := json.Unmarshal(body, out); err != nil || !object {
 		return badRequest("the body is not the JSON object that this call takes")
 	}
 	if loneSurrogate(body) {

@@ -205,6 +205,7 @@ func TestConversationsThatAreNotMade(t *testing.T) {
 		"a member by name":     {`{"type":"group","member_ids":["bob"]}`, chat.BadRequest},
 		"a long name":          {`{"type":"group","name":"` + strings.Repeat("n", 256) + `"}`, chat.BadRequest},
 		"an id that is no one": {`{"type":"group","client_conversation_id":"1"}`, chat.BadRequest},
+		"an id of zeros":       {`{"type":"group","client_conversation_id":"00000000-0000-0000-0000-000000000000"}`, chat.BadRequest},
 		"too many":             {`{"type":"group","member_ids":` + many(5) + `}`, chat.ConversationFull},
 	} {
 		if w := r.serve(r.request(alice, "POST", conversations, c.body)); w.Code != c.code.Status() {

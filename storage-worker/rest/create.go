@@ -23,7 +23,9 @@ func (s *Server) createConversation(r *http.Request, who chat.UserID) (reply, er
 	}
 	var own chat.RequestID
 	if asked.ClientConversationID != nil {
-		own = *asked.ClientConversationID
+		if own = *asked.ClientConversationID; own.IsZero() {
+			return reply{}, badRequest("client_conversation_id is an id of zeros")
+		}
 	}
 	request, err := requestIDOf(r, own)
 	if err != nil {

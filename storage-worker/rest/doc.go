@@ -25,6 +25,13 @@
 // and not by the roster, which may be late: whoever was removed from the last
 // common conversation sees nothing any more as soon as that is answered.
 //
+// # Limits
+//
+// Each user has a bucket for each kind of call on this server, and a call that comes
+// too soon is told when to come again. The token is verified first, and the bucket
+// asked before the body or the archive is read. Who has no good token is not limited
+// by address, since a balancer's is all that is seen here (docs/adr).
+//
 // # What is not there yet
 //
 // The archive shows the events of a conversation in order of seq, but its index
@@ -34,6 +41,7 @@
 //
 // # What it does not do
 //
-// It keeps nothing: no session, no cursor, no cache. It terminates no TLS. It
-// does not know Kafka or SQLite; package main hands it both behind interfaces.
+// It keeps nothing but those buckets: no session, no cursor, no cache. It
+// terminates no TLS. It does not know Kafka or SQLite; package main hands it both
+// behind interfaces.
 package rest

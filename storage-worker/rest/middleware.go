@@ -111,31 +111,33 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 
 // dispatch chooses the handler by method, authenticates and writes what comes
 // back. The path is that of the route, for metrics.
-func (s *Server) dispatch(path string, m methods) http.Handler {
-	allow := slices.Sorted(maps.Keys(m))
-	if m[http.MethodGet] != nil {
+func (s *Server) dispatch(path string, methods map[string]method) http.Handler {
+	allow := slices.Sorted(maps.Keys(methods))
+	if methods[http.MethodGet].handle != nil {
 		allow = append(allow, http.MethodHead)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		method := r.Method
-		if method == http.MethodHead {
-			method = http.MethodGet
+		name := r.Method
+		if name == http.MethodHead {
+			name = http.MethodGet
 		}
-		h, ok := m[method]
+		m, ok := methods[name]
 		if !ok {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
 			s.methodNotAllowed(w, r)
 			return
 		}
 		began := time.Now()
-		status := s.answer(w, r, h)
-		s.Metrics.Histogram(`switchboard_rest_request_duration_seconds{method="` + method + `",route="` + path + `"}`).UpdateDuration(began)
-		s.Metrics.Counter(`switchboard_rest_requests_total{method="` + method + `",route="` + path + `",status="` + strconv.Itoa(status) + `"}`).Inc()
+		status := s.answer(w, r, m)
+		s.Metrics.Histogram(`switchboard_rest_request_duration_seconds{method="` + name + `",route="` + path + `"}`).UpdateDuration(began)
+		s.Metrics.Counter(`switchboard_rest_requests_total{method="` + name + `",route="` + path + `",status="` + strconv.Itoa(status) + `"}`).Inc()
 	})
 }
 
-// answer returns the status that it wrote.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, h handler) int {
+// answer returns the status that it wrote. Who the caller is comes first: a token
+// that is no good costs its signature and nothing else. How fast the caller is comes
+// before anything is read, the body included.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, m method) int {
 	who, err := s.authenticate(r)
 	if err != nil {
 		challenge := `Bearer realm="switchboard"`
@@ -145,7 +147,11 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, h handler) int {
 		w.Header().Set("WWW-Authenticate", challenge)
 		return s.problem(w, r, err)
 	}
-	out, err := h(r, who)
+	if err := s.users.admit(who, m.kind); err != nil {
+		return s.problem(w, r, err)
+	}
+	defer s.users.leave(who)
+	out, err := m.handle(r, who)
 	if err != nil {
 		return s.problem(w, r, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +34,9 @@ const (
 	// RequestsInFlight is how many requests are worked on at once; one more is
 	// `unavailable`.
 	RequestsInFlight = 1024
+	// RequestsPerUser is how many of them may be one user's, who would otherwise
+	// take all by sending bodies slowly.
+	RequestsPerUser = 100
 	// ReadsAtOnce is how many reads of the archive one request has under way.
 	ReadsAtOnce = 8
 	// RequestTimeout bounds the work for one request.
@@ -75,6 +80,7 @@ type Config struct {
 	Members       int           // member limit of a group; 0 = chat.MembersDefault
 	Conversations int           // conversation limit of a user; 0 = chat.ConversationsPerUser
 	CallTimeout   time.Duration // how long a command waits for its answer; 0 = 10 s
+	Limits        Limits        // of one user on this server; zero = none
 
 	Logger  *slog.Logger
 	Metrics *metrics.Set
@@ -86,6 +92,7 @@ type Server struct {
 	Config
 	boot    uint64 // this life of the server; answers to another are not ours
 	calls   *calls
+	users   *regulator
 	handler http.Handler
 	origins map[string]bool
 
@@ -109,6 +116,7 @@ func New(config Config) *Server {
 		s.origins[o] = true
 	}
 	s.calls = newCalls(s)
+	s.users = newRegulator(s.Limits, s.Metrics)
 	s.handler = s.requestID(s.recovered(s.cors(s.bounded(s.routes()))))
 	s.Metrics.Gauge(`switchboard_rest_requests_in_flight`, func() float64 { return float64(s.inFlight.Load()) })
 	return s
@@ -178,29 +186,66 @@ type reply struct {
 // handler answers one authenticated request. Its error becomes a problem.
 type handler func(r *http.Request, who chat.UserID) (reply, error)
 
-// methods are the handlers of one path. HEAD is answered wherever GET is.
-type methods map[string]handler
+// method is what one method of a path does, and what it is counted as.
+type method struct {
+	handle handler
+	kind   kind
+}
 
-// routes is the whole interface.
+// table is the whole interface: paths, and their methods. HEAD is answered wherever
+// GET is.
+func (s *Server) table() map[string]map[string]method {
+	return map[string]map[string]method{
+		"/api/v1/gateway":  {"GET": {s.gateway, reads}},
+		"/api/v1/sync":     {"POST": {s.sync, syncs}},
+		"/api/v1/presence": {"GET": {s.presence, reads}},
+		"/api/v1/conversations": {
+			"GET": {s.listConversations, reads}, "POST": {s.createConversation, writes},
+		},
+		"/api/v1/conversations/{conversation}": {
+			"GET": {s.inside(s.getConversation), reads}, "PATCH": {s.inside(s.patchConversation), writes},
+		},
+		"/api/v1/conversations/{conversation}/members": {"GET": {s.inside(s.listMembers), reads}},
+		"/api/v1/conversations/{conversation}/members/{user}": {
+			"PUT": {s.inside(s.putMember), writes}, "DELETE": {s.inside(s.deleteMember), writes},
+		},
+		"/api/v1/conversations/{conversation}/messages": {
+			"GET": {s.inside(s.listMessages), reads}, "POST": {s.inside(s.postMessage), writes},
+		},
+		"/api/v1/conversations/{conversation}/read": {"POST": {s.inside(s.postRead), marks}},
+	}
+}
+
+// Routes lists the whole interface, as in "GET /api/v1/conversations/{conversation}",
+// for tests that must leave nothing out.
+func (s *Server) Routes() (routes []string) {
+	for pattern, methods := range s.table() {
+		for name := range methods {
+			routes = append(routes, name+" "+pattern)
+		}
+	}
+	slices.Sort(routes)
+	return routes
+}
+
+// routes hands each request to the method of its path.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	for path, m := range map[string]methods{
-		"/api/v1/gateway":                                     {"GET": s.gateway},
-		"/api/v1/sync":                                        {"POST": s.sync},
-		"/api/v1/presence":                                    {"GET": s.presence},
-		"/api/v1/conversations":                               {"GET": s.listConversations, "POST": s.createConversation},
-		"/api/v1/conversations/{conversation}":                {"GET": s.inside(s.getConversation), "PATCH": s.inside(s.patchConversation)},
-		"/api/v1/conversations/{conversation}/members":        {"GET": s.inside(s.listMembers)},
-		"/api/v1/conversations/{conversation}/members/{user}": {"PUT": s.inside(s.putMember), "DELETE": s.inside(s.deleteMember)},
-		"/api/v1/conversations/{conversation}/messages":       {"GET": s.inside(s.listMessages), "POST": s.inside(s.postMessage)},
-		"/api/v1/conversations/{conversation}/read":           {"POST": s.inside(s.postRead)},
-	} {
-		mux.Handle(path, s.dispatch(path, m))
+	for pattern, methods := range s.table() {
+		mux.Handle(pattern, s.dispatch(pattern, methods))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.problem(w, r, chat.Errorf(chat.NotFound, "there is no such route"))
+	mux.HandleFunc("/", s.noRoute)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if clean := path.Clean(r.URL.Path); clean != r.URL.Path {
+			s.noRoute(w, r) // The mux would answer with a redirection and a page.
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
-	return mux
+}
+
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
+	s.problem(w, r, chat.Errorf(chat.NotFound, "there is no such route"))
 }
 
 // gateway says where to open the WebSocket: where the configuration says, or on

@@ -278,7 +278,10 @@ func TestAuthentication(t *testing.T) {
 
 func TestRoutesAndMethods(t *testing.T) {
 	r := newRig(t)
-	for _, path := range []string{"/", "/api/v1", "/api/v1/gateway/", "/api/v1/conversations/x/y", "/api/v2/gateway", "/metrics", "/livez"} {
+	for _, path := range []string{
+		"/", "/api/v1", "/api/v1/gateway/", "/api/v1/conversations/x/y", "/api/v2/gateway", "/metrics", "/livez", "//api/v1/gateway", "/api/v1//gateway",
+		"/api/./v1/gateway", "/api/v1/x/../gateway", "/api/v1/conversations/%2e%2e/gateway", "/API/v1/gateway",
+	} {
 		r.isProblem(r.serve(r.request(alice, "GET", path, "")), 404, chat.NotFound)
 	}
 	_, path := r.group(bob)
@@ -347,6 +350,7 @@ func TestBodiesThatAreNoneOfOurs(t *testing.T) {
 		"another charset":   {`{}`, "application/json; charset=latin1", chat.UnsupportedMedia},
 		"no JSON":           {`{"type"`, "application/json", chat.BadRequest},
 		"an array":          {`[]`, "application/json", chat.BadRequest},
+		"null":              {` null`, "application/json", chat.BadRequest},
 		"two objects":       {`{} {}`, "application/json", chat.BadRequest},
 		"not UTF-8":         {"{\"name\":\"\xff\"}", "application/json", chat.BadRequest},
 		"half a pair":       {`{"name":"\ud83d","type":"group"}`, "application/json", chat.BadRequest},
@@ -368,6 +372,8 @@ func TestBodiesThatAreNoneOfOurs(t *testing.T) {
 			}
 		}
 	}
+	r.refused(alice, chat.UnsupportedMedia, "PATCH", path, `{}`, "Content-Encoding", "gzip")
+	r.do(alice, 200, nil, "PATCH", path, `{}`, "Content-Encoding", "identity")
 	var c wire.Conversation
 	r.do(alice, 200, &c, "PATCH", path, `{"name":"\ud83d\ude00 \\ud83d"}`, "Content-Type", "application/json; charset=UTF-8")
 	if want := `😀 \ud83d`; c.Name != want {
