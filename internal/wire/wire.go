@@ -16,6 +16,8 @@
 package wire
 
 import (
+	"slices"
+
 	"switchboard/internal/chat"
 )
 
@@ -36,6 +38,16 @@ const (
 	TypeHeartbeat
 	TypeRefreshToken
 )
+
+// clientNames are the types as frames name them.
+var clientNames = [...]string{
+	TypeConnect: "connect", TypeSendMessage: "send_message", TypeMarkDelivered: "mark_delivered", TypeMarkRead: "mark_read",
+	TypeTyping: "typing", TypeHeartbeat: "heartbeat", TypeRefreshToken: "refresh_token",
+}
+
+// ClientEvents lists what a client's frame may have as its type, for tests that must
+// leave nothing out.
+func ClientEvents() []string { return slices.Clone(clientNames[TypeUnknown+1:]) }
 
 // ClientEvent is one decoded client frame. Only the fields of its Type are set.
 type ClientEvent struct {
