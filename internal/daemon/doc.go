@@ -31,11 +31,13 @@
 //	something failed                                  1, one line on stderr
 //	a second signal                                   1, at once
 //	a wrong flag, an unsafe topic                     2, one line on stderr
+//	a status that is the answer, see Status           that
 //
 // # systemd
 //
 // Under a unit of Type=notify, READY=1 is sent when /readyz first answers 200,
 // STOPPING=1 at the first signal, RELOADING=1 and READY=1 around a reload, and
-// WATCHDOG=1 twice in each WatchdogSec for as long as /livez answers 200.
+// WATCHDOG=1 twice in each WatchdogSec for as long as /livez answers 200. STATUS=
+// is "ready", or what /readyz waits for, whenever that changes.
 // Elsewhere all of this is silent.
 package daemon

@@ -38,6 +38,20 @@ type answer struct{ text string }
 
 func (a *answer) Error() string { return "the command line asked for a text only" }
 
+// ended is an end with a status that says all there is to say.
+type ended struct{ status int }
+
+func (e *ended) Error() string { return fmt.Sprintf("exit status %d", e.status) }
+
+// Status returns an error that ends the program with a status of its own and no
+// line on stderr, for programs whose status is their answer; nil for 0.
+func Status(status int) error {
+	if status == statusDone {
+		return nil
+	}
+	return &ended{status}
+}
+
 // hopeless reports whether no waiting will heal err.
 func hopeless(err error) bool {
 	var usage *usageError
@@ -111,7 +125,10 @@ func (p *process) watch(stop func(), done <-chan struct{}) {
 // which an error that only says so is a good end.
 func (p *process) status(err error, stopped bool) int {
 	var text *answer
+	var own *ended
 	switch {
+	case errors.As(err, &own):
+		return own.status
 	case err == nil, stopped && errors.Is(err, context.Canceled):
 		return statusDone
 	case errors.As(err, &text):

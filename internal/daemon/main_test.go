@@ -49,6 +49,8 @@ func TestExitStatus(t *testing.T) {
 		{"an unsafe topic", fmt.Errorf("check chat.inbound: %w", bus.ErrUnsafe), 2, "router: check chat.inbound: unsafe topic\n"},
 		{"an end that nobody asked for", context.Canceled, 1, "router: context canceled\n"},
 		{"the manual", &answer{text: "manual\n"}, 0, ""},
+		{"a status that is the answer", Status(3), 3, ""},
+		{"a status that is none", Status(0), 0, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newProcess()

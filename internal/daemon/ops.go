@@ -54,6 +54,9 @@ type Ops struct {
 	began     map[string]bool  // has been ready
 	checks    map[string]func() error
 	announced bool // READY=1 is sent once
+
+	telling sync.Mutex // taken before mu
+	told    string     // what systemd shows of us
 }
 
 // NewOps opens the listener; Run serves it. An address without a host, such as
@@ -124,11 +127,33 @@ func (o *Ops) SetReady(part string, err error) {
 	case err == nil && (!known || before != nil):
 		o.log.Info("part is ready", "part", part)
 	}
-	if !announce {
+	if announce {
+		if err := notify(stateReady); err != nil {
+			o.log.Warn("systemd does not listen", "error", err)
+		}
+	}
+	o.tell()
+}
+
+// statusBytes bounds the line that `systemctl status` shows.
+const statusBytes = 512
+
+// tell gives systemd the line that it shows, when that has changed.
+func (o *Ops) tell() {
+	o.telling.Lock()
+	defer o.telling.Unlock()
+	o.mu.Lock()
+	text := strings.Join(o.unready(), "; ")
+	o.mu.Unlock()
+	if text == "" {
+		text = "ready"
+	}
+	if text = strings.ToValidUTF8(text[:min(len(text), statusBytes)], ""); text == o.told {
 		return
 	}
-	if err := notify(stateReady); err != nil {
-		o.log.Warn("systemd does not listen", "error", err)
+	o.told = text
+	if err := notify(stateStatus + text); err != nil {
+		o.log.Debug("systemd does not listen", "error", err)
 	}
 }
 

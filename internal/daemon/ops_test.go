@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"switchboard/internal/metrics"
 )
@@ -167,7 +168,7 @@ func hear(t *testing.T, conn *net.UnixConn) string {
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, 256)
+	buf := make([]byte, 1024)
 	n, err := conn.Read(buf)
 	if err != nil {
 		t.Fatal(err)
@@ -186,8 +187,28 @@ func TestSystemdHearsReadyOnce(t *testing.T) {
 	if err := notify("X_END=1"); err != nil {
 		t.Fatal(err)
 	}
-	if got := []string{hear(t, conn), hear(t, conn)}; got[0] != "READY=1" || got[1] != "X_END=1" {
-		t.Errorf("got %q, want READY=1 once", got)
+	want := []string{"STATUS=redis: starting", "READY=1", "STATUS=ready", "STATUS=redis: timeout", "STATUS=ready", "X_END=1"}
+	for i := range want {
+		if got := hear(t, conn); got != want[i] {
+			t.Errorf("line %d: got %q, want %q", i, got, want[i])
+		}
+	}
+}
+
+// Parts that try again say the same thing for minutes, and some of them at length.
+func TestSystemdHearsWhatKeepsUsOnce(t *testing.T) {
+	conn := systemd(t)
+	o := startOps(t, "127.0.0.1:0")
+	o.Expect("kafka")
+	for range 3 {
+		o.SetReady("kafka", errors.New("dial 10.0.0.1:9092:\nrefused"))
+	}
+	o.SetReady("kafka", errors.New(strings.Repeat("ü", statusBytes)))
+	if got, want := hear(t, conn), "STATUS=kafka: dial 10.0.0.1:9092:; refused"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := hear(t, conn); len(got) > len(stateStatus)+statusBytes || !strings.HasPrefix(got, "STATUS=kafka: üü") || !utf8.ValidString(got) {
+		t.Errorf("got %d bytes %q, want at most %d of whole letters", len(got), got, statusBytes)
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	stateReady    = sd.SdNotifyReady
 	stateStopping = sd.SdNotifyStopping
 	stateAlive    = sd.SdNotifyWatchdog
+	stateStatus   = "STATUS="
 )
 
 // notify tells systemd state; without systemd it does nothing.
