@@ -1,0 +1,60 @@
+package load
+
+import (
+	"math"
+	"testing"
+)
+
+func TestWishesThatAreNone(t *testing.T) {
+	for name, spoil := range map[string]func(w *Wish){
+		"no role":          func(w *Wish) { w.Role = "" },
+		"no connections":   func(w *Wish) { w.Connections = 0 },
+		"too many":         func(w *Wish) { w.Connections = maxConnections + 1 },
+		"no process":       func(w *Wish) { w.Processes = 0 },
+		"no source":        func(w *Wish) { w.Sources = 0 },
+		"no destination":   func(w *Wish) { w.Destinations = 0 },
+		"less than nobody": func(w *Wish) { w.Slow = -0.1 },
+		"more than all":    func(w *Wish) { w.Slow = 1.1 },
+		"no number":        func(w *Wish) { w.Slow = math.NaN() },
+	} {
+		w := Default
+		spoil(&w)
+		if w.Check() == nil {
+			t.Errorf("%s: %+v is accepted", name, w)
+		}
+	}
+	if err := Default.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBytesEach(t *testing.T) {
+	for _, tt := range []struct {
+		role Role
+		slow float64
+		want int64
+	}{
+		{Gateway, 0, 253 + 4030},
+		{Gateway, 0.01, 253 + 4030 + 1024},
+		{Gateway, 1, 253 + 4030 + 102400},
+		{Balancer, 0, 19_500 + 2*4030},
+	} {
+		if got := (Wish{Role: tt.role, Slow: tt.slow}).BytesEach(); got != tt.want {
+			t.Errorf("%s, %v slow: got %d, want %d", tt.role, tt.slow, got, tt.want)
+		}
+	}
+}
+
+func TestPerProcessIsRoundedUp(t *testing.T) {
+	if got := (Wish{Connections: 10, Processes: 3}).PerProcess(); got != 4 {
+		t.Errorf("got %d, want 4", got)
+	}
+}
+
+func TestReserve(t *testing.T) {
+	for memory, want := range map[int64]int64{2 << 30: 1 << 30, 100 << 30: 10 << 30} {
+		if got := Reserve(memory); got != want {
+			t.Errorf("of %d: got %d, want %d", memory, got, want)
+		}
+	}
+}
