@@ -27,13 +27,15 @@ func at(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
 // run makes evidence of a flawless run, event by event.
 type run struct {
 	Evidence
+	id      chat.ConversationID
+	words   string // what messages begin with
 	history []wire.Message
 	members []chat.UserID
 }
 
 func (r *run) event(e wire.Message) wire.Message {
 	n := len(r.history) + 1
-	e.Seq, e.ConversationID = chat.Seq(n), group
+	e.Seq, e.ConversationID = chat.Seq(n), r.id
 	e.MessageID = chat.NewMessageID(chat.ClockAt(at(n).Unix()), 1, 0)
 	e.Timestamp = at(n).Unix()
 	r.history = append(r.history, e)
@@ -65,11 +67,11 @@ func (r *run) show(e wire.Message, users ...chat.UserID) {
 
 func (r *run) say(who chat.UserID) {
 	n := len(r.history) + 1
-	s := Send{User: who, Conversation: group, Request: request(n), Content: fmt.Sprintf("message %d", n), Begun: at(n)}
+	s := Send{User: who, Conversation: r.id, Request: request(n), Content: fmt.Sprintf("%s %d", r.words, n), Begun: at(n)}
 	r.Sends = append(r.Sends, s)
 	e := r.event(wire.Message{SenderID: who, Content: s.Content, Type: "text"})
 	r.Answers = append(r.Answers, Answer{
-		User: who, Conversation: group, Request: s.Request, Message: e.MessageID, Seq: e.Seq, At: at(n).Add(time.Millisecond),
+		User: who, Conversation: r.id, Request: s.Request, Message: e.MessageID, Seq: e.Seq, At: at(n).Add(time.Millisecond),
 	})
 	r.show(e, r.members...)
 }
@@ -80,7 +82,7 @@ func (r *run) change(what chat.Change, who chat.UserID) {
 		Change: what.String(), UserID: &who, MembersVersion: chat.Seq(n),
 	}})
 	r.Commands = append(r.Commands, Command{
-		Conversation: group, User: who, Change: what, Begun: at(n), Answered: at(n).Add(time.Millisecond),
+		Conversation: r.id, User: who, Change: what, Begun: at(n), Answered: at(n).Add(time.Millisecond),
 	})
 	if what == chat.MemberAdded {
 		r.members = append(r.members, who)
@@ -108,12 +110,12 @@ func (r *run) resume(d *Device, from chat.Seq) {
 // sound is a run without a fault: clara comes at seq 4, goes at seq 6 and is back
 // from seq 9 on.
 func sound() *run {
-	r := &run{members: []chat.UserID{anna, boris}}
+	r := &run{id: group, words: "message", members: []chat.UserID{anna, boris}}
 	r.Conversations = []Conversation{{ID: group, Creator: anna, Members: r.members}}
 	for _, u := range []chat.UserID{anna, boris, clara} {
 		r.Devices = append(r.Devices,
-			&Device{User: u, Name: "phone", Last: Connection{Number: 1, Connected: start}},
-			&Device{User: u, Name: "laptop", Last: Connection{Number: 1, Connected: start}})
+			&Device{User: u, Name: "phone", Last: Connection{Number: 1, Connected: start}, Links: []Link{{Connected: start}}},
+			&Device{User: u, Name: "laptop", Last: Connection{Number: 1, Connected: start}, Links: []Link{{Connected: start}}})
 	}
 	r.show(r.event(wire.Message{SenderID: anna, Type: "event", Event: &wire.Event{Change: "created", MembersVersion: 1}}), r.members...)
 	r.say(anna)
@@ -125,8 +127,7 @@ func sound() *run {
 	r.say(anna)
 	r.change(chat.MemberAdded, clara)
 	r.say(clara)
-	t := &talk{Conversation: r.Conversations[0], history: r.history, spans: map[chat.UserID][]span{}, changes: map[chat.UserID][]change{}}
-	t.follow()
+	t := r.talk()
 	for _, u := range []chat.UserID{anna, boris, clara} {
 		view := t.view(u)
 		for i := range view {
@@ -139,12 +140,21 @@ func sound() *run {
 		r.Histories = append(r.Histories, History{User: u, Conversation: group, Messages: view})
 	}
 	r.resume(r.Devices[3], 7)
-	r.Rosters = []Roster{{Conversation: group, Members: []chat.UserID{anna, boris, clara}, Version: 9}}
+	r.Rosters = []Roster{{Conversation: group, Version: 9, Members: []wire.Member{
+		{UserID: anna, ReadSeq: 8, DeliveredSeq: 8}, {UserID: boris, ReadSeq: 7, DeliveredSeq: 7}, {UserID: clara, ReadSeq: 10, DeliveredSeq: 10},
+	}}}
 	for u, c := range map[chat.UserID]wire.Conversation{anna: {ReadSeq: 8, Unread: 1}, boris: {ReadSeq: 7, Unread: 2}, clara: {ReadSeq: 10}} {
 		c.ID, c.HeadSeq, c.MembersCount = group, 10, 3
 		r.Lists = append(r.Lists, List{User: u, Conversations: []wire.Conversation{c}})
 	}
 	return r
+}
+
+// talk is the run's conversation as the auditor opens it.
+func (r *run) talk() *talk {
+	t := &talk{Conversation: r.Conversations[0], history: r.history, spans: map[chat.UserID][]span{}, changes: map[chat.UserID][]change{}}
+	t.follow()
+	return t
 }
 
 func TestFlawlessRunHasNoViolation(t *testing.T) {
@@ -323,7 +333,9 @@ var membersWrong = map[string]fault{
 		r.Commands = r.Commands[:2]
 		r.Histories[2].Messages = r.Histories[2].Messages[:3]
 	}, Closed},
-	"listed and no member":             {func(r *run) { r.Rosters[0].Members = append(r.Rosters[0].Members, chat.DemoUser("dave")) }, SameRoster},
+	"listed and no member": {func(r *run) {
+		r.Rosters[0].Members = append(r.Rosters[0].Members, wire.Member{UserID: chat.DemoUser("dave")})
+	}, SameRoster},
 	"member and not listed":            {func(r *run) { r.Rosters[0].Members = r.Rosters[0].Members[:2] }, SameRoster},
 	"a conversation missing in a list": {func(r *run) { r.Lists[0].Conversations = nil }, Listed},
 	"an old head in a list":            {func(r *run) { r.Lists[0].Conversations[0].HeadSeq-- }, Listed},

@@ -30,8 +30,10 @@ type auditor struct {
 	contents  map[string]*Send
 	sends     map[chat.ConversationID][]*Send
 	answers   map[key][]*Answer
-	commands  map[chat.ConversationID][]*Command
+	marks     map[place][]*Mark
+	words     map[place][]*Word
 	histories map[place]*History
+	talks     map[chat.ConversationID]*talk
 }
 
 // talk is one conversation under examination.
@@ -42,6 +44,10 @@ type talk struct {
 	spans   map[chat.UserID][]span
 	changes map[chat.UserID][]change // by person, in order
 	at      map[chat.RequestID]chat.Seq
+	// sizes is how many members there were after each event.
+	sizes    []int
+	commands map[chat.UserID][]*Command
+	standing map[chat.UserID]*wire.Member // what the list of members says in the end
 }
 
 // change is an event that added or removed somebody.
@@ -52,29 +58,53 @@ type change struct {
 
 // Check compares everything with everything.
 func Check(e *Evidence) *Report {
+	a := newAuditor(e)
+	for _, t := range a.talks {
+		a.conversation(t)
+	}
+	a.rosters(a.talks)
+	a.readings()
+	for _, t := range a.talks {
+		a.standings(t)
+	}
+	a.devices(a.talks)
+	for _, d := range e.Devices {
+		a.hints(d)
+	}
+	a.lists(a.talks)
+	return a.Report
+}
+
+// newAuditor puts the evidence where it is looked up, and reads who was in which
+// conversation when.
+func newAuditor(e *Evidence) *auditor {
 	a := &auditor{
 		Report: newReport(), evidence: e,
 		contents:  make(map[string]*Send, len(e.Sends)),
 		sends:     make(map[chat.ConversationID][]*Send),
 		answers:   make(map[key][]*Answer),
-		commands:  make(map[chat.ConversationID][]*Command),
+		marks:     make(map[place][]*Mark),
+		words:     make(map[place][]*Word),
 		histories: make(map[place]*History),
+		talks:     make(map[chat.ConversationID]*talk, len(e.Conversations)),
 	}
 	a.sort()
-	known := make(map[chat.ConversationID]*talk, len(e.Conversations))
 	for _, c := range e.Conversations {
 		if t := a.open(c); t != nil {
-			known[c.ID] = t
-			a.conversation(t)
+			a.talks[c.ID] = t
+			t.follow()
 		}
 	}
-	a.devices(known)
-	a.rosters(known)
-	a.lists(known)
-	return a.Report
+	for i := range e.Commands {
+		c := &e.Commands[i]
+		if t := a.talks[c.Conversation]; t != nil {
+			t.commands[c.User] = append(t.commands[c.User], c)
+		}
+	}
+	return a
 }
 
-// sort puts the evidence where it is looked up.
+// sort makes the tables.
 func (a *auditor) sort() {
 	e := a.evidence
 	for i := range e.Sends {
@@ -87,9 +117,15 @@ func (a *auditor) sort() {
 		k := key{n.User, n.Conversation, n.Request}
 		a.answers[k] = append(a.answers[k], n)
 	}
-	for i := range e.Commands {
-		c := &e.Commands[i]
-		a.commands[c.Conversation] = append(a.commands[c.Conversation], c)
+	for i := range e.Marks {
+		m := &e.Marks[i]
+		k := place{m.User, m.Conversation}
+		a.marks[k] = append(a.marks[k], m)
+	}
+	for i := range e.Words {
+		w := &e.Words[i]
+		k := place{w.User, w.Conversation}
+		a.words[k] = append(a.words[k], w)
 	}
 	for i := range e.Histories {
 		h := &e.Histories[i]
@@ -110,13 +146,19 @@ func (a *auditor) open(c Conversation) *talk {
 		spans:   make(map[chat.UserID][]span),
 		changes: make(map[chat.UserID][]change),
 		at:      make(map[chat.RequestID]chat.Seq),
+
+		commands: make(map[chat.UserID][]*Command), standing: make(map[chat.UserID]*wire.Member),
 	}
 }
 
 // conversation checks one conversation as such.
 func (a *auditor) conversation(t *talk) {
+	for i := 1; i < len(t.sizes); i++ {
+		if (t.sizes[i] > chat.LargeAbove) != (t.sizes[i-1] > chat.LargeAbove) {
+			a.Crossings++
+		}
+	}
 	a.order(t)
-	t.follow()
 	a.origins(t)
 	for _, s := range a.sends[t.ID] {
 		a.answered(t, s)
@@ -150,29 +192,51 @@ func (t *talk) follow() {
 		t.spans[u] = []span{{first: 1}}
 	}
 	t.version = 1
+	members := len(t.spans)
 	for i := range t.history {
 		m := &t.history[i]
-		if m.Event == nil || m.Event.UserID == nil {
-			continue
+		if m.Event != nil && m.Event.UserID != nil {
+			members += t.change(m.Seq, m.Event)
 		}
-		user := *m.Event.UserID
-		spans := t.spans[user]
-		inside := len(spans) > 0 && spans[len(spans)-1].last == 0
-		switch m.Event.Change {
-		case chat.MemberAdded.String():
-			if !inside {
-				t.spans[user] = append(spans, span{first: m.Seq})
-			}
-			t.changes[user] = append(t.changes[user], change{chat.MemberAdded, m.Seq})
-		case chat.MemberRemoved.String():
-			if inside {
-				spans[len(spans)-1].last = m.Seq
-			}
-			t.changes[user] = append(t.changes[user], change{chat.MemberRemoved, m.Seq})
-		}
-		t.version = max(t.version, m.Event.MembersVersion)
+		t.sizes = append(t.sizes, members)
 	}
 }
+
+// change takes an event that concerns somebody, and returns how many more members
+// there are after it.
+func (t *talk) change(seq chat.Seq, e *wire.Event) (more int) {
+	user := *e.UserID
+	spans := t.spans[user]
+	inside := len(spans) > 0 && spans[len(spans)-1].last == 0
+	switch e.Change {
+	case chat.MemberAdded.String():
+		if !inside {
+			t.spans[user] = append(spans, span{first: seq})
+			more = 1
+		}
+		t.changes[user] = append(t.changes[user], change{chat.MemberAdded, seq})
+	case chat.MemberRemoved.String():
+		if inside {
+			spans[len(spans)-1].last = seq
+			more = -1
+		}
+		t.changes[user] = append(t.changes[user], change{chat.MemberRemoved, seq})
+	}
+	t.version = max(t.version, e.MembersVersion)
+	return more
+}
+
+// large reports whether an event was told of by heads: what counts is how many
+// members there are after it.
+func (t *talk) large(seq chat.Seq) bool {
+	return seq > 1 && int(seq) <= len(t.sizes) && t.sizes[seq-1] > chat.LargeAbove
+}
+
+// head is the newest seq.
+func (t *talk) head() chat.Seq { return chat.Seq(len(t.history)) }
+
+// joined is where the present stay of a user began.
+func (t *talk) joined(user chat.UserID) chat.Seq { return t.spans[user][len(t.spans[user])-1].first }
 
 // visible reports whether a user may see an event.
 func (t *talk) visible(user chat.UserID, seq chat.Seq) bool {

@@ -10,7 +10,12 @@
 // It does no I/O, knows no server and trusts no client library: devices report
 // the frames and bodies that came over the wire. The truth that everything is
 // held against is the history of the conversation's creator, who never leaves;
-// who may see what is computed from its events and from nothing else.
+// who may see what is computed from its events and from nothing else. What was sent
+// before or after the answer to what is told by the clock of whoever collected the
+// evidence, which is one.
+//
+// [Plants] try the judge: each is a mistake that a system could make, put into what
+// was recorded of a sound run.
 //
 // Contents must be unique, since other people's messages carry no other mark
 // that was known before they were sent.

@@ -15,15 +15,21 @@ type Evidence struct {
 	Sends         []Send
 	Answers       []Answer
 	Commands      []Command
+	Marks         []Mark
+	Words         []Word
 	Devices       []*Device
 	Histories     []History
 	Rosters       []Roster
-	Lists         []List
+	// Readings are Rosters too, read while people talked; those of one conversation
+	// in the order of the reading, each after the answer to the one before.
+	Readings []Roster
+	Lists    []List
 }
 
 // Conversation is a conversation as it was asked for.
 type Conversation struct {
 	ID      chat.ConversationID
+	Direct  bool
 	Creator chat.UserID   // stays to the end
 	Members []chat.UserID // at the beginning, the creator included
 }
@@ -60,15 +66,34 @@ type Command struct {
 	Answered     time.Time   // zero: it is unknown whether it happened
 }
 
+// Mark says that its user has received or read everything up to a seq: as a device
+// put it on the wire, or as it was asked for over REST.
+type Mark struct {
+	User         chat.UserID
+	Conversation chat.ConversationID
+	Status       chat.Status
+	Seq          chat.Seq
+	At           time.Time // just before it was written
+}
+
+// Word is one `typing`, as a device put it on the wire.
+type Word struct {
+	User         chat.UserID
+	Conversation chat.ConversationID
+	IsTyping     bool
+	At           time.Time // just before it was written
+}
+
 // Way is how an event came to a device.
 type Way uint8
 
 // The ways.
 const (
-	Live Way = iota + 1 // pushed on a connection
-	Sync                // in an answer of POST /sync
-	Page                // in a page of history
-	Told                // by message_sent, which counts as the event
+	Live    Way = iota + 1 // pushed on a connection
+	Sync                   // in an answer of POST /sync
+	Page                   // in a page of history
+	Told                   // by message_sent, which counts as the event
+	Carried                // in the head of a large conversation
 )
 
 // Sighting is one durable event as it came over the wire. An event that is no
@@ -84,11 +109,38 @@ type Sighting struct {
 	Message wire.Message
 }
 
+// Hint is what was pushed to a device besides durable events and answers. One of
+// the pointers is set.
+type Hint struct {
+	At         time.Time
+	Connection int
+	Head       *wire.ConversationUpdated // what it carries is a Sighting too
+	Status     *wire.MessageStatus
+	Typing     *wire.Typing
+	Presence   *wire.Presence
+}
+
+// Lag is a conversation that an answer of /sync told a device to page.
+type Lag struct {
+	wire.Head
+
+	Asked time.Time // when the device began to ask
+}
+
+// Link is one connection of a device, from `connected` to its end.
+type Link struct {
+	Connected time.Time // zero: `connected` never came
+	Closed    time.Time // zero: it is still open
+}
+
 // Device is what one device saw, in the order in which it did.
 type Device struct {
-	User chat.UserID
-	Name string
-	Seen []Sighting
+	User  chat.UserID
+	Name  string
+	Seen  []Sighting
+	Hints []Hint
+	Lags  []Lag
+	Links []Link // Connection n is Links[n-1]
 	// Applied is what the client library made of it.
 	Applied []wire.Message
 	// Last is the connection that the device has in the end.
@@ -110,10 +162,10 @@ type History struct {
 	Messages     []wire.Message
 }
 
-// Roster is who is in a conversation, as the server says in the end.
+// Roster is who is in a conversation, and how far each has come, as …/members says.
 type Roster struct {
 	Conversation chat.ConversationID
-	Members      []chat.UserID
+	Members      []wire.Member
 	Version      chat.Seq
 }
 

@@ -5,7 +5,7 @@ import (
 	"switchboard/internal/wire"
 )
 
-// unreadMax is where the server stops counting.
+// unreadMax is among how many of the newest events the server counts.
 const unreadMax = 1000
 
 // lists checks what users are told of their conversations.
@@ -38,22 +38,26 @@ func (a *auditor) listed(t *talk, user chat.UserID, c *wire.Conversation) {
 			members++
 		}
 	}
-	head := t.history[len(t.history)-1].Seq
+	head := t.head()
 	a.check(Listed, c.HeadSeq == head && c.MembersCount == members,
 		"%s: %s is told of head %d and %d members, there are %d and %d", t.ID, user, c.HeadSeq, c.MembersCount, head, members)
-	stay := t.spans[user][len(t.spans[user])-1]
-	own, unread := stay.first, int64(0)
+	joined := t.joined(user)
+	own, unread := joined, int64(0)
 	for i := range t.history {
 		m := &t.history[i]
 		switch {
-		case m.Event != nil || m.Seq < stay.first:
+		case m.Event != nil || m.Seq < joined:
 		case m.SenderID == user:
 			own = m.Seq
-		case m.Seq > c.ReadSeq:
+		case m.Seq > c.ReadSeq && m.Seq > head-unreadMax:
 			unread++
 		}
 	}
 	a.check(OwnRead, own <= c.ReadSeq && c.ReadSeq <= head,
 		"%s: %s has read up to %d, sent or joined at %d, and the head is %d", t.ID, user, c.ReadSeq, own, head)
-	a.check(Unread, c.Unread == min(unread, unreadMax), "%s: %s has %d unread, %d are above seq %d", t.ID, user, c.Unread, unread, c.ReadSeq)
+	a.check(Unread, c.Unread == unread, "%s: %s has %d unread, %d are above seq %d", t.ID, user, c.Unread, unread, c.ReadSeq)
+	if m := t.standing[user]; m != nil {
+		a.check(SameMark, c.ReadSeq == m.ReadSeq, "%s: %s is told to have read up to %d, the list of members says %d",
+			t.ID, user, c.ReadSeq, m.ReadSeq)
+	}
 }

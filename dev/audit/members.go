@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"time"
 
 	"switchboard/internal/chat"
 )
@@ -10,12 +11,11 @@ import (
 // commands, and nothing else did. One whose fate is unknown may have left one or
 // none, and then nothing can be said of the order of those after it.
 func (a *auditor) obeyed(t *talk) {
-	by := t.commandsOf(a)
 	for user, changes := range t.changes {
-		a.check(Obeyed, len(changes) <= len(by[user]),
-			"%s: %d changes of %s were asked for, history has %d", t.ID, len(by[user]), user, len(changes))
+		a.check(Obeyed, len(changes) <= len(t.commands[user]),
+			"%s: %d changes of %s were asked for, history has %d", t.ID, len(t.commands[user]), user, len(changes))
 	}
-	for user, commands := range by {
+	for user, commands := range t.commands {
 		changes := t.changes[user]
 		unknown := slices.ContainsFunc(commands, func(c *Command) bool { return c.Answered.IsZero() })
 		if unknown {
@@ -30,20 +30,27 @@ func (a *auditor) obeyed(t *talk) {
 	}
 }
 
-// commandsOf returns the commands by the person whom they concern.
-func (t *talk) commandsOf(a *auditor) map[chat.UserID][]*Command {
-	by := make(map[chat.UserID][]*Command)
-	for _, c := range a.commands[t.ID] {
-		by[c.User] = append(by[c.User], c)
+// outside reports whether a user was certainly no member at a moment, and since
+// when: the zero time for somebody who never was one.
+func (t *talk) outside(user chat.UserID, at time.Time) (since time.Time, out bool) {
+	if len(t.spans[user]) == 0 {
+		return since, true
 	}
-	return by
+	for _, c := range t.commands[user] {
+		if c.Begun.After(at) {
+			break
+		}
+		out = c.Change == chat.MemberRemoved && !c.Answered.IsZero() && c.Answered.Before(at)
+		since = c.Answered
+	}
+	return since, out
 }
 
 // inForce goes by the clock of whoever gave the command: what was sent after the
 // answer comes after the change, and what was answered before the command was given
 // comes before it.
 func (a *auditor) inForce(t *talk) {
-	for user, commands := range t.commandsOf(a) {
+	for user, commands := range t.commands {
 		changes := t.changes[user]
 		if len(changes) != len(commands) {
 			continue // obeyed has said so
@@ -77,18 +84,22 @@ func (a *auditor) side(t *talk, c *Command, seq chat.Seq, s *Send) {
 
 // rosters compares the lists of members with the events.
 func (a *auditor) rosters(known map[chat.ConversationID]*talk) {
-	for _, r := range a.evidence.Rosters {
+	for i := range a.evidence.Rosters {
+		r := &a.evidence.Rosters[i]
 		t := known[r.Conversation]
 		if t == nil {
 			continue
 		}
 		a.check(SameRoster, r.Version == t.version, "%s: members_version %d, the events say %d", t.ID, r.Version, t.version)
-		for user := range t.spans {
-			a.check(SameRoster, slices.Contains(r.Members, user) == t.present(user),
-				"%s: whether %s is a member: events say %t", t.ID, user, t.present(user))
+		for j := range r.Members {
+			m := &r.Members[j]
+			t.standing[m.UserID] = m
+			a.check(SameRoster, t.present(m.UserID), "%s: %s is listed, and no event added them", t.ID, m.UserID)
 		}
-		for _, user := range r.Members {
-			a.check(SameRoster, t.present(user), "%s: %s is listed, and no event added them", t.ID, user)
+		for user := range t.spans {
+			_, listed := t.standing[user]
+			a.check(SameRoster, listed == t.present(user),
+				"%s: whether %s is a member: events say %t", t.ID, user, t.present(user))
 		}
 	}
 }

@@ -20,9 +20,12 @@ func (a *auditor) devices(known map[chat.ConversationID]*talk) {
 			switch s.Way {
 			case Live:
 				a.connection(d, pushed, s)
+				if t := known[id]; t != nil {
+					a.body(d, t, s)
+				}
 			case Sync, Page:
 				a.answer(d, answered, s)
-			case Told:
+			case Told, Carried:
 			}
 			if seen[id] == nil {
 				seen[id] = make(map[chat.Seq]bool)
@@ -55,7 +58,9 @@ func (a *auditor) sighting(d *Device, t *talk, s *Sighting) {
 	truth, ok := t.event(m.Seq)
 	a.check(Unaltered, ok && same(m, truth), "%s of %s saw at seq %d of %s: %s; history has %s",
 		d.Name, d.User, m.Seq, t.ID, brief(m), brief(truth))
-	a.mark(d.User, m)
+	if s.Way != Carried { // a head is the same for everybody
+		a.mark(d.User, m)
+	}
 }
 
 // connection checks the order of the events that were pushed on one connection.
@@ -124,29 +129,57 @@ func sawAny(seen map[chat.Seq]bool, s span) bool {
 	return false
 }
 
-// pushed checks the device's last connection: a message that was sent after it was
-// registered has come over it, or `behind` came later and said that something may
-// be missing.
+// pushed checks the device's last connection: what was sent after it was registered
+// has come over it, or `behind` came later and said that something may be missing.
+// Whom a change of membership concerns gets it at any size; of the messages of a
+// large conversation it is enough to be told of something later.
 func (a *auditor) pushed(d *Device, t *talk) {
 	if d.Last.Connected.IsZero() {
 		return
 	}
-	came := make(map[chat.Seq]bool)
-	for i := range d.Seen {
-		s := &d.Seen[i]
-		if s.Connection == d.Last.Number && (s.Way == Live || s.Way == Told) && s.Message.ConversationID == t.ID {
-			came[s.Message.Seq] = true
+	came, newest := d.came(t.ID)
+	owed := func(seq chat.Seq, begun time.Time) {
+		if !begun.After(d.Last.Connected) || !t.visible(d.User, seq) {
+			return
 		}
+		told := came[seq] || slices.ContainsFunc(d.Last.Behinds, func(at time.Time) bool { return at.After(begun) })
+		if m, ok := t.event(seq); ok && m.Event == nil && t.large(seq) {
+			told = told || newest >= seq
+		}
+		a.check(NotSilent, told, "%s of %s, connection %d since %s: seq %d of %s, asked for at %s, did not come, and no behind after it",
+			d.Name, d.User, d.Last.Number, d.Last.Connected.Format(time.TimeOnly), seq, t.ID, begun.Format(time.TimeOnly))
 	}
 	for _, s := range a.sends[t.ID] {
-		seq, stored := t.at[s.Request]
-		if !stored || !s.Begun.After(d.Last.Connected) || !t.visible(d.User, seq) {
-			continue
+		if seq, stored := t.at[s.Request]; stored {
+			owed(seq, s.Begun)
 		}
-		told := slices.ContainsFunc(d.Last.Behinds, func(at time.Time) bool { return at.After(s.Begun) })
-		a.check(NotSilent, came[seq] || told, "%s of %s, connection %d since %s: seq %d of %s, sent at %s, did not come, and no behind after it",
-			d.Name, d.User, d.Last.Number, d.Last.Connected.Format(time.TimeOnly), seq, t.ID, s.Begun.Format(time.TimeOnly))
 	}
+	commands, changes := t.commands[d.User], t.changes[d.User]
+	if len(commands) != len(changes) {
+		return // obeyed has said so, or one is unknown
+	}
+	for i, c := range commands {
+		owed(changes[i].seq, c.Begun)
+	}
+}
+
+// came returns what was pushed of a conversation on a device's last connection, and
+// the newest seq that was told of there.
+func (d *Device) came(id chat.ConversationID) (seqs map[chat.Seq]bool, newest chat.Seq) {
+	seqs = make(map[chat.Seq]bool)
+	for i := range d.Seen {
+		s := &d.Seen[i]
+		if s.Connection == d.Last.Number && s.Way != Sync && s.Way != Page && s.Message.ConversationID == id {
+			seqs[s.Message.Seq] = true
+			newest = max(newest, s.Message.Seq)
+		}
+	}
+	for i := range d.Hints {
+		if h := &d.Hints[i]; h.Connection == d.Last.Number && h.Head != nil && h.Head.ConversationID == id {
+			newest = max(newest, h.Head.HeadSeq)
+		}
+	}
+	return seqs, newest
 }
 
 // mark checks that the sender's own id for a message comes to the sender only.

@@ -37,7 +37,7 @@ const (
 type Config struct {
 	Site   *Site
 	Seed   uint64
-	People int           // each with two devices; from 100 on there are large groups
+	People int           // each with two devices; from 10 on there are groups of all sizes
 	Rate   float64       // messages a second
 	Moves  time.Duration // how often somebody comes or goes
 	// Least is how long people talk, at least: longer if faults take longer.
@@ -57,6 +57,7 @@ type crowd struct {
 	talks   []chat.ConversationID
 	started time.Time
 
+	living     sync.WaitGroup // of what people do besides writing
 	waiting    sync.WaitGroup // for answers
 	unanswered atomic.Int64
 
@@ -64,6 +65,8 @@ type crowd struct {
 	sends    []audit.Send
 	answers  []audit.Answer // over REST
 	commands []audit.Command
+	marks    []audit.Mark           // over REST
+	readings []audit.Roster         // of the lists of members
 	refused  map[chat.RequestID]int // over REST: attempts less refusals
 	moving   map[movePlan]*guest
 	failed   []string
@@ -90,6 +93,23 @@ func newCrowd(cfg Config) *crowd {
 }
 
 func (c *crowd) user(i int) chat.UserID { return chat.DemoUser(fmt.Sprintf("soak %s %d", c.run, i)) }
+
+// absent is a member of a talk who has no device.
+func (c *crowd) absent(talk, i int) chat.UserID {
+	return chat.DemoUser(fmt.Sprintf("soak %s absent %d %d", c.run, talk, i))
+}
+
+// membersOf returns the members of a talk at first.
+func (c *crowd) membersOf(talk int) (members []chat.UserID) {
+	t := &c.plan.talks[talk]
+	for _, m := range t.members {
+		members = append(members, c.user(m))
+	}
+	for i := range t.absent {
+		members = append(members, c.absent(talk, i))
+	}
+	return members
+}
 
 // everyDevice calls do for each device.
 func (c *crowd) everyDevice(do func(d *device)) {
@@ -139,10 +159,7 @@ func (c *crowd) converse(ctx context.Context) error {
 	for i, t := range c.plan.talks {
 		group.Go(func() error {
 			rest := c.devices[t.members[0]][0].rest
-			var others []chat.UserID
-			for _, m := range t.members[1:] {
-				others = append(others, c.user(m))
-			}
+			others := c.membersOf(i)[1:]
 			request := chat.NewRequestID()
 			return c.insist(ctx, func(ctx context.Context) (err error) {
 				if t.direct {
@@ -167,10 +184,19 @@ func (c *crowd) insist(ctx context.Context, do func(context.Context) error) erro
 		if err == nil || !unknown(err) || ctx.Err() != nil {
 			return err
 		}
-		if err := pause(ctx, tryAgain); err != nil {
+		if err := pause(ctx, max(tryAgain, retryAfter(err))); err != nil {
 			return err
 		}
 	}
+}
+
+// retryAfter is how long the server asked to wait.
+func retryAfter(err error) time.Duration {
+	var status *client.StatusError
+	if !errors.As(err, &status) {
+		return 0
+	}
+	return time.Duration(status.Problem.RetryAfterMS) * time.Millisecond
 }
 
 // unknown reports whether a call that failed with err should be repeated, since

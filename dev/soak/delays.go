@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchboard/dev/audit"
+	"switchboard/internal/chat"
 )
 
 // delays is how long deliveries took, by the second in which the message was sent.
@@ -18,12 +19,19 @@ type delays struct {
 
 // measure finds, for each message and device, when the device first saw it. Only
 // devices that were connected from the sending to the seeing count: one whose
-// network was cut has itself to blame.
+// network was cut has itself to blame. What is told of by heads once a second is
+// left out.
 func (c *crowd) measure(e *audit.Evidence) delays {
 	d := delays{started: c.started}
 	begun := make(map[string]time.Time, len(e.Sends))
+	pushed := make(map[chat.ConversationID]bool)
+	for i := range c.plan.talks {
+		pushed[c.talks[i]] = c.plan.talks[i].size() <= largeSize
+	}
 	for _, s := range e.Sends {
-		begun[s.Content] = s.Begun
+		if pushed[s.Conversation] {
+			begun[s.Content] = s.Begun
+		}
 	}
 	i := 0
 	c.everyDevice(func(dev *device) {

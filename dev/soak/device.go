@@ -30,10 +30,16 @@ type device struct {
 
 	mu          sync.Mutex
 	connections int
-	opened      []time.Time // when each connection was
+	opened      []time.Time  // when each connection was
+	links       []audit.Link // what became of each
 	last        audit.Connection
 	seen        []audit.Sighting
+	hints       []audit.Hint
+	lags        []audit.Lag
+	marks       []audit.Mark
+	words       []audit.Word
 	applied     []wire.Message
+	unmarked    map[chat.ConversationID]chat.Seq // applied, and not marked yet
 	answers     []audit.Answer
 	attempts    map[chat.RequestID]int // less those that were refused for good
 	count       counts
@@ -50,6 +56,11 @@ type counts struct {
 	Syncs       int
 	Behinds     int
 	Pages       int
+	Heads       int
+	Marks       int
+	Statuses    int
+	Typings     int
+	Presences   int
 }
 
 func (c *counts) add(other counts) {
@@ -61,11 +72,16 @@ func (c *counts) add(other counts) {
 	c.Syncs += other.Syncs
 	c.Behinds += other.Behinds
 	c.Pages += other.Pages
+	c.Heads += other.Heads
+	c.Marks += other.Marks
+	c.Statuses += other.Statuses
+	c.Typings += other.Typings
+	c.Presences += other.Presences
 }
 
 // newDevice returns a device that is not connected yet.
 func newDevice(s *Site, user chat.UserID, name string) *device {
-	d := &device{user: user, name: name, attempts: make(map[chat.RequestID]int)}
+	d := &device{user: user, name: name, attempts: make(map[chat.RequestID]int), unmarked: make(map[chat.ConversationID]chat.Seq)}
 	d.network = newNetwork(s, d)
 	d.rest = restOf(s, user, d.network)
 	d.client = client.New(client.Config{REST: d.rest, URL: s.WS[0], Device: name, Apply: d.apply})
@@ -88,6 +104,7 @@ func (d *device) apply(m wire.Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.applied = append(d.applied, m)
+	d.unmarked[m.ConversationID] = m.Seq
 }
 
 // open notes a new connection and gives it a number.
@@ -96,7 +113,15 @@ func (d *device) open() int {
 	defer d.mu.Unlock()
 	d.connections++
 	d.opened = append(d.opened, time.Now())
+	d.links = append(d.links, audit.Link{})
 	return d.connections
+}
+
+// closed notes the end of a connection.
+func (d *device) closed(connection int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.links[connection-1].Closed = time.Now()
 }
 
 // opening returns when each connection was opened.
@@ -112,13 +137,16 @@ func (d *device) see(way audit.Way, connection int, m wire.Message) {
 }
 
 // synced notes an answer of /sync.
-func (d *device) synced(asked wire.SyncRequest, answer wire.SyncResponse) {
+func (d *device) synced(begun time.Time, asked wire.SyncRequest, answer wire.SyncResponse) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.count.Syncs++
 	from := len(d.seen)
 	for i := range answer.Events {
 		d.event(audit.Sync, d.connections, &answer.Events[i])
+	}
+	for _, h := range answer.Heads {
+		d.lags = append(d.lags, audit.Lag{Head: h, Asked: begun})
 	}
 	d.answered(from, func(id chat.ConversationID) chat.Seq { return asked.Have[id] })
 }
@@ -144,19 +172,45 @@ func (d *device) answered(from int, have func(chat.ConversationID) chat.Seq) {
 	}
 }
 
-// sent counts what the device says.
+// sent notes what the device says.
 func (d *device) sent(e wire.Envelope) {
-	if e.Type != "send_message" {
-		return
+	switch e.Type {
+	case "send_message":
+		var m wire.SendMessage
+		if err := json.Unmarshal(e.Data, &m); err != nil || m.ClientMessageID == nil {
+			return // not by the client library
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.count.Attempts++
+		d.attempts[*m.ClientMessageID]++
+	case "mark_delivered", "mark_read", "typing":
+		d.told(e)
 	}
-	var m wire.SendMessage
-	if err := json.Unmarshal(e.Data, &m); err != nil || m.ClientMessageID == nil {
+}
+
+// told notes what the device says of its user.
+func (d *device) told(e wire.Envelope) {
+	var m struct {
+		Conversation chat.ConversationID `json:"conversation_id"`
+		Seq          chat.Seq            `json:"seq"`
+		IsTyping     bool                `json:"is_typing"`
+	}
+	if err := json.Unmarshal(e.Data, &m); err != nil {
 		return // not by the client library
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.count.Attempts++
-	d.attempts[*m.ClientMessageID]++
+	if e.Type == "typing" {
+		d.words = append(d.words, audit.Word{User: d.user, Conversation: m.Conversation, IsTyping: m.IsTyping, At: time.Now()})
+		return
+	}
+	status := chat.Delivered
+	if e.Type == "mark_read" {
+		status = chat.Read
+	}
+	d.count.Marks++
+	d.marks = append(d.marks, audit.Mark{User: d.user, Conversation: m.Conversation, Status: status, Seq: m.Seq, At: time.Now()})
 }
 
 // received notes a frame.
@@ -168,11 +222,45 @@ func (d *device) received(connection int, e wire.Envelope) {
 		d.event(audit.Live, connection, &e)
 	case "message_sent", "error":
 		d.reply(connection, &e)
+	case "message_status", "typing", "presence_update":
+		d.hint(connection, &e)
 	case "connected":
 		d.last = audit.Connection{Number: connection, Connected: time.Now()}
+		d.links[connection-1].Connected = d.last.Connected
 	case "behind":
 		d.count.Behinds++
 		d.last.Behinds = append(d.last.Behinds, time.Now())
+	}
+}
+
+// hint notes what is neither a durable event nor an answer. The caller holds the
+// lock.
+func (d *device) hint(connection int, e *wire.Envelope) {
+	decoded, err := e.Decode()
+	if err != nil {
+		d.broken = append(d.broken, fmt.Sprintf("%s of %s: unreadable %s: %v", d.name, d.user, e.Type, err))
+		return
+	}
+	switch {
+	case decoded.Status != nil:
+		d.count.Statuses++
+	case decoded.Typing != nil:
+		d.count.Typings++
+	case decoded.Presence != nil:
+		d.count.Presences++
+	}
+	d.hints = append(d.hints, audit.Hint{
+		At: time.Now(), Connection: connection,
+		Status: decoded.Status, Typing: decoded.Typing, Presence: decoded.Presence,
+	})
+}
+
+// head notes how far a large conversation has come. The caller holds the lock.
+func (d *device) head(connection int, u *wire.ConversationUpdated) {
+	d.count.Heads++
+	d.hints = append(d.hints, audit.Hint{At: time.Now(), Connection: connection, Head: u})
+	if u.Message != nil {
+		d.see(audit.Carried, connection, *u.Message)
 	}
 }
 
@@ -184,6 +272,8 @@ func (d *device) event(way audit.Way, connection int, e *wire.Envelope) {
 		d.broken = append(d.broken, fmt.Sprintf("%s of %s: unreadable %s: %v", d.name, d.user, e.Type, err))
 	case decoded.Message != nil:
 		d.see(way, connection, *decoded.Message)
+	case decoded.Updated != nil && decoded.Updated.Change == "head":
+		d.head(connection, decoded.Updated)
 	case decoded.Updated != nil && decoded.Updated.Seq > 0:
 		u := decoded.Updated
 		d.see(way, connection, wire.Message{
@@ -218,6 +308,9 @@ func (d *device) reply(connection int, e *wire.Envelope) {
 	case decoded.Error != nil && decoded.Error.ClientMessageID != nil:
 		d.count.Refusals++
 		d.attempts[*decoded.Error.ClientMessageID]--
+	case decoded.Error != nil && decoded.Error.Code != chat.NotMember:
+		// Devices mark what they have seen: who was removed meanwhile may be refused.
+		d.broken = append(d.broken, fmt.Sprintf("%s of %s: %s: %s", d.name, d.user, decoded.Error.Code, decoded.Error.Message))
 	}
 }
 
@@ -228,11 +321,11 @@ func (d *device) evidence(contents map[chat.RequestID]string) *audit.Device {
 	defer d.mu.Unlock()
 	out := &audit.Device{User: d.user, Name: d.name, Last: d.last}
 	out.Last.Behinds = slices.Clone(d.last.Behinds)
-	if d.last.Number != d.connections {
+	if d.last.Number != d.connections || d.last.Number > 0 && !d.links[d.last.Number-1].Closed.IsZero() {
 		out.Last = audit.Connection{} // it is gone, and the next is not there yet
 	}
-	out.Seen = append(out.Seen, d.seen...)
-	out.Applied = append(out.Applied, d.applied...)
+	out.Seen, out.Applied = slices.Clone(d.seen), slices.Clone(d.applied)
+	out.Hints, out.Lags, out.Links = slices.Clone(d.hints), slices.Clone(d.lags), slices.Clone(d.links)
 	for i := range out.Seen {
 		if m := &out.Seen[i].Message; out.Seen[i].Way == audit.Told {
 			m.Content = contents[*m.ClientMessageID]
@@ -247,5 +340,5 @@ func (d *device) tally() (counts, []string) {
 	defer d.mu.Unlock()
 	c := d.count
 	c.Connections = d.connections
-	return c, append([]string(nil), d.broken...)
+	return c, slices.Clone(d.broken)
 }

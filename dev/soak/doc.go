@@ -1,5 +1,5 @@
-// Package soak lives in a running system: some hundred people with two devices
-// each talk in pairs, groups of 8 and groups of 100 and come and go, their networks
+// Package soak lives in a running system: people with two devices each talk in pairs
+// and in groups of 8, 100, 101 and 500, come and go, read and type, their networks
 // break, and meanwhile programs and servers are killed under them. Whatever every
 // device was told is handed to package audit, which judges it.
 //

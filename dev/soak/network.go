@@ -12,7 +12,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
@@ -26,14 +28,21 @@ type network struct {
 	through  *http.Transport
 	watch    watcher // nil = nobody looks
 	cut      atomic.Bool
+
+	away atomic.Bool         // there is none
+	last atomic.Pointer[tap] // the newest WebSocket
 }
+
+// errAway is what a device meets that has no network.
+var errAway = errors.New("there is no network here")
 
 // watcher is told what passes. Calls of one connection do not overlap.
 type watcher interface {
 	open() (connection int)
+	closed(connection int)
 	received(connection int, e wire.Envelope)
 	sent(e wire.Envelope)
-	synced(asked wire.SyncRequest, answer wire.SyncResponse)
+	synced(begun time.Time, asked wire.SyncRequest, answer wire.SyncResponse)
 	paged(above chat.Seq, page wire.MessagePage)
 }
 
@@ -70,8 +79,20 @@ func hosts(urls []string) []string {
 // close lets idle connections go.
 func (n *network) close() { n.through.CloseIdleConnections() }
 
+// leave takes the network away, or brings it back.
+func (n *network) leave(away bool) {
+	n.away.Store(away)
+	if t := n.last.Load(); away && t != nil {
+		_ = t.Close() // it may be closed already
+	}
+}
+
 // RoundTrip passes a request to a server, and its answer back.
 func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
+	if n.away.Load() {
+		return nil, errAway
+	}
+	begun := time.Now()
 	upgrade := r.Header.Get("Upgrade") != ""
 	servers := n.rest
 	if upgrade {
@@ -83,11 +104,13 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 		return response, err
 	case upgrade && response.StatusCode == http.StatusSwitchingProtocols:
 		if socket, ok := response.Body.(io.ReadWriteCloser); ok {
-			response.Body = &tap{ReadWriteCloser: socket, network: n, connection: n.watch.open()}
+			t := &tap{ReadWriteCloser: socket, network: n, connection: n.watch.open()}
+			n.last.Store(t)
+			response.Body = t
 		}
 		return response, nil
 	case response.StatusCode == http.StatusOK:
-		return n.look(r, response)
+		return n.look(r, response, begun)
 	}
 	return response, nil
 }
@@ -114,10 +137,10 @@ func (n *network) balance(r *http.Request, servers []string) (response *http.Res
 }
 
 // look reads the bodies that carry events, and puts them back.
-func (n *network) look(r *http.Request, response *http.Response) (*http.Response, error) {
-	sync := r.Method == http.MethodPost && r.URL.Path == "/api/v1/sync"
+func (n *network) look(r *http.Request, response *http.Response, begun time.Time) (*http.Response, error) {
+	syncs := r.Method == http.MethodPost && r.URL.Path == "/api/v1/sync"
 	page := r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/messages")
-	if !sync && !page {
+	if !syncs && !page {
 		return response, nil
 	}
 	body, err := io.ReadAll(response.Body)
@@ -128,13 +151,13 @@ func (n *network) look(r *http.Request, response *http.Response) (*http.Response
 		return nil, err
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
-	if sync {
+	if syncs {
 		var answer wire.SyncResponse
 		asked, err := syncRequest(r)
 		if err := errors.Join(err, json.Unmarshal(body, &answer)); err != nil {
 			return nil, err
 		}
-		n.watch.synced(asked, answer)
+		n.watch.synced(begun, asked, answer)
 		return response, nil
 	}
 	var answer wire.MessagePage
@@ -163,6 +186,16 @@ type tap struct {
 	network    *network
 	connection int
 	in, out    frames
+	ended      sync.Once
+}
+
+// end notes that the connection is no more, whoever closed it.
+func (t *tap) end() { t.ended.Do(func() { t.network.watch.closed(t.connection) }) }
+
+// Close ends the connection.
+func (t *tap) Close() error {
+	t.end()
+	return t.ReadWriteCloser.Close()
 }
 
 // Read shows what the server says.
@@ -171,6 +204,9 @@ func (t *tap) Read(p []byte) (int, error) {
 	t.in.feed(p[:n], func(text []byte) {
 		t.network.watch.received(t.connection, envelope(text))
 	})
+	if err != nil {
+		t.end()
+	}
 	return n, err
 }
 

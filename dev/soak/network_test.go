@@ -39,7 +39,8 @@ func (n *notes) open() int {
 }
 func (n *notes) received(_ int, e wire.Envelope) { n.note("received " + e.Type) }
 func (n *notes) sent(e wire.Envelope)            { n.note("sent " + e.Type) }
-func (n *notes) synced(asked wire.SyncRequest, s wire.SyncResponse) {
+func (n *notes) closed(int)                      { n.note("closed") }
+func (n *notes) synced(_ time.Time, asked wire.SyncRequest, s wire.SyncResponse) {
 	n.note(fmt.Sprintf("synced %d %s", asked.Limit, s.Events[0].Data))
 }
 
@@ -139,7 +140,7 @@ func TestCutConnectionEndsAfterTheMessage(t *testing.T) {
 	if err := <-ended; err == nil || websocket.CloseStatus(err) != -1 {
 		t.Errorf("the server met %v, want an end without a goodbye", err)
 	}
-	if got, want := seen.String(), "opened, received connected, sent send_message"; got != want {
+	if got, want := seen.String(), "opened, received connected, sent send_message, closed"; got != want {
 		t.Errorf("seen: %s, want %s", got, want)
 	}
 }

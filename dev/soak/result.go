@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"switchboard/dev/audit"
+	"switchboard/internal/chat"
 )
 
 const (
@@ -33,6 +34,7 @@ type Result struct {
 	Counts        counts
 	Settled       time.Duration // from the last message until every device had everything
 	Report        *audit.Report
+	Evidence      *audit.Evidence
 	Failed        []string // what must not happen, besides violations
 
 	faults []happened
@@ -42,7 +44,7 @@ type Result struct {
 
 // conclude fills in what is known at the end.
 func (c *crowd) conclude(r *Result, e *audit.Evidence, report *audit.Report) {
-	r.Report, r.Messages, r.Moves = report, len(e.Sends), len(e.Commands)
+	r.Report, r.Evidence, r.Messages, r.Moves = report, e, len(e.Sends), len(e.Commands)
 	c.everyDevice(func(d *device) {
 		n, broken := d.tally()
 		r.Counts.add(n)
@@ -67,6 +69,7 @@ func (c *crowd) conclude(r *Result, e *audit.Evidence, report *audit.Report) {
 func idle(report *audit.Report) (never []string) {
 	for _, o := range []audit.Obligation{
 		audit.Sent, audit.Kept, audit.SameHistory, audit.Delivered, audit.AppliedOnce, audit.NotSilent, audit.InOrder, audit.Fresh,
+		audit.InForce, audit.MarkForward, audit.MarkKept, audit.StatusTrue, audit.HeadTrue, audit.HeadInstead, audit.TypingSaid, audit.PeersOnly,
 	} {
 		if report.Checked[o] == 0 {
 			never = append(never, "never checked: "+string(o))
@@ -108,10 +111,12 @@ func (r *Result) OK() bool { return r.Report.Failures() == 0 && len(r.Failed) ==
 // Summary is the run in a line.
 func (r *Result) Summary() string {
 	return fmt.Sprintf("seed %d: %d people in %d conversations, %d messages, %d acknowledged, %d retries, %d refused, "+
-		"%d changes of membership, %d faults, %d resumes, %d syncs, %d behinds, settled in %s, %d obligations checked, %d violations, %d failures",
+		"%d changes of membership, %d crossings of %d members, %d heads, %d marks, %d told, %d times typing told, %d comings and goings told, "+
+		"%d faults, %d resumes, %d syncs, %d behinds, settled in %s, %d obligations checked (%s), %d violations, %d failures",
 		r.Seed, r.People, r.Conversations, r.Messages, r.Counts.Acks, max(0, r.Counts.Attempts-r.Messages), r.Counts.Refusals,
-		r.Moves, r.kills(), r.Counts.Connections-2*r.People, r.Counts.Syncs, r.Counts.Behinds,
-		r.Settled.Round(time.Second), r.Report.Obligations(), r.Report.Failures(), len(r.Failed))
+		r.Moves, r.Report.Crossings, chat.LargeAbove, r.Counts.Heads, r.Counts.Marks, r.Counts.Statuses, r.Counts.Typings, r.Counts.Presences,
+		r.kills(), r.Counts.Connections-2*r.People, r.Counts.Syncs, r.Counts.Behinds,
+		r.Settled.Round(time.Second), r.Report.Obligations(), r.Report.ByKind(), r.Report.Failures(), len(r.Failed))
 }
 
 // kills counts the faults that were made.
@@ -121,6 +126,22 @@ func (r *Result) kills() int {
 		n++
 	}
 	return n
+}
+
+// Plants puts mistakes into what was recorded, one after another, and returns how
+// many the audit named and which it did not. It needs a run without violations.
+func (r *Result) Plants() (found int, missed []string) {
+	for _, p := range audit.Plants() {
+		switch planted, named := p.Try(r.Evidence); {
+		case !planted:
+			missed = append(missed, "nothing to plant in: "+p.Name)
+		case !named:
+			missed = append(missed, "planted and not found: "+p.Name)
+		default:
+			found++
+		}
+	}
+	return found, missed
 }
 
 // Print writes everything: the table of faults, what was checked, what was broken.

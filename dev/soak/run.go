@@ -46,6 +46,8 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	cfg.Log.Info("everybody falls silent", "messages", len(c.sends))
 	begun := time.Now()
 	c.waiting.Wait()
+	c.lastWords(ctx)
+	c.waiting.Wait()
 	cfg.Log.Info("every message is answered or given up", "after", time.Since(begun).Round(time.Millisecond))
 	evidence, report, err := c.settle(ctx)
 	if err != nil {
@@ -63,6 +65,10 @@ func (c *crowd) live(ctx context.Context, result *Result) error {
 	c.started = time.Now()
 	running.Go(func() { c.talk(ctx, stop) })
 	running.Go(func() { c.move(ctx, stop) })
+	running.Go(func() { c.typing(ctx, stop) })
+	running.Go(func() { c.look(ctx, stop) })
+	running.Go(func() { c.vanish(ctx, stop) })
+	c.glances(ctx, stop)
 	least := time.After(c.Least)
 	group, faulty := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
@@ -85,7 +91,16 @@ func (c *crowd) live(ctx context.Context, result *Result) error {
 	}
 	close(stop)
 	running.Wait()
+	c.living.Wait()
 	return err
+}
+
+// lastWords has something said in every conversation when nothing breaks any more:
+// heads may be lost while the roster is away, and the newest stands for all.
+func (c *crowd) lastWords(ctx context.Context) {
+	for i, t := range c.plan.talks {
+		c.say(ctx, sendPlan{talk: i, sender: t.members[0], device: i % 2})
+	}
 }
 
 // suffer makes the faults, one after another.
@@ -122,14 +137,14 @@ func (c *crowd) settle(ctx context.Context) (*audit.Evidence, *audit.Report, err
 			return nil, nil, err
 		}
 		report := audit.Check(evidence)
-		late := report.Broken[audit.Delivered] + report.Broken[audit.AppliedOnce]
+		late := report.Broken[audit.Delivered] + report.Broken[audit.AppliedOnce] + report.Broken[audit.MarkKept]
 		if late == 0 || time.Now().After(deadline) {
 			break
 		}
 		if time.Since(said) > sayEvery {
 			said = time.Now()
 			c.Log.Info("some devices do not have everything yet", "missing", report.Broken[audit.Delivered],
-				"not applied", report.Broken[audit.AppliedOnce])
+				"not applied", report.Broken[audit.AppliedOnce], "not marked", report.Broken[audit.MarkKept])
 		}
 		if err := pause(ctx, settleEvery); err != nil {
 			return nil, nil, err
@@ -150,6 +165,7 @@ func (c *crowd) evidence(ctx context.Context, all bool) (*audit.Evidence, error)
 	e := &audit.Evidence{}
 	c.mu.Lock()
 	e.Sends, e.Answers, e.Commands = slices.Clone(c.sends), slices.Clone(c.answers), slices.Clone(c.commands)
+	e.Marks, e.Readings = slices.Clone(c.marks), slices.Clone(c.readings)
 	attempts := make(map[chat.RequestID]int)
 	for r, n := range c.refused {
 		attempts[r] += n
@@ -163,6 +179,7 @@ func (c *crowd) evidence(ctx context.Context, all bool) (*audit.Evidence, error)
 		e.Devices = append(e.Devices, d.evidence(contents))
 		d.mu.Lock()
 		e.Answers = append(e.Answers, d.answers...)
+		e.Marks, e.Words = append(e.Marks, d.marks...), append(e.Words, d.words...)
 		for r, n := range d.attempts {
 			attempts[r] += n
 		}
@@ -182,11 +199,9 @@ func (c *crowd) read(ctx context.Context, e *audit.Evidence, all bool) error {
 	group.SetLimit(atOnce)
 	for i, t := range c.plan.talks {
 		id, creator := c.talks[i], c.user(t.members[0])
-		conversation := audit.Conversation{ID: id, Creator: creator}
-		for _, m := range t.members {
-			conversation.Members = append(conversation.Members, c.user(m))
-		}
-		e.Conversations = append(e.Conversations, conversation)
+		e.Conversations = append(e.Conversations, audit.Conversation{
+			ID: id, Direct: t.direct, Creator: creator, Members: c.membersOf(i),
+		})
 		readers := map[chat.UserID]bool{creator: true}
 		if all {
 			for _, m := range slices.Concat(t.members, t.guests) {
@@ -245,18 +260,16 @@ func (c *crowd) history(ctx context.Context, id chat.ConversationID, user chat.U
 	return h, err
 }
 
+// roster reads who is in a conversation.
 func (c *crowd) roster(ctx context.Context, id chat.ConversationID, user chat.UserID) (audit.Roster, error) {
 	rest, done := c.auditor(user)
 	defer done()
 	var list wire.MemberList
-	err := c.insist(ctx, func(ctx context.Context) error {
-		return rest.Do(ctx, "GET", "/api/v1/conversations/"+id.String()+"/members", nil, &list)
+	err := c.insist(ctx, func(ctx context.Context) (err error) {
+		list, err = rest.Members(ctx, id)
+		return err
 	})
-	r := audit.Roster{Conversation: id, Version: list.MembersVersion}
-	for _, m := range list.Members {
-		r.Members = append(r.Members, m.UserID)
-	}
-	return r, err
+	return audit.Roster{Conversation: id, Version: list.MembersVersion, Members: list.Members}, err
 }
 
 // list reads a user's conversations, which fit on a page.

@@ -60,13 +60,14 @@ func hurried(faults []soak.Fault) []soak.Fault {
 	return faults
 }
 
-// Everything that a cluster of two of each has to survive, while 120 people talk
-// in pairs, groups of 8 and groups of 100, and PostgreSQL is away for a minute.
+// Everything that a cluster of two of each has to survive, while 24 people with two
+// devices each talk in pairs and in groups of 8, 100, 101 and 500, come and go, read
+// and type, and PostgreSQL is away for a minute.
 func TestClusterKeepsWhatItPromises(t *testing.T) {
 	c := newCluster(t, "-gateways=2", "-routers=2", "-workers=2")
 	const seed = 1
 	judge(t, soak.Config{
-		Site: c.Site, Seed: seed, People: 120, Rate: 30, Moves: time.Second,
+		Site: c.Site, Seed: seed, People: 24, Rate: 30, Moves: time.Second,
 		Outage: time.Minute, Warm: 5 * time.Second, Faults: hurried(c.Faults(seed)),
 	})
 }
