@@ -317,7 +317,7 @@ func TestFormatPresence(t *testing.T) {
 	}
 	left := presence.Route{Slot: "gw-7", Boot: 0x2a, Session: 2}
 	if _, err := directory.Apply(ctx, []presence.Change{
-		{User: chat.DemoUser("alice"), Route: route},
+		{User: chat.DemoUser("alice"), Route: route, Begins: true},
 		{User: chat.DemoUser("alice"), Route: left, Remove: true, Ended: time.Unix(1_790_000_000, 0)},
 	}); err != nil {
 		t.Fatal(err)
@@ -335,7 +335,8 @@ func TestFormatPresence(t *testing.T) {
 		var held []string
 		if kind == "hash" {
 			for field, value := range raw.HGetAll(ctx, words[0]).Val() {
-				held = append(held, field, value)
+				held = append(held, field)
+				held = append(held, strings.Fields(value)...)
 			}
 		} else {
 			held = []string{raw.Get(ctx, words[0]).Val()}

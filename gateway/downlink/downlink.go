@@ -45,6 +45,7 @@ const (
 type Sessions interface {
 	Deliver(b *session.Batch)
 	Behind(reason string)
+	Replace(user chat.UserID, session uint64)
 }
 
 // Config is what a Downlink needs.

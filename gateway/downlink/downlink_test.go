@@ -103,9 +103,10 @@ func (l *loop) seen() []string {
 // nobody is a directory that says yes and an uplink that is never used.
 type nobody struct{ presence.Directory }
 
-func (nobody) Apply(_ context.Context, c []presence.Change) ([]bool, error) {
-	return make([]bool, len(c)), nil
+func (nobody) Apply(_ context.Context, c []presence.Change) ([]presence.Applied, error) {
+	return make([]presence.Applied, len(c)), nil
 }
+func (nobody) Stalled() bool                                { return false }
 func (nobody) Send(session.Sender, *wire.ClientEvent) error { panic("nothing is sent") }
 func (nobody) Mark(session.Sender, *wire.ClientEvent) error { panic("nothing is sent") }
 func (nobody) Presence(chat.UserID, chat.Presence)          {}
@@ -328,8 +329,9 @@ func TestDeliveringAllocatesLittle(t *testing.T) {
 // back gives each batch back at once.
 type back struct{}
 
-func (back) Deliver(b *session.Batch) { b.Discard() }
-func (back) Behind(string)            {}
+func (back) Deliver(b *session.Batch)    { b.Discard() }
+func (back) Behind(string)               {}
+func (back) Replace(chat.UserID, uint64) {}
 
 // The time of the whole road is known without a clock in the record: the
 // answer's id carries that of the inbound record.

@@ -16,6 +16,7 @@ import (
 type HintsConfig struct {
 	Channel  presence.Channel
 	Server   string // this gateway's slot
+	Boot     uint64
 	Sessions Sessions
 	Logger   *slog.Logger
 	Metrics  *metrics.Set
@@ -23,9 +24,11 @@ type HintsConfig struct {
 
 // Hints listen to the gateway's channel, on which everything is fleeting: typing,
 // and who has come or gone. What comes while the loops are busy with what came
-// before is dropped, and nobody is told.
+// before is dropped, and nobody is told. Other gateways say here which sessions have
+// lost their place to newcomers of theirs; that is never dropped here.
 //
 //	channel of the server ──▶ Hints ──▶ session.Batch ──▶ every loop
+//	                               └──▶ Replace, of one session
 type Hints struct {
 	// Fixed after construction.
 	cfg  HintsConfig
@@ -72,6 +75,14 @@ func (h *Hints) hear(payload []byte) {
 	}
 	if h.record.Class == bus.Durable {
 		h.unreadable.Inc() // Nothing durable comes this way: it would pass no filter.
+		return
+	}
+	for _, c := range h.record.Closes {
+		if c.Boot == h.cfg.Boot {
+			h.cfg.Sessions.Replace(c.User, c.Session)
+		}
+	}
+	if len(h.record.Frames) == 0 {
 		return
 	}
 	select {

@@ -3,6 +3,7 @@ package downlink
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,7 +18,12 @@ import (
 // ether is a channel on which the test speaks.
 type ether struct{ hear func([]byte) }
 
-func (*ether) Publish(context.Context, []presence.Note) error { panic("gateways publish nothing") }
+func (*ether) Publish(context.Context, []presence.Note) error { panic("nothing is published here") }
+
+func (*ether) Listening(context.Context, []string) ([]bool, error) {
+	panic("nobody is asked for here")
+}
+
 func (e *ether) Listen(ctx context.Context, server string, heard func(), hear func([]byte)) error {
 	if server != "gw-1" {
 		panic("it listens for " + server)
@@ -30,11 +36,13 @@ func (e *ether) Listen(ctx context.Context, server string, heard func(), hear fu
 
 // crowd are sessions that finish batches when they are told to.
 type crowd struct {
-	batches []*session.Batch
-	frames  int
+	batches  []*session.Batch
+	frames   int
+	replaced []uint64
 }
 
-func (c *crowd) Behind(string) { panic("nothing fleeting makes anybody sync") }
+func (c *crowd) Behind(string)                         { panic("nothing fleeting makes anybody sync") }
+func (c *crowd) Replace(_ chat.UserID, session uint64) { c.replaced = append(c.replaced, session) }
 func (c *crowd) Deliver(b *session.Batch) {
 	c.batches = append(c.batches, b)
 	c.frames += b.Len()
@@ -60,7 +68,7 @@ func inEther(t *testing.T, sessions Sessions, test func(e *ether, set *metrics.S
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		e, set := new(ether), metrics.New()
-		h := NewHints(HintsConfig{Channel: e, Server: "gw-1", Sessions: sessions, Logger: slog.New(slog.DiscardHandler), Metrics: set})
+		h := NewHints(HintsConfig{Channel: e, Server: "gw-1", Boot: boot, Sessions: sessions, Logger: slog.New(slog.DiscardHandler), Metrics: set})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- h.Run(ctx) }()
@@ -115,6 +123,25 @@ func TestHintsAreDroppedWhileTheLoopsAreBusy(t *testing.T) {
 		e.hear(hint(bus.Signal, typed("{}")))
 		if len(c.batches) != 1 {
 			t.Error("nothing passes after it")
+		}
+		c.finish()
+	})
+}
+
+// What another gateway says of its newcomers is heard however busy the loops are, if
+// it is said of this boot.
+func TestSessionsThatLostTheirPlaceAreReplaced(t *testing.T) {
+	c := new(crowd)
+	inEther(t, c, func(e *ether, _ *metrics.Set) {
+		for range batches {
+			e.hear(hint(bus.Signal, typed("{}")))
+		}
+		e.hear((&bus.Delivery{Class: bus.Signal, Closes: []bus.Close{
+			{User: alice, Boot: boot, Session: 3}, {User: alice, Boot: boot - 1, Session: 4}, {User: bob, Boot: boot, Session: 5},
+		}}).Append(nil))
+		e.hear(hint(bus.Signal))
+		if want := []uint64{3, 5}; !slices.Equal(c.replaced, want) {
+			t.Errorf("replaced %v, want %v", c.replaced, want)
 		}
 		c.finish()
 	})

@@ -66,7 +66,8 @@ type Config struct {
 	Admin     bus.Admin
 	Directory presence.Directory
 	// Signals takes what is fleeting towards the log, and Channel brings it: without
-	// them nobody sees others type, come and go.
+	// them nobody sees others type, come and go. Over Channel gateways also tell each
+	// other whose place a newcomer takes.
 	Signals bus.Producer
 	Channel presence.Channel
 
@@ -77,6 +78,7 @@ type Config struct {
 	Origins        []string      // allowed when a browser sends one; none by default
 	Heartbeat      time.Duration // default 30 s
 	Recheck        time.Duration // default 6 h
+	Sweep          time.Duration // default session.SweepEvery; shorter in tests only
 	DrainTimeout   time.Duration // default 30 s
 	MaxConnections int           // default: what the descriptor limit allows
 	Loops          int           // default: the processors
@@ -138,8 +140,8 @@ func New(cfg Config) (*Node, error) {
 	})
 	n.sessions = session.New(session.Config{
 		Server: cfg.Server, Boot: cfg.Boot, Verify: cfg.Keys.Verify, Directory: cfg.Directory,
-		Uplink:  n.uplink,
-		Origins: cfg.Origins, Heartbeat: cfg.Heartbeat, Recheck: cfg.Recheck, Members: cfg.Members,
+		Uplink: n.uplink, Channel: cfg.Channel,
+		Origins: cfg.Origins, Heartbeat: cfg.Heartbeat, Recheck: cfg.Recheck, Sweep: cfg.Sweep, Members: cfg.Members,
 		OutboundBytes: outboundBytes, Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
 	var err error
@@ -161,7 +163,7 @@ func New(cfg Config) (*Node, error) {
 	})
 	if cfg.Channel != nil {
 		n.hints = downlink.NewHints(downlink.HintsConfig{
-			Channel: cfg.Channel, Server: cfg.Server, Sessions: n.sessions, Logger: cfg.Logger, Metrics: cfg.Metrics,
+			Channel: cfg.Channel, Server: cfg.Server, Boot: cfg.Boot, Sessions: n.sessions, Logger: cfg.Logger, Metrics: cfg.Metrics,
 		})
 	}
 	return n, nil

@@ -40,7 +40,7 @@ func newHole(t testing.TB, sessions int) (*hole, *Keeper, []edge.Conn) {
 		s := l.find(conns[i])
 		s.user, s.expires = alice, time.Now().Add(time.Hour).Unix()
 		l.keepDevice(conns[i].Slot, s, "device")
-		s.serial = k.serial.Add(1)
+		s.serial = uint32(i + 1)
 		l.link(conns[i].Slot, s)
 		l.welcome(conns[i], s, "")
 	}

@@ -11,10 +11,12 @@ import (
 // census looks for the older sessions of a newcomer's user, one loop after
 // another: one with the same device is replaced, and of more than
 // chat.ConnectionsPerUser the oldest go. Who is older is decided by serial, so
-// two newcomers at once never close each other.
+// two newcomers at once never close each other. Those on other gateways are the
+// business of rivals.
 type census struct {
 	keeper   *Keeper
 	user     chat.UserID
+	conn     edge.Conn
 	serial   uint32
 	form     deviceForm
 	device   [16]byte
@@ -33,7 +35,7 @@ type other struct {
 // with more it costs a task on each.
 func (l *loop) takeCensus(c edge.Conn, s *state) {
 	countOn(&census{
-		keeper: l.keeper, user: s.user, serial: s.serial,
+		keeper: l.keeper, user: s.user, conn: c, serial: s.serial,
 		form: s.form, device: s.device, aside: l.devices[c.Slot],
 		at: int(l.number), left: len(l.keeper.loops),
 	})
@@ -56,6 +58,7 @@ func countOn(arg any) {
 			l.close(c, s, chat.CloseSessionReplaced)
 			continue
 		}
+		s.set(several)
 		n.others = append(n.others, other{conn: c, serial: s.serial})
 	}
 	n.left--
@@ -64,7 +67,18 @@ func countOn(arg any) {
 		n.keeper.sockets.Post(n.at, countOn, n)
 		return
 	}
+	if len(n.others) > 0 {
+		n.keeper.sockets.Post(int(n.conn.Loop), notAlone, n)
+	}
 	n.closeOldest()
+}
+
+// notAlone notes that a newcomer's user has other sessions here.
+func notAlone(arg any) {
+	n := arg.(*census)
+	if s := n.keeper.loopOf(n.conn).find(n.conn); s != nil {
+		s.set(several)
+	}
 }
 
 // closeOldest makes room for the newcomer.
@@ -75,20 +89,6 @@ func (n *census) closeOldest() {
 	}
 	slices.SortFunc(n.others, func(a, b other) int { return cmp.Compare(int32(a.serial-b.serial), 0) })
 	for _, o := range n.others[:extra] {
-		n.keeper.count.replaced["count"].Inc()
-		n.keeper.sockets.Post(int(o.conn.Loop), replace, &replacement{keeper: n.keeper, conn: o.conn})
-	}
-}
-
-type replacement struct {
-	keeper *Keeper
-	conn   edge.Conn
-}
-
-func replace(arg any) {
-	r := arg.(*replacement)
-	l := r.keeper.loopOf(r.conn)
-	if s := l.find(r.conn); s != nil {
-		l.close(r.conn, s, chat.CloseSessionReplaced)
+		n.keeper.replace(n.user, numberOf(o.conn), "count")
 	}
 }

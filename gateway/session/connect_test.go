@@ -227,6 +227,7 @@ func TestTooMuchBeforeConnected(t *testing.T) {
 
 func TestVerifierIsFull(t *testing.T) {
 	inWorld(t, 1, nil, func(w *world) {
+		frame := w.open(0, edge.Request{})
 		w.stopRun() // Nobody takes jobs any more.
 		for range verifyQueue {
 			w.keeper.verifier.jobs <- job{}
@@ -235,7 +236,6 @@ func TestVerifierIsFull(t *testing.T) {
 		if e := w.seen(header); len(e) != 1 || e[0].Status != 503 {
 			t.Errorf("the client saw %v, want 503", e)
 		}
-		frame := w.open(0, edge.Request{})
 		w.send(frame, `{"type":"connect","data":{"token":"alice"}}`)
 		w.want(frame, "error unavailable", "overloaded")
 	})
@@ -250,7 +250,7 @@ func TestTooManyWaitForTheDirectory(t *testing.T) {
 			w.keeper.registrar.add(change{kind: register, conn: edge.Conn{Slot: uint32(i + 100)}})
 		}
 		w.send(before, `{"type":"connect","data":{"token":"alice"}}`)
-		w.want(before, "overloaded")
+		w.want(before, "error unavailable", "overloaded")
 		after := w.open(0, edge.Request{Authorization: "Bearer alice"})
 		if e := w.seen(after); len(e) != 1 || e[0].Status != 503 {
 			t.Errorf("the client saw %v, want 503", e)

@@ -174,11 +174,11 @@ func TestRateLimitTellsTheTruth(t *testing.T) {
 func TestWhoGoesOnOverTheRateIsClosed(t *testing.T) {
 	inWorld(t, 1, nil, func(w *world) {
 		c := w.connect(0, "alice", "")
-		for range chat.SendBurst + RefusalsInARow {
+		for range chat.SendBurst + RefusalsOver {
 			w.send(c, sendFrame("m"))
 		}
 		events := w.seen(c)
-		if last := events[len(events)-1]; last.Code != chat.CloseRateLimited || len(events) != RefusalsInARow+1 {
+		if last := events[len(events)-1]; last.Code != chat.CloseRateLimited || len(events) != RefusalsOver+1 {
 			t.Errorf("after %d things the client saw %+v, want 4005", len(events), last)
 		}
 	})

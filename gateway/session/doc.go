@@ -8,6 +8,10 @@
 //	                                                 ▼          │ acknowledged▼
 //	                                              registrar ──▶ presence   uplink
 //	downlink ──Batch──▶ each loop ──▶ its user index ──▶ Write
+//	         ──Replace─▶ a session whose place one on another gateway has taken
+//
+// Of a user's sessions on this gateway the census closes those that have to go, of
+// those on other gateways rivals do.
 //
 // # A session is 80 bytes
 //
@@ -44,7 +48,6 @@
 //
 // # What is not here
 //
-// A device that connects to another gateway does not close its session here: only
-// sessions of this gateway are compared. Nothing in this package reads history or
-// membership, so whether a typist is a member is judged where that is known.
+// Nothing in this package reads history or membership, so whether a typist is a
+// member is judged where that is known.
 package session

@@ -58,16 +58,19 @@ func (l *loop) introduce(c edge.Conn, s *state, payload []byte) {
 		err = &chat.Error{Code: chat.BadRequest, Message: "device_id is longer than 64 bytes"}
 	}
 	if err != nil {
-		l.turnAway(c, s, ev.ID, err)
+		l.sendAway(c, s, ev.ID, err, chat.CloseAuthFailed)
 		return
 	}
 	l.keeper.count.events[wire.TypeConnect].Inc()
+	if no := l.keeper.overload(); no != nil {
+		l.keeper.count.refused[no.reason].Inc()
+		l.sendAway(c, s, ev.ID, &chat.Error{Code: chat.Unavailable, Message: no.body, RetryAfter: no.retry}, chat.CloseOverloaded)
+		return
+	}
 	j := job{conn: c, kind: connect, token: ev.Token, device: ev.Device, id: ev.ID}
 	s.stage = verifying
 	if !l.keeper.verifier.add(j) {
-		l.json = wire.AppendError(l.json[:0], ev.ID, chat.RequestID{}, errBusy())
-		l.write(c)
-		l.close(c, s, chat.CloseOverloaded)
+		l.sendAway(c, s, ev.ID, errBusy(), chat.CloseOverloaded)
 	}
 }
 
@@ -120,8 +123,11 @@ func (l *loop) serve(c edge.Conn, s *state, payload []byte) {
 		l.mark(c, s, from, ev)
 		return
 	case wire.TypeTyping:
-		l.typing(s, from, ev)
+		l.typing(c, s, from, ev)
 	case wire.TypeHeartbeat:
+		if l.tooFast(c, s, ev, marking) {
+			return
+		}
 		l.json = wire.AppendHeartbeatAck(l.json[:0], ev.ID, time.Now().Unix())
 		l.write(c) // Without room it is dropped: a reader so slow knows that it lives.
 	case wire.TypeRefreshToken:
@@ -145,38 +151,11 @@ func (l *loop) mistake(c edge.Conn, s *state, id string, r chat.RequestID, err e
 	}
 }
 
-// tooFast answers an event that comes wait milliseconds too early. To be too fast
-// is no mistake, but going on all the same ends the connection.
-func (l *loop) tooFast(c edge.Conn, s *state, ev *wire.ClientEvent, wait uint32, why string) bool {
-	if wait == 0 {
-		s.refusals = 0
-		return false
-	}
-	l.keeper.count.limited.Inc()
-	s.refusals++
-	l.refuse(c, s, ev.ID, ev.Request, &chat.Error{
-		Code:       chat.RateLimited,
-		Message:    why,
-		RetryAfter: time.Duration(wait) * time.Millisecond,
-	})
-	if s.refusals >= RefusalsInARow {
-		l.close(c, s, chat.CloseRateLimited)
-	}
-	return true
-}
-
-// tooMany takes one event from the bucket of messages.
-func (l *loop) tooMany(c edge.Conn, s *state, ev *wire.ClientEvent) bool {
-	wait := s.bucket.take(l.keeper.millis(), sendPace())
-	return l.tooFast(c, s, ev, wait, "more than 20 messages a second on this connection")
-}
-
-// mark passes a mark on. It has a bucket of its own: reading fast must not keep
-// anybody from writing.
+// mark passes a mark on. Its bucket is not that of messages: reading fast must not
+// keep anybody from writing.
 func (l *loop) mark(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
 	s.mistakes = 0
-	wait := s.marks.take(l.keeper.millis(), markPace())
-	if l.tooFast(c, s, ev, wait, "more than 50 marks a second on this connection") {
+	if l.tooFast(c, s, ev, marking) {
 		return
 	}
 	if err := l.keeper.cfg.Uplink.Mark(from, ev); err != nil {
@@ -187,7 +166,7 @@ func (l *loop) mark(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
 // send passes a message on, if its sender is not too fast.
 func (l *loop) send(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
 	s.mistakes = 0
-	if l.tooMany(c, s, ev) {
+	if l.tooFast(c, s, ev, sending) {
 		return
 	}
 	if err := l.keeper.cfg.Uplink.Send(from, ev); err != nil {
@@ -199,7 +178,7 @@ func (l *loop) send(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
 // 30 frames, so it is taken from the same bucket as messages, and a token that is
 // no good is a mistake: one client must not keep the verifier busy.
 func (l *loop) refresh(c edge.Conn, s *state, ev *wire.ClientEvent) {
-	if l.tooMany(c, s, ev) {
+	if l.tooFast(c, s, ev, sending) {
 		return
 	}
 	j := job{conn: c, kind: refresh, token: ev.Token, id: ev.ID}

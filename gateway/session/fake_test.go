@@ -31,6 +31,7 @@ type event struct {
 	Code   chat.CloseCode // of a close
 	Status int            // of a refused upgrade
 	Body   string
+	Retry  time.Duration // Retry-After of a refused upgrade
 }
 
 // socket is a client's end of a connection.
@@ -114,9 +115,9 @@ func (f *loops) Accept(c edge.Conn, protocol string) {
 	})
 }
 
-func (f *loops) Reject(c edge.Conn, status int, _ time.Duration, body string) {
+func (f *loops) Reject(c edge.Conn, status int, retry time.Duration, body string) {
 	f.on(c.Loop, func() {
-		f.with(c, func(s *socket) { s.events = append(s.events, event{Status: status, Body: body}) })
+		f.with(c, func(s *socket) { s.events = append(s.events, event{Status: status, Body: body, Retry: retry}) })
 		f.keeper.Closed(c, 0, true)
 	})
 }
@@ -175,45 +176,76 @@ func (f *loops) seen(c edge.Conn) (events []event) {
 	return events
 }
 
-// directory is a presence.Directory that a test can break.
+// directory is a presence.Directory that a test can break. Gateways may share one.
 type directory struct {
 	mu      sync.Mutex
-	entries map[presence.Route]chat.UserID
+	entries map[presence.Route]entry // by slot, boot and session
 	batches [][]presence.Change
+	looks   int // users who were looked up
 	away    bool
 	lapsed  bool
 	younger bool
+	dead    map[string]bool         // slots whose lease has ended
 	applied func([]presence.Change) // after the changes, before the answer
+}
+
+type entry struct {
+	user   chat.UserID
+	device string
+	order  uint64
+}
+
+func newDirectory() *directory {
+	return &directory{entries: make(map[presence.Route]entry), dead: make(map[string]bool)}
 }
 
 var errAway = errors.New("the directory is away")
 
 func (d *directory) do(change func()) { d.mu.Lock(); defer d.mu.Unlock(); change() }
 
-func (d *directory) Apply(_ context.Context, changes []presence.Change) ([]bool, error) {
+func (d *directory) Apply(_ context.Context, changes []presence.Change) ([]presence.Applied, error) {
 	d.mu.Lock()
 	if d.away {
 		d.mu.Unlock()
 		return nil, errAway
 	}
 	d.batches = append(d.batches, changes)
-	fresh := make([]bool, len(changes))
+	answers := make([]presence.Applied, len(changes))
 	for i, c := range changes {
-		c.Route.Device = "" // The device is no part of an entry's name.
-		_, there := d.entries[c.Route]
-		fresh[i] = !there && !c.Remove
-		if c.Remove {
-			delete(d.entries, c.Route)
-		} else {
-			d.entries[c.Route] = c.User
-		}
+		answers[i] = d.apply(c)
 	}
 	applied := d.applied
 	d.mu.Unlock()
 	if applied != nil {
 		applied(changes)
 	}
-	return fresh, nil
+	return answers, nil
+}
+
+func (d *directory) apply(c presence.Change) (a presence.Applied) {
+	name, device := c.Route, c.Route.Device
+	name.Device = ""
+	if c.Remove {
+		delete(d.entries, name)
+		return a
+	}
+	var top uint64
+	for route, e := range d.entries {
+		if e.user == c.User {
+			top = max(top, e.order)
+			a.Company = a.Company || c.Begins && route.Slot != name.Slot
+		}
+	}
+	if _, there := d.entries[name]; there {
+		return a
+	}
+	a.Fresh = true
+	e := entry{user: c.User, device: device}
+	if c.Begins {
+		e.order = top + 1
+	}
+	d.entries[name] = e
+	return a
 }
 
 func (d *directory) Claim(context.Context, string, uint64) error { return nil }
@@ -231,8 +263,23 @@ func (d *directory) Renew(context.Context, string, uint64) (bool, error) {
 	return lapsed, nil
 }
 func (d *directory) Release(context.Context, string, uint64) error { return nil }
-func (d *directory) Where(context.Context, []chat.UserID) ([]presence.Places, error) {
-	panic("a gateway asks nobody's place")
+func (d *directory) Where(_ context.Context, users []chat.UserID) ([]presence.Places, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.away {
+		return nil, errAway
+	}
+	d.looks += len(users)
+	places := make([]presence.Places, len(users))
+	for i, u := range users {
+		for route, e := range d.entries {
+			if e.user == u {
+				route.Device, route.Order, route.Leased = e.device, e.order, !d.dead[route.Slot]
+				places[i].Routes = append(places[i].Routes, route)
+			}
+		}
+	}
+	return places, nil
 }
 
 func (d *directory) size() int { d.mu.Lock(); defer d.mu.Unlock(); return len(d.entries) }
@@ -246,6 +293,8 @@ type uplink struct {
 	marks int
 	hints []string
 	err   error
+	// stalled is what Stalled says.
+	stalled bool
 }
 
 func (u *uplink) Send(from Sender, ev *wire.ClientEvent) error {
@@ -273,7 +322,8 @@ func (u *uplink) Presence(user chat.UserID, what chat.Presence) {
 	defer u.mu.Unlock()
 	u.hints = append(u.hints, what.String()+" "+user.String())
 }
-func (u *uplink) count() int { u.mu.Lock(); defer u.mu.Unlock(); return len(u.sent) }
+func (u *uplink) Stalled() bool { u.mu.Lock(); defer u.mu.Unlock(); return u.stalled }
+func (u *uplink) count() int    { u.mu.Lock(); defer u.mu.Unlock(); return len(u.sent) }
 
 // world is a keeper with everything around it.
 type world struct {
@@ -318,7 +368,7 @@ func inWorld(t *testing.T, n int, change func(*Config), test func(w *world)) {
 func newWorld(t *testing.T, n int, change func(*Config)) *world {
 	w := &world{
 		loops:     newLoops(t, n),
-		directory: &directory{entries: make(map[presence.Route]chat.UserID)},
+		directory: newDirectory(),
 		uplink:    &uplink{},
 	}
 	cfg := Config{
@@ -328,6 +378,9 @@ func newWorld(t *testing.T, n int, change func(*Config)) *world {
 	}
 	if change != nil {
 		change(&cfg)
+	}
+	if shared, ok := cfg.Directory.(*directory); ok {
+		w.directory = shared
 	}
 	w.keeper = New(cfg)
 	w.loops.keeper = w.keeper

@@ -75,13 +75,30 @@ func (k *Keeper) judge(r *edge.Request) *refusal {
 		return &refusal{status: 426, reason: "protocol", body: "this server speaks " + wire.Subprotocol}
 	case !validDevice(r.DeviceID):
 		return &refusal{status: 400, reason: "device", body: "X-Device-Id is longer than 64 bytes, or no text"}
-	case k.registrar.full():
-		return &refusal{status: 503, reason: "presence_full", body: "too many wait for the directory", retry: overloadedRetry}
 	}
 	if _, ok := bearer(r.Authorization); r.Authorization != "" && !ok {
 		return &refusal{status: 401, reason: "token", body: "Authorization must be: Bearer <JWT>"}
 	}
-	return nil
+	return k.overload()
+}
+
+// overload says why nobody new is taken in, or nil: a newcomer would wait for what
+// does not come, and be in the way of those who are here.
+func (k *Keeper) overload() *refusal {
+	no := &refusal{status: 503, retry: overloadedRetry}
+	switch {
+	case k.registrar.full():
+		no.reason, no.body = "presence_full", "too many wait for the directory"
+	case k.registrar.silent():
+		no.reason, no.body = "presence_silent", "the directory does not answer"
+	case k.verifier.full():
+		no.reason, no.body = "verifier_full", "too many sign in at once"
+	case k.cfg.Uplink.Stalled():
+		no.reason, no.body = "log_stalled", "the log takes no messages"
+	default:
+		return nil
+	}
+	return no
 }
 
 // bearer returns the token of an Authorization header.
@@ -105,6 +122,10 @@ func (l *loop) upgraded(j *job, who auth.Identity, err error) {
 		l.keeper.reject(j.conn, &refusal{status: 401, reason: "token", body: chat.AsError(err).Message})
 		return
 	}
+	if wait := l.keeper.tooManyOpens(who.User); wait > 0 {
+		l.keeper.reject(j.conn, &refusal{status: 429, reason: "opens", body: tooManyOpens, retry: wait})
+		return
+	}
 	l.identify(j, s, who)
 	l.keeper.accept(j.conn, s)
 }
@@ -116,7 +137,13 @@ func (l *loop) connecting(j *job, who auth.Identity, err error) {
 		return
 	}
 	if err != nil {
-		l.turnAway(j.conn, s, j.id, err)
+		l.sendAway(j.conn, s, j.id, err, chat.CloseAuthFailed)
+		return
+	}
+	if wait := l.keeper.tooManyOpens(who.User); wait > 0 {
+		l.keeper.count.refused["opens"].Inc()
+		no := &chat.Error{Code: chat.RateLimited, Message: tooManyOpens, RetryAfter: wait}
+		l.sendAway(j.conn, s, j.id, no, chat.CloseRateLimited)
 		return
 	}
 	l.identify(j, s, who)
@@ -133,11 +160,14 @@ func (l *loop) identify(j *job, s *state, who auth.Identity) {
 	l.keepDevice(j.conn.Slot, s, device)
 }
 
-// turnAway ends a session that is nobody's: the reason, then 4501.
-func (l *loop) turnAway(c edge.Conn, s *state, id string, err error) {
+// tooManyOpens is what is said to a user who comes too often.
+const tooManyOpens = "too many connections were opened lately"
+
+// sendAway ends a session that is nobody's: the reason, then the close.
+func (l *loop) sendAway(c edge.Conn, s *state, id string, err error, code chat.CloseCode) {
 	l.json = wire.AppendError(l.json[:0], id, chat.RequestID{}, chat.AsError(err))
 	l.write(c)
-	l.close(c, s, chat.CloseAuthFailed)
+	l.close(c, s, code)
 }
 
 // enlist takes a known session into the loop's index and asks the registrar to
@@ -145,13 +175,14 @@ func (l *loop) turnAway(c edge.Conn, s *state, id string, err error) {
 func (l *loop) enlist(c edge.Conn, s *state, id string) {
 	k := l.keeper
 	s.stage = registering
-	s.serial = k.serial.Add(1)
-	l.link(c.Slot, s)
-	if !k.registrar.add(change{conn: c, kind: register, user: s.user, device: l.deviceOf(c.Slot, s), id: id}) {
+	serial, ok := k.registrar.enlist(change{conn: c, kind: register, user: s.user, device: l.deviceOf(c.Slot, s), id: id})
+	if !ok {
 		l.close(c, s, chat.CloseOverloaded)
 		return
 	}
+	s.serial = serial
 	s.set(listed)
+	l.link(c.Slot, s)
 	l.takeCensus(c, s)
 }
 
@@ -163,7 +194,7 @@ func (l *loop) welcome(c edge.Conn, s *state, id string) {
 	now := k.seconds()
 	// The first sweep comes anywhere within the period, so that sessions which
 	// came together are not swept together.
-	s.sweepAt = now + 1 + uint32(s.spread(uint64(inSeconds(SweepEvery))))
+	s.sweepAt = now + 1 + uint32(s.spread(uint64(inSeconds(k.cfg.Sweep))))
 	s.checkAt = now + jittered(k.cfg.Recheck, s)
 	l.json = wire.AppendConnected(l.json[:0], id, &wire.Connected{
 		SessionID:      sessionText(k.cfg.Boot, numberOf(c)),

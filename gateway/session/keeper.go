@@ -53,6 +53,9 @@ type Uplink interface {
 	// Presence takes that a session of a user came or is gone, after the directory
 	// has acknowledged it. It is called off the loops, and does not block either.
 	Presence(user chat.UserID, what chat.Presence)
+	// Stalled reports whether the log takes nothing, or no more, so that a newcomer
+	// would not be served. From any goroutine.
+	Stalled() bool
 }
 
 // Config is what a Keeper needs. All fields are required unless they say more.
@@ -62,9 +65,13 @@ type Config struct {
 	Verify    func(token string) (auth.Identity, error)
 	Uplink    Uplink
 	Directory presence.Directory
+	// Channel tells other gateways which of their sessions have lost their places to
+	// newcomers here; without it they keep them.
+	Channel   presence.Channel
 	Origins   []string      // allowed when an Origin is sent; none by default
 	Heartbeat time.Duration // default 30 s
 	Recheck   time.Duration // how often behind{check} is sent; default 6 h
+	Sweep     time.Duration // how often a session is registered again; default SweepEvery
 	Members   int           // the member limit that is told; default chat.MembersDefault
 	// OutboundBytes is the bound of edge's queue; default 64 KiB. From half of
 	// it on, fleeting events are dropped.
@@ -84,9 +91,10 @@ const (
 	ExpiryWarning = 60 * time.Second
 	// PingsMissed is how many pings may go unanswered.
 	PingsMissed = 2
-	// RefusalsInARow is how many sends over the rate limit, one after another,
-	// end a connection with 4005.
-	RefusalsInARow = 200
+	// RefusalsOver is how many more events of a connection have to be over a rate
+	// limit than are within, since the last time that there were as many of both, to
+	// end it with 4005.
+	RefusalsOver = 200
 	// behindSpread is over how long clients spread their /sync calls when all
 	// of a gateway are told to.
 	behindSpread = 5 * time.Second
@@ -106,10 +114,11 @@ type Keeper struct {
 	started   time.Time
 	verifier  *verifier
 	registrar *registrar
+	rivals    *rivals
+	allowed   *allowances
 	count     counters
 
 	// Shared.
-	serial   atomic.Uint32
 	sessions atomic.Int64
 	draining atomic.Bool
 	ending   atomic.Uint32 // the close code with which everybody goes, 0 while nobody has to
@@ -123,6 +132,9 @@ func New(cfg Config) *Keeper {
 	if cfg.Recheck == 0 {
 		cfg.Recheck = 6 * time.Hour
 	}
+	if cfg.Sweep == 0 {
+		cfg.Sweep = SweepEvery
+	}
 	if cfg.Members == 0 {
 		cfg.Members = chat.MembersDefault
 	}
@@ -135,7 +147,10 @@ func New(cfg Config) *Keeper {
 	}
 	k.verifier = newVerifier(k)
 	k.registrar = newRegistrar(k)
+	k.rivals = newRivals(k)
+	k.allowed = newAllowances(k)
 	cfg.Metrics.Gauge("switchboard_gateway_sessions", func() float64 { return float64(k.sessions.Load()) })
+	cfg.Metrics.Gauge("switchboard_gateway_users_remembered", func() float64 { return float64(k.allowed.remembered()) })
 	cfg.Metrics.Gauge("switchboard_gateway_presence_queue", func() float64 { return float64(k.registrar.length()) })
 	return k
 }
@@ -165,6 +180,8 @@ func (k *Keeper) Attach(sockets Sockets) error {
 func (k *Keeper) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { k.verifier.run(ctx) })
+	running.Go(func() { k.rivals.run(ctx) })
+	running.Go(func() { k.allowed.run(ctx) })
 	k.registrar.run(ctx)
 	running.Wait()
 	return nil

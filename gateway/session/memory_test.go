@@ -25,8 +25,8 @@ import (
 // yes is a directory that acknowledges everything and keeps nothing.
 type yes struct{ presence.Directory }
 
-func (yes) Apply(_ context.Context, changes []presence.Change) ([]bool, error) {
-	return make([]bool, len(changes)), nil
+func (yes) Apply(_ context.Context, changes []presence.Change) ([]presence.Applied, error) {
+	return make([]presence.Applied, len(changes)), nil
 }
 
 // What an idle session costs in this process, its socket's slot in edge

@@ -26,6 +26,9 @@ const (
 	// presenceGrace is how long the end of a gateway waits for the directory
 	// to forget its sessions. Its lease ends anyway.
 	presenceGrace = 5 * time.Second
+	// presencePatience is how long the directory may take nothing before newcomers
+	// are turned away: they would have no `connected` until it answers.
+	presencePatience = 3 * time.Second
 )
 
 // kind is what a change does.
@@ -57,12 +60,27 @@ type registrar struct {
 
 	mu      sync.Mutex
 	queue   []change
-	taken   int // of the batch being written
-	waiting int // registrations among both
+	taken   int       // of the batch being written
+	waiting int       // registrations among both
+	serial  uint32    // of the newest session
+	failing time.Time // since when the directory has not taken a batch; zero while it does
 }
 
 func newRegistrar(k *Keeper) *registrar {
 	return &registrar{keeper: k, wake: make(chan struct{}, 1)}
+}
+
+// enlist queues the registration of a new session and returns its serial. Both are
+// one step, so that the directory, which is told in this order, and the serials agree
+// on which session of a user is older. ok is false when too many wait.
+func (r *registrar) enlist(c change) (serial uint32, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.queued(c) {
+		return 0, false
+	}
+	r.serial++
+	return r.serial, true
 }
 
 // add queues a change and reports whether it did. Removals are always taken:
@@ -70,6 +88,11 @@ func newRegistrar(k *Keeper) *registrar {
 func (r *registrar) add(c change) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.queued(c)
+}
+
+// queued is add for who has the lock.
+func (r *registrar) queued(c change) bool {
 	switch c.kind {
 	case register:
 		if r.waiting >= registerQueue {
@@ -95,6 +118,22 @@ func (r *registrar) full() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.waiting >= registerQueue
+}
+
+// silent reports whether the directory has taken nothing for presencePatience.
+func (r *registrar) silent() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.failing.IsZero() && time.Since(r.failing) >= presencePatience
+}
+
+// failed notes that the directory has not taken a batch.
+func (r *registrar) failed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failing.IsZero() {
+		r.failing = time.Now()
+	}
 }
 
 func (r *registrar) length() int {
@@ -160,7 +199,7 @@ func (r *registrar) putBack(batch []change) {
 func (r *registrar) done(batch []change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.taken = 0
+	r.taken, r.failing = 0, time.Time{}
 	for i := range batch {
 		if batch[i].kind == register {
 			r.waiting--
@@ -173,7 +212,7 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 	k := r.keeper
 	changes := make([]presence.Change, len(batch))
 	for i, c := range batch {
-		changes[i] = presence.Change{User: c.user, Remove: c.kind == remove, Route: presence.Route{
+		changes[i] = presence.Change{User: c.user, Remove: c.kind == remove, Begins: c.kind == register, Route: presence.Route{
 			Slot: k.cfg.Server, Boot: k.cfg.Boot, Session: numberOf(c.conn), Device: c.device,
 		}}
 		if c.kind == remove {
@@ -182,15 +221,16 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 	}
 	pause := presenceFirst
 	for try := 1; ; try++ {
-		fresh, err := k.cfg.Directory.Apply(ctx, changes)
+		applied, err := k.cfg.Directory.Apply(ctx, changes)
 		if err == nil {
 			k.count.written.Add(len(batch))
 			r.done(batch)
-			r.acknowledge(batch, fresh, try > 1)
+			r.acknowledge(batch, applied, try > 1)
 			r.hint(batch)
 			return true
 		}
 		k.count.retries.Inc()
+		r.failed()
 		if try == 1 {
 			k.cfg.Logger.Warn("presence does not answer, will try until it does", "changes", len(batch), "error", err)
 		}
@@ -232,7 +272,7 @@ type ack struct {
 
 // acknowledge tells the loops. After a second try nobody knows what the first
 // one had found, so every repeated registration counts as lost.
-func (r *registrar) acknowledge(batch []change, fresh []bool, retried bool) {
+func (r *registrar) acknowledge(batch []change, applied []presence.Applied, retried bool) {
 	byLoop := make(map[uint16]*acks)
 	for i, c := range batch {
 		if c.kind == remove {
@@ -243,7 +283,11 @@ func (r *registrar) acknowledge(batch []change, fresh []bool, retried bool) {
 			a = &acks{loop: r.keeper.loopOf(c.conn)}
 			byLoop[c.conn.Loop] = a
 		}
-		a.items = append(a.items, ack{conn: c.conn, kind: c.kind, fresh: retried || fresh[i], id: c.id})
+		fresh := retried || applied[i].Fresh
+		a.items = append(a.items, ack{conn: c.conn, kind: c.kind, fresh: fresh, id: c.id})
+		if applied[i].Company || c.kind == repeat && fresh {
+			r.keeper.rivals.suspect(c.user)
+		}
 	}
 	for number, a := range byLoop {
 		r.keeper.sockets.Post(int(number), acknowledged, a)

@@ -34,6 +34,7 @@ const (
 	refreshing                   // a refresh_token is with the verifier
 	warned                       // token_expiring was sent for the present token
 	typed                        // a typing was passed on less than chat.TypingInterval ago
+	several                      // the user has or had more sessions here: limits are shared
 )
 
 // state is one session. It holds no pointer, so the garbage collector never
@@ -47,8 +48,8 @@ type state struct {
 	gen     uint32 // edge's generation of the slot
 	next    uint32 // slot + 1 of the user's next session on this loop; 0 ends the list
 	serial  uint32 // order of arrival on this gateway; compared as a difference
-	bucket  bucket // of messages
-	marks   bucket
+	bucket  bucket // of messages and new tokens
+	light   bucket // of marks, heartbeats and typing that comes too often
 	due     uint32 // waiting: when it must have said who it is; slow: when it must have drained
 	sweepAt uint32 // when to register again
 	checkAt uint32 // when to send behind{check}
@@ -56,7 +57,7 @@ type state struct {
 	stage    stage
 	form     deviceForm
 	mistakes uint8 // errors in a row that are the client's own
-	refusals uint8 // sends in a row over the rate limit
+	refusals uint8 // events over a rate limit, less those that were not
 	pings    uint8 // pings since the last byte from the client
 	typedAt  uint8 // with typed: when, in quarters of a second, modulo 64 seconds
 	flags    flag
@@ -199,24 +200,38 @@ type pace struct{ interval, window uint32 }
 
 const second = uint32(time.Second / time.Millisecond)
 
-func sendPace() pace {
-	return pace{second / chat.SendsPerSecond, second / chat.SendsPerSecond * chat.SendBurst}
+// paceOf is the pace of so many events a second, and so many at once.
+func paceOf(perSecond, burst uint32) pace {
+	return pace{second / perSecond, second / perSecond * burst}
 }
 
-func markPace() pace {
-	return pace{second / chat.MarksPerSecond, second / chat.MarksPerSecond * chat.MarkBurst}
-}
+func sendPace() pace { return paceOf(chat.SendsPerSecond, chat.SendBurst) }
+func markPace() pace { return paceOf(chat.MarksPerSecond, chat.MarkBurst) }
 
 // take takes one event at the time now and returns 0, or returns how long it will
 // be, in milliseconds, until there is one to take.
 func (b *bucket) take(now uint32, p pace) (wait uint32) {
-	ahead := uint32(*b) - now
-	if ahead > p.window {
-		ahead = 0 // Full since the past; however far, the difference has wrapped.
+	if wait = b.wait(now, p); wait == 0 {
+		*b = bucket(now + b.ahead(now, p) + p.interval)
 	}
-	if ahead+p.interval > p.window {
-		return ahead + p.interval - p.window
+	return wait
+}
+
+// wait is what take would return.
+func (b *bucket) wait(now uint32, p pace) uint32 {
+	if needed := b.ahead(now, p) + p.interval; needed > p.window {
+		return needed - p.window
 	}
-	*b = bucket(now + ahead + p.interval)
 	return 0
 }
+
+// ahead is how long it takes until the bucket is full.
+func (b *bucket) ahead(now uint32, p pace) uint32 {
+	ahead := uint32(*b) - now
+	if ahead > p.window {
+		return 0 // Full since the past; however far, the difference has wrapped.
+	}
+	return ahead
+}
+
+func (b *bucket) full(now uint32, p pace) bool { return b.ahead(now, p) == 0 }

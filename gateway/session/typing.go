@@ -3,6 +3,7 @@ package session
 import (
 	"time"
 
+	"switchboard/gateway/edge"
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
 )
@@ -12,11 +13,14 @@ import (
 const typingTick = time.Second / 4
 
 // typing passes a typing on, one in chat.TypingInterval. More are dropped without
-// a word: who types says so again.
-func (l *loop) typing(s *state, from Sender, ev *wire.ClientEvent) {
+// a word: who types says so again. Who never stops is closed like others who do not.
+func (l *loop) typing(c edge.Conn, s *state, from Sender, ev *wire.ClientEvent) {
 	l.restType(s)
 	if s.is(typed) {
 		l.keeper.count.hasty.Inc()
+		if l.spend(s, marking) > 0 {
+			l.over(c, s)
+		}
 		return
 	}
 	s.set(typed)

@@ -53,6 +53,9 @@ func (v *verifier) add(j job) bool {
 	}
 }
 
+// full reports whether a token would find no room.
+func (v *verifier) full() bool { return len(v.jobs) == cap(v.jobs) }
+
 // run works until ctx ends, on as many goroutines as there are processors.
 func (v *verifier) run(ctx context.Context) {
 	var workers sync.WaitGroup

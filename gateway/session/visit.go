@@ -83,7 +83,7 @@ func (l *loop) checkDuties(c edge.Conn, s *state) {
 		again := change{conn: c, kind: repeat, user: s.user, device: l.deviceOf(c.Slot, s)}
 		if l.keeper.registrar.add(again) {
 			s.set(repeating)
-			s.sweepAt = now + inSeconds(SweepEvery)
+			s.sweepAt = now + inSeconds(l.keeper.cfg.Sweep)
 		}
 	}
 	if now >= s.checkAt {

@@ -44,6 +44,7 @@ type Uplink struct {
 	cfg   Config
 	topic string
 	marks *marks
+	log   *backlog
 
 	sent, overloaded, unknown *metrics.Counter
 	hinted, lost              *metrics.Counter
@@ -58,6 +59,7 @@ func New(cfg Config) *Uplink {
 		cfg:        cfg,
 		topic:      bus.InboundTopic(cfg.Generation),
 		marks:      newMarks(cfg),
+		log:        newBacklog(),
 		sent:       cfg.Metrics.Counter("switchboard_gateway_kafka_records_total"),
 		overloaded: cfg.Metrics.Counter(`switchboard_gateway_kafka_produce_errors_total{reason="overloaded"}`),
 		unknown:    cfg.Metrics.Counter(`switchboard_gateway_kafka_produce_errors_total{reason="unknown"}`),
@@ -89,14 +91,25 @@ func (u *Uplink) Send(from session.Sender, ev *wire.ClientEvent) error {
 	buffer := append(make([]byte, 0, idBytes+overhead+len(ev.Content)), ev.Conversation[:]...)
 	buffer = record.Append(buffer)
 	began := time.Now()
+	u.log.asked()
 	err := u.cfg.Producer.Produce(bus.Message{
 		Topic:     u.topic,
 		Partition: bus.PartitionOf(ev.Conversation, u.cfg.Partitions),
 		Key:       buffer[:idBytes:idBytes],
 		Value:     buffer[idBytes:],
-	}, func(_ int64, err error) { u.produced(began, err) })
+	}, func(_ int64, err error) {
+		u.log.answered()
+		u.produced(began, err)
+	})
+	if err != nil {
+		u.log.refused(errors.Is(err, bus.ErrOverloaded))
+	}
 	return u.refusal(err)
 }
+
+// Stalled reports whether too many messages wait for the log, or the log has
+// acknowledged none of those that wait for logPatience.
+func (u *Uplink) Stalled() bool { return u.log.stalled() }
 
 // produced hears what became of a record. A record whose fate is unknown is not
 // answered: the client's own timeout and retry settle it.

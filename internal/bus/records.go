@@ -144,6 +144,17 @@ type Delivery struct {
 	Partition int32         // of the inbound and the accepted log
 	Frames    []Frame
 	Answer    *Answer // to the sender, when it waits on this server
+	Closes    []Close // only of what is fleeting
+}
+
+// ClosesPerDelivery bounds Closes.
+const ClosesPerDelivery = 1024
+
+// Close tells a server to close one of its sessions: another one, on another server,
+// has taken its place. One that is not there, or not this user's, is left alone.
+type Close struct {
+	User          chat.UserID
+	Boot, Session uint64
 }
 
 // Frame is one payload, encoded once as clients see it, and whom it is for.

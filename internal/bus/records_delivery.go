@@ -25,7 +25,18 @@ func (r *Delivery) Append(dst []byte) []byte {
 	if r.Answer != nil {
 		dst = r.Answer.append(dst, 7)
 	}
+	for i := range r.Closes {
+		dst = r.Closes[i].append(dst, 8)
+	}
 	return dst
+}
+
+func (c *Close) append(dst []byte, num protowire.Number) []byte {
+	dst, body := open(dst, num)
+	dst = appendID(dst, 1, c.User)
+	dst = appendFixed(dst, 2, c.Boot)
+	dst = appendFixed(dst, 3, c.Session)
+	return shut(dst, body)
 }
 
 func (f *Frame) append(dst []byte, num protowire.Number) []byte {
@@ -55,11 +66,11 @@ func (a *Answer) append(dst []byte, num protowire.Number) []byte {
 
 // ParseDelivery reads what [Delivery.Append] wrote, in place: every byte slice,
 // string and list of recipients in r is a view of b, which must not change for
-// as long as r is used. Frames and Answer of r are reused; at most those two are
+// as long as r is used. Frames, Answer and Closes of r are reused; nothing else is
 // allocated. The error wraps [ErrMalformed]; r is then half filled.
 func ParseDelivery(b []byte, r *Delivery) error {
 	spare := r.Answer
-	*r = Delivery{Frames: r.Frames[:0]}
+	*r = Delivery{Frames: r.Frames[:0], Closes: r.Closes[:0]}
 	var codec, answered bool
 	s := scanner{rest: b}
 	for s.next() {
@@ -83,6 +94,8 @@ func ParseDelivery(b []byte, r *Delivery) error {
 			r.Answer = spare
 			*spare = Answer{}
 			s.err = spare.parse(s.once(&answered))
+		case 8:
+			r.parseClose(&s)
 		}
 	}
 	if s.err == nil && (r.Class < Durable || r.Class > Signal) {
@@ -105,6 +118,30 @@ func (r *Delivery) parseFrame(s *scanner) {
 	}
 	r.Frames = append(r.Frames, Frame{})
 	s.err = r.Frames[len(r.Frames)-1].parse(s.body())
+}
+
+// parseClose reads one more session to be closed.
+func (r *Delivery) parseClose(s *scanner) {
+	if len(r.Closes) == ClosesPerDelivery {
+		s.fail("too many closes")
+		return
+	}
+	r.Closes = append(r.Closes, Close{})
+	s.err = r.Closes[len(r.Closes)-1].parse(s.body())
+}
+
+func (c *Close) parse(s scanner) error {
+	for s.next() {
+		switch s.num {
+		case 1:
+			c.User = s.id()
+		case 2:
+			c.Boot = s.fixed()
+		case 3:
+			c.Session = s.fixed()
+		}
+	}
+	return s.err
 }
 
 func (f *Frame) parse(s scanner) error {

@@ -148,9 +148,13 @@ func (s schema) delivery(r *Delivery) *dynamicpb.Message {
 			"seq": int64(a.Seq), "message_id": rawID(a.ID), "code": string(a.Code), "message": a.Message,
 		})
 	}
+	var closes []*dynamicpb.Message
+	for _, c := range r.Closes {
+		closes = append(closes, s.message("Close", fields{"user_id": rawID(c.User), "boot": c.Boot, "session": c.Session}))
+	}
 	return s.message("Delivery", fields{
 		"codec": uint32(1), "class": uint32(r.Class), "generation": r.Position.Generation,
-		"partition": uint32(r.Partition), "offset": r.Position.Offset, "frames": frames, "answer": answer,
+		"partition": uint32(r.Partition), "offset": r.Position.Offset, "frames": frames, "answer": answer, "closes": closes,
 	})
 }
 

@@ -147,6 +147,11 @@ func anyDelivery(t *rapid.T) Delivery {
 			Code: chat.Code(anyText(t, "code")), Message: anyText(t, "message"),
 		}
 	}
+	for range rapid.IntRange(0, 3).Draw(t, "closes") {
+		r.Closes = append(r.Closes, Close{
+			User: anyID(t, "user"), Boot: rapid.Uint64().Draw(t, "boot"), Session: rapid.Uint64().Draw(t, "session"),
+		})
+	}
 	return r
 }
 

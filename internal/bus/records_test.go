@@ -196,6 +196,10 @@ func TestGoldenRecords(t *testing.T) {
 			(&Delivery{Class: Latest, Frames: []Frame{{Payload: []byte("{}"), Key: []byte("k"), Order: 300}}}).Append(nil),
 			"0801" + "1002" + "320c" + "0801" + "12027b7d" + "32016b" + "38ac02",
 		},
+		"close": {
+			(&Delivery{Class: Signal, Closes: []Close{{User: id(0x0a), Boot: 2, Session: 3}}}).Append(nil),
+			"0801" + "1003" + "4224" + "0a10" + six("0a") + "110200000000000000" + "190300000000000000",
+		},
 		"receipt": {sampleReceipt().Append(nil), "0801" + "1210" + six("c0") + "1a10" + six("0a") +
 			"2218" + "0a0467772d37" + "110200000000000000" + "190300000000000000" + "2801" +
 			"320a" + "0802" + "10ac02" + "2203633137" + "3214" + "0801" + "1a10" + six("ee")},
@@ -278,6 +282,17 @@ func TestMalformedRecordsAreRefused(t *testing.T) {
 		if err := ParseInbound(valid[:cut], new(Inbound)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("cut to %d bytes: got %v, want ErrMalformed", cut, err)
 		}
+	}
+}
+
+func TestTooManyClosesAreRefused(t *testing.T) {
+	d := Delivery{Class: Signal, Closes: make([]Close, ClosesPerDelivery)}
+	if err := ParseDelivery(d.Append(nil), new(Delivery)); err != nil {
+		t.Errorf("as many as there may be: %v", err)
+	}
+	d.Closes = append(d.Closes, Close{})
+	if err := ParseDelivery(d.Append(nil), new(Delivery)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("one more: got %v, want ErrMalformed", err)
 	}
 }
 

@@ -37,12 +37,25 @@ const (
 	SendsPerSecond = 20
 	// SendBurst is how much that bucket holds.
 	SendBurst = 40
-	// MarksPerSecond fills the token bucket of one connection's mark_delivered
-	// and mark_read events, of which a few a second are enough for anybody.
+	// UserSendsPerSecond and UserSendBurst are the same for all connections of a
+	// user to one gateway together.
+	UserSendsPerSecond = 40
+	UserSendBurst      = 80
+	// MarksPerSecond fills the token bucket of one connection's mark_delivered,
+	// mark_read and heartbeat events, of which a few a second are enough for anybody.
 	MarksPerSecond = 50
 	// MarkBurst is how much that bucket holds: the marks of a client that comes
 	// back to many conversations.
 	MarkBurst = 500
+	// UserMarksPerSecond and UserMarkBurst are the same for all connections of a
+	// user to one gateway together.
+	UserMarksPerSecond = 100
+	UserMarkBurst      = 1000
+	// OpensPerSecond fills the token bucket of a user's new connections to one
+	// gateway, each of which costs a signature and some writes.
+	OpensPerSecond = 5
+	// OpenBurst is how much that bucket holds.
+	OpenBurst = 200
 	// ErrorsInARow closes a connection with [CloseTooManyErrors].
 	ErrorsInARow = 10
 	// TypingInterval is how often a connection may say `typing`.

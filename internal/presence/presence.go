@@ -9,13 +9,16 @@
 // when, [Notices] who was announced, and a [Channel] carries what is fleeting to
 // gateways.
 //
-// A route is an entry of its user: slot.boot.session → device. A gateway's slot
-// has a lease; an entry is online while its slot's lease is held by its boot.
+// A route is an entry of its user: slot.boot.session → order, device. A gateway's
+// slot has a lease; an entry is online while its slot's lease is held by its boot.
+// The order says which of a user's sessions came before which, on all gateways,
+// without anybody's clock: see [Change].
 // Package presence/redis is the implementation for Redis, package presencetest
 // the suite that it passes.
 package presence
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -45,6 +48,22 @@ type Route struct {
 	Boot    uint64
 	Session uint64
 	Device  string
+	// Order and Leased are what Where answers; changes do not look at them. Of two
+	// sessions of one user the one with the higher Order began later. It is 0, and
+	// so the session counts as older than all others, where the directory had lost
+	// the entry, or an older release wrote it. Leased says that the lease of the
+	// slot is valid, and held by this boot.
+	Order  uint64
+	Leased bool
+}
+
+// Compare tells which of two sessions of one user counts as older, negative if it
+// is r: by order, and where that says nothing by name, so that all who look decide
+// alike.
+func (r Route) Compare(other Route) int {
+	return cmp.Or(
+		cmp.Compare(r.Order, other.Order), cmp.Compare(r.Slot, other.Slot),
+		cmp.Compare(r.Boot, other.Boot), cmp.Compare(r.Session, other.Session))
 }
 
 // Change registers or removes one session of a user. Each session touches only
@@ -53,9 +72,25 @@ type Change struct {
 	User   chat.UserID
 	Route  Route
 	Remove bool
+	// Begins says that the session which is registered is new: it gets an Order
+	// above that of every entry that the user has, in one step with looking at
+	// them. Repeating that, as after an error, keeps the order that it got.
+	// Without Begins a session that should be there already is registered again:
+	// its entry is left as it is, or made with Order 0.
+	Begins bool
 	// Ended is when a session that is removed ended, and so when its user was
 	// last seen; zero says nothing of it.
 	Ended time.Time
+}
+
+// Applied is what the directory says of one change that it has carried out.
+type Applied struct {
+	// Fresh says that an entry was registered which was not there: without Begins,
+	// that the directory had lost it.
+	Fresh bool
+	// Company says, with Begins only, that the user had entries on other slots at
+	// that moment, dead ones among them.
+	Company bool
 }
 
 // Places is where one user is.
@@ -79,11 +114,11 @@ type Directory interface {
 	Renew(ctx context.Context, slot string, boot uint64) (lapsed bool, err error)
 	// Release ends the lease if boot still holds it.
 	Release(ctx context.Context, slot string, boot uint64) error
-	// Apply carries out the changes, in order, in one round trip. When the
-	// error is nil every one is visible to every later Where, and fresh[i] says
-	// that change i registered an entry which was not there: for a session that
-	// was registered before, that the directory had lost it.
-	Apply(ctx context.Context, changes []Change) (fresh []bool, err error)
+	// Apply carries out the changes, in order, in one round trip, and says of
+	// each what it found. When the error is nil every one is visible to every
+	// later Where. After an error some may have been carried out: who repeats them
+	// all, in order, leaves the same behind.
+	Apply(ctx context.Context, changes []Change) ([]Applied, error)
 	// Where returns where each of the users is, in the order asked, in two
 	// round trips. It never answers from a cache. Entries of boots that a
 	// younger one has replaced are removed on the way, and their users were last

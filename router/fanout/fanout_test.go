@@ -175,7 +175,7 @@ type directory struct{ *world }
 func (directory) Claim(context.Context, string, uint64) error         { panic("not asked") }
 func (directory) Renew(context.Context, string, uint64) (bool, error) { panic("not asked") }
 func (directory) Release(context.Context, string, uint64) error       { panic("not asked") }
-func (directory) Apply(context.Context, []presence.Change) ([]bool, error) {
+func (directory) Apply(context.Context, []presence.Change) ([]presence.Applied, error) {
 	panic("not asked")
 }
 

@@ -220,6 +220,7 @@ func (d directory) Where(ctx context.Context, users []chat.UserID) ([]presence.P
 }
 
 func (w *world) Listen(context.Context, string, func(), func([]byte)) error { panic("not asked") }
+func (w *world) Listening(context.Context, []string) ([]bool, error)        { panic("not asked") }
 func (w *world) Publish(ctx context.Context, notes []presence.Note) error {
 	if err := w.ask(ctx, "channel"); err != nil {
 		return err

@@ -24,6 +24,7 @@ func RunChannel(t *testing.T, open func(t *testing.T) presence.Channel) {
 		"nobody needs to listen":                heardByNobody,
 		"who has ended listening hears no more": heardNoMore,
 		"an ended context publishes nothing":    publishedInEnded,
+		"it is known who listens":               whoListens,
 	} {
 		t.Run(name, func(t *testing.T) { run(t, open(t)) })
 	}
@@ -147,5 +148,36 @@ func publishedInEnded(t *testing.T, c presence.Channel) {
 	cancel()
 	if err := c.Publish(ctx, []presence.Note{note(newServer(), "a")}); err == nil {
 		t.Error("published in an ended context")
+	}
+}
+
+func whoListens(t *testing.T, c presence.Channel) {
+	here, twice, gone, never := newServer(), newServer(), newServer(), newServer()
+	listen(t, c, here)
+	listen(t, c, twice)
+	listen(t, c, twice)
+	listen(t, c, gone).stop()
+	asked, want := []string{never, here, gone, twice, here}, []bool{false, true, false, true, true}
+	deadline := time.Now().Add(patience) // A server may notice the end of a connection late.
+	for {
+		got, err := c.Listening(t.Context(), asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Equal(got, want) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if got, err := c.Listening(t.Context(), nil); err != nil || len(got) != 0 {
+		t.Errorf("nobody was asked about: got %v, %v", got, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Listening(ended, asked); err == nil {
+		t.Error("got an answer in an ended context")
 	}
 }

@@ -34,6 +34,12 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"a removed session is gone, the others stay", (*suite).removed},
 		{"changes apply in order", (*suite).ordered},
 		{"registering again tells whether the entry was lost", (*suite).fresh},
+		{"who begins later has the higher order", (*suite).laterIsHigher},
+		{"beginning again keeps the order and says that it was there", (*suite).begunTwice},
+		{"who is registered again keeps the order, who was lost is the oldest", (*suite).orderAgain},
+		{"whoever begins at once has an order of its own", (*suite).begunAtOnce},
+		{"who begins hears of entries on other slots", (*suite).company},
+		{"where says which leases hold", (*suite).leased},
 		{"users are answered in the order asked", (*suite).manyUsers},
 		{"the last boot of a slot wins", (*suite).lastBootWins},
 		{"entries of an older boot are no routes", (*suite).olderBoot},
@@ -83,23 +89,33 @@ func (s *suite) register(u chat.UserID, boot, session uint64) presence.Route {
 	return r
 }
 
-func (s *suite) apply(changes ...presence.Change) []bool {
+func (s *suite) apply(changes ...presence.Change) []presence.Applied {
 	s.Helper()
-	fresh, err := s.Directory.Apply(s.Context(), changes)
+	applied, err := s.Directory.Apply(s.Context(), changes)
 	if err != nil {
 		s.Fatalf("apply: %v", err)
 	}
-	return fresh
+	return applied
 }
 
-// want checks where one user is; routes may come in any order.
-func (s *suite) want(u chat.UserID, online bool, routes ...presence.Route) {
+// where returns where one user is.
+func (s *suite) where(u chat.UserID) presence.Places {
 	s.Helper()
 	places, err := s.Directory.Where(s.Context(), []chat.UserID{u})
 	if err != nil {
 		s.Fatalf("where: %v", err)
 	}
-	got := places[0]
+	return places[0]
+}
+
+// want checks where one user is; routes may come in any order, and neither their
+// order nor their leases are looked at.
+func (s *suite) want(u chat.UserID, online bool, routes ...presence.Route) {
+	s.Helper()
+	got := s.where(u)
+	for i := range got.Routes {
+		got.Routes[i].Order, got.Routes[i].Leased = 0, false
+	}
 	bySession := func(a, b presence.Route) int { return int(a.Session) - int(b.Session) }
 	slices.SortFunc(got.Routes, bySession)
 	slices.SortFunc(routes, bySession)
@@ -142,7 +158,10 @@ func (s *suite) fresh() {
 	s.claim(1)
 	r := presence.Route{Slot: s.slot, Boot: 1, Session: 3, Device: "d"}
 	add, remove := presence.Change{User: u, Route: r}, presence.Change{User: u, Route: r, Remove: true}
-	got := s.apply(add, add, remove, add)
+	var got []bool
+	for _, a := range s.apply(add, add, remove, add) {
+		got = append(got, a.Fresh)
+	}
 	if want := []bool{true, false, false, true}; !slices.Equal(got, want) {
 		s.Fatalf("fresh: got %v, want %v", got, want)
 	}

@@ -101,6 +101,33 @@ func (c *Channel) Publish(ctx context.Context, notes []presence.Note) error {
 	return errors.Join(errs...)
 }
 
+// Listening implements presence.Channel: one question for each Redis server.
+func (c *Channel) Listening(ctx context.Context, servers []string) ([]bool, error) {
+	asked := make([][]string, len(c.clients)) // channels, by Redis server
+	for _, s := range servers {
+		i := choose(c.addrs, s)
+		asked[i] = append(asked[i], channelName(s))
+	}
+	ears := make(map[string]bool, len(servers))
+	for i, names := range asked {
+		if len(names) == 0 {
+			continue
+		}
+		counts, err := c.clients[i].PubSubNumSub(ctx, names...).Result()
+		if err != nil {
+			return nil, fmt.Errorf("ask who listens: %w", err)
+		}
+		for name, n := range counts {
+			ears[name] = n > 0
+		}
+	}
+	listening := make([]bool, len(servers))
+	for i, s := range servers {
+		listening[i] = ears[channelName(s)]
+	}
+	return listening, nil
+}
+
 // Listen implements presence.Channel.
 func (c *Channel) Listen(ctx context.Context, server string, heard func(), hear func(payload []byte)) error {
 	pause := listenFirst

@@ -2,7 +2,7 @@
 // user, two small keys per gateway slot, and nothing that a heartbeat of a
 // client would touch.
 //
-//	r:{user}  hash   slot.boot.session → device     one field per session
+//	r:{user}  hash   slot.boot.session → order device   one field per session
 //	g:{slot}  string boot, TTL 15 s                 the lease: who is online
 //	b:{slot}  string boot, TTL 10 min               the last boot: where to route
 //	l:{slot}  hash   boot → Unix seconds, TTL 30 d  when the leases of the last boots ended
@@ -125,8 +125,27 @@ func field(r presence.Route) string {
 	return r.Slot + "." + number(r.Boot) + "." + number(r.Session)
 }
 
-// parseField reads what field wrote; ok is false for anything else.
-func parseField(f, device string) (r presence.Route, ok bool) {
+// orderDigits bounds an order as it is written: what a number of Lua writes and
+// reads without loss. No user comes so often.
+const orderDigits = 12
+
+// value returns what the field of a session holds.
+func value(order uint64, device string) string {
+	return strconv.FormatUint(order, 10) + " " + device
+}
+
+// parseValue reads what value wrote, or the bare device of an older release.
+func parseValue(v string) (order uint64, device string) {
+	digits, device, ok := strings.Cut(v, " ")
+	order, err := strconv.ParseUint(digits, 10, 64)
+	if !ok || err != nil || len(digits) > orderDigits {
+		return 0, v
+	}
+	return order, device
+}
+
+// parseField reads what field and value wrote; ok is false for another field.
+func parseField(f, v string) (r presence.Route, ok bool) {
 	parts := strings.Split(f, ".")
 	if len(parts) != 3 {
 		return r, false
@@ -136,13 +155,14 @@ func parseField(f, device string) (r presence.Route, ok bool) {
 	if err1 != nil || err2 != nil || len(parts[1]) != 16 || len(parts[2]) != 16 {
 		return r, false
 	}
-	return presence.Route{Slot: parts[0], Boot: boot, Session: session, Device: device}, true
+	order, device := parseValue(v)
+	return presence.Route{Slot: parts[0], Boot: boot, Session: session, Device: device, Order: order}, true
 }
 
 // parseEntries reads the entries of a user, and leaves out what is none.
 func parseEntries(hash map[string]string) (routes []presence.Route) {
-	for f, device := range hash {
-		if r, ok := parseField(f, device); ok {
+	for f, v := range hash {
+		if r, ok := parseField(f, v); ok {
 			routes = append(routes, r)
 		}
 	}
@@ -207,31 +227,73 @@ func (d *Directory) Release(ctx context.Context, slot string, boot uint64) error
 	return nil
 }
 
-// Apply carries out the changes in one pipeline.
-func (d *Directory) Apply(ctx context.Context, changes []presence.Change) (fresh []bool, err error) {
+// begin registers a new session: above all entries that are there, in one step
+// with looking at them, and only once. It answers whether the entry was made, and
+// whether there are entries of other slots: those of this one its gateway knows
+// itself, or they are of a boot that is gone.
+var begin = goredis.NewScript(`
+local all = redis.call('HGETALL', KEYS[1])
+local top, made, company = 0, 1, 0
+for i = 1, #all, 2 do
+  if all[i] == ARGV[1] then made = 0 end
+  if string.sub(all[i], 1, #ARGV[3]) ~= ARGV[3] then company = 1 end
+  local digits = string.match(all[i + 1], '^(%d+) ')
+  if digits and #digits <= tonumber(ARGV[4]) then top = math.max(top, tonumber(digits)) end
+end
+if made == 1 then redis.call('HSET', KEYS[1], ARGV[1], (top + 1) .. ' ' .. ARGV[2]) end
+return made + 2 * company`)
+
+// Apply carries out the changes in one pipeline. A server that does not know the
+// script says so once, and is then sent all of it again with the script.
+func (d *Directory) Apply(ctx context.Context, changes []presence.Change) ([]presence.Applied, error) {
+	applied, err := d.apply(ctx, changes, begin.EvalSha)
+	if goredis.HasErrorPrefix(err, "NOSCRIPT") {
+		applied, err = d.apply(ctx, changes, begin.Eval)
+	}
+	return applied, err
+}
+
+// evaluate runs a script, by its name or by its text.
+type evaluate func(ctx context.Context, c goredis.Scripter, keys []string, args ...any) *goredis.Cmd
+
+func (d *Directory) apply(ctx context.Context, changes []presence.Change, begin evaluate) ([]presence.Applied, error) {
 	if len(changes) == 0 {
 		return nil, nil
 	}
 	pipe := d.client.Pipeline()
-	answers := make([]*goredis.IntCmd, len(changes))
+	begun := make([]*goredis.Cmd, len(changes))
+	again := make([]*goredis.BoolCmd, len(changes))
 	for i, c := range changes {
-		if c.Remove {
-			answers[i] = pipe.HDel(ctx, userKey(c.User), field(c.Route))
+		key, name := userKey(c.User), field(c.Route)
+		switch {
+		case c.Remove:
+			pipe.HDel(ctx, key, name)
 			if !c.Ended.IsZero() {
 				pipe.Set(ctx, seenKey(c.User), c.Ended.Unix(), presence.LastSeenFor)
 			}
-		} else {
-			answers[i] = pipe.HSet(ctx, userKey(c.User), field(c.Route), c.Route.Device)
+		case c.Begins:
+			begun[i] = begin(ctx, pipe, []string{key}, name, c.Route.Device, c.Route.Slot+".", orderDigits)
+		default:
+			again[i] = pipe.HSetNX(ctx, key, name, value(0, c.Route.Device))
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("write %d changes of presence: %w", len(changes), err)
 	}
-	fresh = make([]bool, len(changes))
-	for i, c := range changes {
-		fresh[i] = !c.Remove && answers[i].Val() == 1
+	applied := make([]presence.Applied, len(changes))
+	for i := range changes {
+		switch {
+		case begun[i] != nil:
+			found, err := begun[i].Int()
+			if err != nil {
+				return nil, fmt.Errorf("register a session: %w", err)
+			}
+			applied[i] = presence.Applied{Fresh: found&1 != 0, Company: found&2 != 0}
+		case again[i] != nil:
+			applied[i].Fresh = again[i].Val()
+		}
 	}
-	return fresh, nil
+	return applied, nil
 }
 
 // Where asks for the users' entries, then for the leases of the slots that
@@ -309,8 +371,9 @@ func place(u chat.UserID, routes []presence.Route, slots map[string]slot, dead [
 		s := slots[r.Slot]
 		switch {
 		case r.Boot == s.last:
+			r.Leased = r.Boot == s.lease
 			p.Routes = append(p.Routes, r)
-			p.Online = p.Online || r.Boot == s.lease
+			p.Online = p.Online || r.Leased
 		case r.Boot < s.last:
 			dead = append(dead, presence.Change{User: u, Route: r, Remove: true})
 		}

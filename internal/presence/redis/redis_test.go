@@ -1,12 +1,14 @@
 package redis_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"switchboard/internal/chat"
@@ -86,9 +88,65 @@ func TestFlushedRedisIsNoticed(t *testing.T) {
 	if err != nil || !lapsed {
 		t.Fatalf("renew after the flush: lapsed %v, err %v", lapsed, err)
 	}
-	fresh, err := d.Apply(ctx, []presence.Change{change})
-	if err != nil || !fresh[0] {
-		t.Fatalf("register after the flush: fresh %v, err %v", fresh, err)
+	applied, err := d.Apply(ctx, []presence.Change{change})
+	if err != nil || !applied[0].Fresh {
+		t.Fatalf("register after the flush: got %+v, err %v", applied, err)
+	}
+}
+
+// An entry that an older release wrote is the oldest, with its whole device, however
+// that looks.
+func TestEntriesOfAnOlderReleaseAreTheOldest(t *testing.T) {
+	server, d := start(t)
+	ctx, user := t.Context(), chat.UserID{9}
+	devices := []string{"phone", "", "1234567890123 years", "12", "-1 x", " x"}
+	for i, device := range devices {
+		server.SetField("r:{"+user.String()+"}", fmt.Sprintf("gw-1.0000000000000001.%016x", i), device)
+	}
+	if err := d.Claim(ctx, "gw-1", 1); err != nil {
+		t.Fatal(err)
+	}
+	young := presence.Route{Slot: "gw-1", Boot: 1, Session: 100, Device: "phone"}
+	if _, err := d.Apply(ctx, []presence.Change{{User: user, Route: young, Begins: true}}); err != nil {
+		t.Fatal(err)
+	}
+	places, err := d.Where(ctx, []chat.UserID{user})
+	if err != nil || len(places[0].Routes) != len(devices)+1 {
+		t.Fatalf("got %+v, %v", places, err)
+	}
+	for _, r := range places[0].Routes {
+		switch {
+		case r.Session == young.Session:
+			if r.Order != 1 || r.Device != "phone" {
+				t.Errorf("the newcomer is %+v, want order 1", r)
+			}
+		case r.Order != 0 || r.Device != devices[r.Session]:
+			t.Errorf("got %+v, want the device %q without an order", r, devices[r.Session])
+		}
+	}
+}
+
+// A server that was restarted has forgotten the script.
+func TestAServerThatForgotTheScript(t *testing.T) {
+	server, d := start(t)
+	raw := goredis.NewClient(&goredis.Options{Addr: server.Addr()})
+	defer raw.Close()
+	user := chat.UserID{7}
+	for i := range uint64(3) {
+		gone := presence.Route{Slot: "gw-1", Boot: 1, Session: i}
+		applied, err := d.Apply(t.Context(), []presence.Change{
+			{User: user, Route: gone, Remove: true},
+			{User: user, Route: presence.Route{Slot: "gw-1", Boot: 1, Session: i + 1}, Begins: true},
+		})
+		if err != nil || !applied[1].Fresh {
+			t.Fatalf("session %d: got %+v, %v", i+1, applied, err)
+		}
+		if err := raw.ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := raw.HLen(t.Context(), "r:{"+user.String()+"}").Val(); n != 1 {
+		t.Errorf("%d entries, want the last", n)
 	}
 }
 
