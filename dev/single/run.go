@@ -113,13 +113,17 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 
 // serve answers REST calls, and the demonstration's own beside them.
 func (s *System) serve(ctx context.Context) error {
-	mux := http.NewServeMux()
-	mux.Handle("/", s.rest.Handler())
-	mux.HandleFunc("GET /{$}", s.welcome)
-	if s.demo {
-		mux.Handle("POST /dev/token", &tokens{keys: s.keys, origins: s.cfg.Origins})
-	}
-	return rest.Serve(ctx, s.public, mux, s.cfg.Logger)
+	tokens := &tokens{keys: s.keys, origins: s.cfg.Origins}
+	return rest.Serve(ctx, s.public, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch { // A mux would answer some paths itself, and not as REST does.
+		case r.URL.Path == "/" && r.Method == http.MethodGet:
+			s.welcome(w, r)
+		case r.URL.Path == "/dev/token" && r.Method == http.MethodPost && s.demo:
+			tokens.ServeHTTP(w, r)
+		default:
+			s.rest.Handler().ServeHTTP(w, r)
+		}
+	}), s.cfg.Logger)
 }
 
 // probe asks both public ports, from outside, whether they answer. With keys that

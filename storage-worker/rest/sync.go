@@ -30,11 +30,17 @@ func (s *Server) sync(r *http.Request, who chat.UserID) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	var asked wire.SyncRequest
+	var asked struct {
+		wire.SyncRequest
+		Limit *int `json:"limit"` // nil and 0 differ
+	}
 	if err := decode(body, &asked); err != nil {
 		return reply{}, err
 	}
-	limit := or(asked.Limit, SyncDefault)
+	limit := SyncDefault
+	if asked.Limit != nil {
+		limit = *asked.Limit
+	}
 	if limit < 1 || limit > SyncMax {
 		return reply{}, badRequest("limit must be 1 to %d", SyncMax)
 	}

@@ -227,7 +227,7 @@ func TestSyncsThatAreNone(t *testing.T) {
 	r := newRig(t)
 	id, _ := r.group(bob)
 	for _, body := range []string{
-		`{"limit":-1}`, `{"limit":501}`, `{"limit":"5"}`, `{"have":[]}`, `{"have":{"x":1}}`, fmt.Sprintf(`{"have":{%q:-1}}`, id), fmt.Sprintf(`{"have":{%q:1.5}}`, id),
+		`{"limit":0}`, `{"limit":-1}`, `{"limit":501}`, `{"limit":"5"}`, `{"have":[]}`, `{"have":{"x":1}}`, fmt.Sprintf(`{"have":{%q:-1}}`, id), fmt.Sprintf(`{"have":{%q:1.5}}`, id),
 	} {
 		r.refused(alice, chat.BadRequest, "POST", "/api/v1/sync", body)
 	}
