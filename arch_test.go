@@ -74,14 +74,26 @@ client                              : internal/chat internal/wire
 dev                                 : dev/cluster dev/servers dev/single dev/soak dev/terminal internal/auth internal/chat internal/daemon
 dev/cluster                         : dev/servers internal/auth internal/daemon
 dev/audit                           : internal/chat internal/wire
+dev/contract                        :
 dev/faults                          :
 dev/servers                         :
 dev/single                          : client gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire
+dev/handset                         : client internal/chat internal/wire
 
-bench                               : client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/loopback internal/metrics internal/presence/embedded internal/wire
+bench                               : bench/host client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/loopback internal/metrics internal/presence/embedded internal/wire
+
+tuning                              : internal/daemon tuning/advice tuning/change tuning/host tuning/limits tuning/load tuning/report
+tuning/load                         :
+tuning/host                         :
+tuning/host/hosttest                :
+tuning/limits                       : tuning/host tuning/load
+tuning/advice                       : tuning/host tuning/limits tuning/load
+tuning/change                       : tuning/advice tuning/host tuning/limits tuning/load
+tuning/report                       : tuning/advice tuning/limits tuning/load
+bench/host                          :
 `
 
 // homes names the one package that imports a library and turns it into our

@@ -69,9 +69,10 @@ type Item struct {
 	Fix      string // exact; empty when there is nothing to do
 	Source   string // who says so
 	Scope    Scope
-	// Set is what a plan writes for Name, which then is a setting of sysctl; empty
-	// when it is none, or cannot be set here.
-	Set string
+	// Of a setting of sysctl that can be set here: what it is, in the kernel's
+	// words, and what it should be, which is the same when all is well. Otherwise
+	// Set is empty.
+	Value, Set string
 	// Number is Current as one number, for graphs; nil when it is not one.
 	Number *int64
 }
@@ -155,7 +156,7 @@ func (r rule) judge(t *host.Tree, boot []host.Line) Item {
 		return item
 	}
 	if r.fixed == "" && !r.keep {
-		item.Set = r.want.improved(current)
+		item.Value, item.Set = current, r.want.improved(current)
 	}
 	if !met {
 		item.State, item.Fix = r.missed(current), r.fix(item.Set)

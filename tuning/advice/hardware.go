@@ -106,7 +106,7 @@ func congestion(t *host.Tree) Item {
 		item.State, item.Current = Unknown, err.Error()
 		return item
 	}
-	item.Current, item.Set = chosen, chosen
+	item.Current, item.Value, item.Set = chosen, chosen, chosen
 	queue, err := t.Sysctl("net.core.default_qdisc")
 	switch {
 	case chosen != "bbr" || queue == "fq":
@@ -133,7 +133,7 @@ func nodes(t *host.Tree) Item {
 	case err != nil:
 		item.State, item.Current = Unknown, err.Error()
 	default:
-		item.Current, item.Number, item.Set = value, number(value), "0"
+		item.Current, item.Number, item.Value, item.Set = value, number(value), value, "0"
 		if value != "0" {
 			item.State, item.Fix = Warning, "sysctl -w kernel.numa_balancing='0'"
 		}
@@ -152,7 +152,7 @@ func flowLimit(t *host.Tree, cpus []int) Item {
 	case err != nil:
 		item.State, item.Current = Unknown, err.Error()
 	default:
-		item.Current, item.Set = value, value
+		item.Current, item.Value, item.Set = value, value, value
 		if strings.Trim(value, "0,") == "" {
 			item.State, item.Set = Warning, mask(cpus)
 			item.Fix = fmt.Sprintf("sysctl -w %s='%s'", item.Name, item.Set)

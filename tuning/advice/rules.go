@@ -110,7 +110,7 @@ func lifeRules(m machine) []rule {
 		},
 		{
 			key: "net.ipv4.tcp_retries2", scope: Namespace, source: ipSysctl, keep: true, want: anything{},
-			why: "15 means that a dead peer is noticed after 924 s, but the gateway sets TCP_USER_TIMEOUT of 60 s; other programs rely on the default.",
+			why: "15 means that a dead peer is noticed after 924 s, but the gateway gives a peer up that answers no pings after three times -heartbeat (30s); other programs rely on the default.",
 		},
 		{
 			key: "net.ipv4.tcp_slow_start_after_idle", scope: Namespace, source: ipSysctl, want: oneOf{"0"},

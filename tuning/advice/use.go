@@ -107,6 +107,10 @@ func (i *Item) portion(used, most, fix string) {
 		i.State, i.Current = Unknown, fmt.Sprintf("%q of %q", used, most)
 		return
 	}
+	if *m >= limits.Endless {
+		i.Current, i.Number = limits.Number(*u)+", without a limit", u
+		return
+	}
 	percent := float64(*u) / float64(*m) * 100
 	i.Current, i.Number = fmt.Sprintf("%s of %s", limits.Number(*u), limits.Number(*m)), u
 	switch {

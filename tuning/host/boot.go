@@ -63,6 +63,17 @@ func (t *Tree) Boot() ([]Line, error) {
 	return all, nil
 }
 
+// Keys returns the settings that a file of sysctl.d assigns.
+func Keys(text string) []string {
+	var keys []string
+	for line := range strings.Lines(text) {
+		if key, _, ok := assignment(line); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // assignment reads a line of sysctl.d. A minus before the key means that it may
 // fail; slashes may stand for dots.
 func assignment(line string) (key, value string, ok bool) {

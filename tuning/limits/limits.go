@@ -32,6 +32,10 @@ type Limit struct {
 // Unlimited is the number of connections of a limit that does not bind.
 const Unlimited = math.MaxInt64
 
+// Endless is from where on a setting of the kernel limits nothing: systemd sets
+// fs.file-max to the largest number that there is.
+const Endless = 1 << 62
+
 // idleLoad is the share of the CPUs that connections at rest may take.
 const idleLoad = 0.7
 
@@ -127,6 +131,10 @@ func openFiles(t *host.Tree, w load.Wish) Limit {
 	l.Now = Number(most[0])
 	l.Connections = max(0, most[0]-used[0]) / w.Role.Sockets()
 	l.How = fmt.Sprintf("less %s in use", Number(used[0]))
+	if most[0] >= Endless {
+		l.Now, l.Connections, l.How = "as many as can be counted", Unlimited, "systemd sets it so"
+		return l
+	}
 	if w.Role.Sockets() > 1 {
 		l.How += fmt.Sprintf(", / %d sockets", w.Role.Sockets())
 	}

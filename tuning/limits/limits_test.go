@@ -35,10 +35,10 @@ func every(Limit) bool { return true }
 func TestLimitsOfADefaultDebian(t *testing.T) {
 	all := Of(open(t, hosttest.Unpack(t, "../testdata/debian12.tree")), load.Default)
 	for name, want := range map[string]int64{
-		"memory":                    11_419_502,                        // (65,758,788 KiB less a tenth) / 5,307
-		"CPU at rest":               14_545_454,                        // 16 × 0.7 / 0.77 µs
-		"net.ipv4.tcp_mem":          1_027_481 * 4,                     // 4,096 of a page / 1,024
-		"fs.file-max":               9_223_372_036_854_775_807 - 1_984, // less those in use
+		"memory":                    11_419_502,    // (65,758,788 KiB less a tenth) / 5,307
+		"CPU at rest":               14_545_454,    // 16 × 0.7 / 0.77 µs
+		"net.ipv4.tcp_mem":          1_027_481 * 4, // 4,096 of a page / 1,024
+		"fs.file-max":               Unlimited,
 		"RLIMIT_NOFILE":             1_048_576 - 384,
 		"fs.epoll.max_user_watches": 14_638_477,
 	} {
@@ -92,6 +92,19 @@ func TestSmallDescriptorLimits(t *testing.T) {
 	hosttest.Write(t, root, "proc/self/limits", "Max open files 256 256 files\n")
 	if l := find(t, Of(open(t, root), load.Default), "RLIMIT_NOFILE"); l.Connections != 128 {
 		t.Errorf("got %+v, want 128", l)
+	}
+}
+
+func TestFilesOfTheHost(t *testing.T) {
+	root := hosttest.Unpack(t, "../testdata/debian12.tree")
+	hosttest.Set(t, root, "fs.file-max", "1000000")
+	w := load.Default
+	if l := find(t, Of(open(t, root), w), "fs.file-max"); l.Connections != 1_000_000-1_984 {
+		t.Errorf("got %+v, want those that are not in use", l)
+	}
+	w.Role = load.Balancer
+	if l := find(t, Of(open(t, root), w), "fs.file-max"); l.Connections != (1_000_000-1_984)/2 {
+		t.Errorf("a balancer has two for a client: got %+v", l)
 	}
 }
 
