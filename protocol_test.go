@@ -69,7 +69,9 @@ func TestProtocolCodes(t *testing.T) {
 	for i, row := range rows {
 		same(t, row[0]+" is temporary", i >= len(rows)-len(temporary), chat.Code(row[0]).Temporary())
 	}
-	for _, row := range rowsOf(t, protocolPage, "Close codes", 0) {
-		same(t, "close code "+row[0], row[1], chat.CloseCode(number(t, row[0])).Reason())
+	for table := range 2 { // Our own, then those of RFC 6455.
+		for _, row := range rowsOf(t, protocolPage, "Close codes", table) {
+			same(t, "close code "+row[0], row[1], chat.CloseCode(number(t, row[0])).Reason())
+		}
 	}
 }
