@@ -18,9 +18,13 @@ import (
 const patience = 20 * time.Second
 
 // start runs a system until the test ends.
-func start(t *testing.T) *System {
+func start(t *testing.T, change ...func(*Config)) *System {
 	t.Helper()
-	s, err := Open(t.Context(), config(t.TempDir()))
+	cfg := config(t.TempDir())
+	for _, c := range change {
+		c(&cfg)
+	}
+	s, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
