@@ -62,7 +62,6 @@ type Config struct {
 	Loops         int           // event loops of the gateway; 0 = one for each processor
 	Heartbeat     time.Duration // 0 = the gateway's default
 	Recheck       time.Duration // 0 = the gateway's default
-	Members       int           // that a group may have; 0 = chat.MembersDefault
 	Sweep         time.Duration // 0 = the gateway's default
 	Logger        *slog.Logger
 }
@@ -91,7 +90,7 @@ type System struct {
 	fromGateway, fromREST, fromFold, fromRouter *kafka.Producer
 	// Receipts have their own along the whole way, as in the programs.
 	marksOfGateway, fromReceipts, statusesOfRouter *kafka.Producer
-	signalsOfGateway, hintsOfRouter                *kafka.Producer
+	signalsOfGateway                               *kafka.Producer
 
 	public  net.Listener
 	sockets *net.TCPListener
