@@ -297,6 +297,28 @@ func sameInSQLite(t *testing.T, row []string, table [2]string) {
 	}
 }
 
+// heldAt returns what a key of Redis holds, as the page shows it.
+func heldAt(ctx context.Context, raw *goredis.Client, kind, key string) (held []string) {
+	switch kind {
+	case "hash":
+		for field, value := range raw.HGetAll(ctx, key).Val() {
+			held = append(held, field)
+			held = append(held, strings.Fields(value)...)
+		}
+	case "zset":
+		for _, z := range raw.ZRangeWithScores(ctx, key, 0, -1).Val() {
+			held = append(held, z.Member.(string), strconv.FormatFloat(z.Score, 'f', -1, 64))
+		}
+	case "set":
+		for _, member := range raw.SMembers(ctx, key).Val() {
+			held = append(held, hex.EncodeToString([]byte(member)))
+		}
+	default:
+		held = []string{raw.Get(ctx, key).Val()}
+	}
+	return held
+}
+
 func TestFormatPresence(t *testing.T) {
 	ctx := context.Background()
 	server, err := embedded.Start()
@@ -332,21 +354,12 @@ func TestFormatPresence(t *testing.T) {
 		words := strings.Fields(row[3])
 		kind := strings.TrimSuffix(strings.Fields(row[1])[0], ",")
 		same(t, "type of "+words[0], kind, raw.Type(ctx, words[0]).Val())
-		var held []string
-		if kind == "hash" {
-			for field, value := range raw.HGetAll(ctx, words[0]).Val() {
-				held = append(held, field)
-				held = append(held, strings.Fields(value)...)
-			}
-		} else {
-			held = []string{raw.Get(ctx, words[0]).Val()}
-		}
-		same(t, words[0], words[1:], held)
+		same(t, words[0], words[1:], heldAt(ctx, raw, kind, words[0]))
 	}
 	same(t, "keys", len(rows), raw.DBSize(ctx).Val())
 	same(t, "time to live of a lease", 15*time.Second, presence.LeaseTTL)
 	same(t, "time to live of a boot", 10*time.Minute, presence.RouteTTL)
-	same(t, "time to live of a notice", 7*24*time.Hour, presence.NoticeFor)
+	same(t, "time to live of a notice", 30*24*time.Hour, presence.NoticeFor)
 	same(t, "time to live of a sighting", 30*24*time.Hour, presence.LastSeenFor)
 }
 

@@ -49,6 +49,8 @@ func main() { os.Exit(daemon.Main(run)) }
 //	                    directory (Redis), roster (PostgreSQL)
 //	                       │
 //	signals ──▶ group ─▶ signals ─▶ channel (Redis)
+//	   ▲                   └──▶ producer ─┐ for gateways that died
+//	   └──────────────────────────────────┘
 func run(ctx context.Context, args []string, _ io.Writer) error {
 	flags := daemon.NewFlags("router", manual)
 	opsListen := flags.String("ops-listen", "127.0.0.1:9102", "`ADDRESS` of health, metrics and pprof")
@@ -90,11 +92,12 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	ops.DrainAt(ctx)
 	ops.Expect("kafka", "redis")
 
-	producer, statuses := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{})
+	producer, statuses, hints := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{Leader: true})
 	group := daemon.NewGroup(ctx)
 	group.Go(ops.Run)
 	group.Go(producer.Run)
 	group.Go(statuses.Run)
+	group.Go(hints.Run)
 	group.Go(func(ctx context.Context) error {
 		partitions, err := await(ctx, log, ops, needs{client.Admin(), uint32(*generation), *replication, directory})
 		if err != nil {
@@ -104,7 +107,8 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 		if people != nil {
 			routers.Go(signals.New(signals.Config{
 				Log: client.Log(), Signals: client.Group(bus.TopicSignals, bus.SignalsGroup, kafka.GroupConfig{}),
-				Roster: people, Directory: directory, Notices: directory, Channel: channel, Logger: log, Metrics: set,
+				Roster: people, Directory: directory, Notices: directory, Wrecks: directory, Channel: channel,
+				Producer: hints, Partitions: partitions, Logger: log, Metrics: set,
 			}).Run)
 		}
 		routers.Go(fanout.New(fanout.Config{

@@ -51,7 +51,7 @@ type Uplink interface {
 	// Note takes what is never answered: typing, once in chat.TypingInterval.
 	Note(from Sender, ev *wire.ClientEvent)
 	// Presence takes that a session of a user came or is gone, after the directory
-	// has acknowledged it. It is called off the loops, and does not block either.
+	// has acknowledged it. From any goroutine; it does not block either.
 	Presence(user chat.UserID, what chat.Presence)
 	// Stalled reports whether the log takes nothing, or no more, so that a newcomer
 	// would not be served. From any goroutine.

@@ -314,6 +314,11 @@ func acknowledged(arg any) {
 // missed it until now.
 func (l *loop) repeated(c edge.Conn, s *state, fresh bool) {
 	tell := fresh || s.is(announce)
+	if s.is(announce) && !fresh {
+		// The lease had lapsed, so others may have been told that the user is gone.
+		// Where everything was lost nobody was.
+		l.keeper.cfg.Uplink.Presence(s.user, chat.Online)
+	}
 	s.unset(repeating | announce)
 	if fresh {
 		l.keeper.count.missing.Inc()

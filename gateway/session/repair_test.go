@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,6 +109,42 @@ func TestLapsedLeaseRegistersAllAgain(t *testing.T) {
 			}
 		}
 	})
+}
+
+// While the lease had lapsed others may have been told that the users are gone, so it
+// is said again that they are there. Of a directory that forgot them they were not.
+func TestAfterALapsedLeaseItIsSaidAgainWhoIsThere(t *testing.T) {
+	for _, forgot := range []bool{false, true} {
+		inWorld(t, 2, nil, func(w *world) {
+			a, b := w.connect(0, "alice", ""), w.connect(1, "bob", "")
+			want := []string{"online " + alice.String(), "online " + bob.String()}
+			end, _ := w.hold()
+			w.uplink.hints = nil
+			w.directory.do(func() {
+				w.directory.lapsed = true
+				if forgot {
+					clear(w.directory.entries)
+					want = nil
+				}
+			})
+			time.Sleep(presence.RenewEvery + time.Second)
+			for range 2 {
+				w.visit(a, 0)
+				w.visit(b, 0)
+				synctest.Wait()
+			}
+			if err := end(); err != nil {
+				t.Errorf("Hold = %v", err)
+			}
+			w.uplink.mu.Lock()
+			defer w.uplink.mu.Unlock()
+			slices.Sort(w.uplink.hints)
+			slices.Sort(want)
+			if !slices.Equal(w.uplink.hints, want) {
+				t.Errorf("the directory forgot: %v; hinted %v, want %v", forgot, w.uplink.hints, want)
+			}
+		})
+	}
 }
 
 func TestDirectoryAwayIsReportedWhenTheLeaseIsOver(t *testing.T) {

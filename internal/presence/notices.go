@@ -7,18 +7,20 @@ import (
 	"switchboard/internal/chat"
 )
 
-// NoticeFor is how long it is remembered that others were told of somebody who is
-// online. Whoever stays for longer may be announced again when another session
-// begins.
-const NoticeFor = 7 * 24 * time.Hour
+// NoticeFor is for how long after somebody came it is remembered that others were
+// told so. Who stays longer on one connection goes unannounced.
+const NoticeFor = 30 * 24 * time.Hour
 
 // Notices remember of whom others were last told that they are online. So a
 // gateway's restart, which registers all its people anew, is no news of any of
-// them, whichever router hears of it.
+// them, whichever router hears of it; and a directory that forgot where somebody is
+// forgot the notice too, so that nobody is called offline who is merely not known.
+// Such a notice comes back when Apply finds that a session was lost.
 type Notices interface {
 	// NoticeOnline remembers that the users are announced as online and says, in
 	// the order asked, of whom that is news. An error means that nothing is known.
 	NoticeOnline(ctx context.Context, users []chat.UserID) (news []bool, err error)
-	// NoticeOffline forgets it again.
-	NoticeOffline(ctx context.Context, users []chat.UserID) error
+	// NoticeOffline forgets it again and says of whom there was something to
+	// forget: that they are offline is news.
+	NoticeOffline(ctx context.Context, users []chat.UserID) (news []bool, err error)
 }

@@ -6,8 +6,8 @@
 //	                                    ◀──Seen─── REST, for people to look at
 //
 // Beside the directory it tells people of each other: [Sightings] say who was seen
-// when, [Notices] who was announced, and a [Channel] carries what is fleeting to
-// gateways.
+// when, [Notices] who was announced, [Wrecks] who was on a gateway that died, and a
+// [Channel] carries what is fleeting to gateways.
 //
 // A route is an entry of its user: slot.boot.session → order, device. A gateway's
 // slot has a lease; an entry is online while its slot's lease is held by its boot.
@@ -100,6 +100,10 @@ type Places struct {
 	// Online reports whether one of them has a valid lease: otherwise the user
 	// is away and gets a push notification as well.
 	Online bool
+	// Unknown reports that there is an entry of a slot which the directory knows
+	// nothing else of: none has been there for RouteTTL, or it was forgotten and is
+	// about to say that it is there.
+	Unknown bool
 }
 
 // Directory is where users are. All methods wait for the answer; an error means

@@ -87,31 +87,52 @@ func (p *passage) routeArrivals(ctx context.Context, a *arrivals) {
 }
 
 // endGraces asks where those are whose grace has ended, and announces who is
-// nowhere. While the directory does not answer they wait: nobody is called offline
-// unasked.
+// nowhere, if others were told before that they are somewhere. While the directory
+// does not answer they wait: nobody is called offline unasked.
 func (p *passage) endGraces(ctx context.Context) {
-	gone := p.overdue()
-	if len(gone) == 0 {
+	if !p.settled() {
+		return
+	}
+	over := p.overdue()
+	if len(over) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	places, err := p.where(ctx, gone)
+	places, err := p.where(ctx, over)
 	if err != nil {
 		p.retries.Inc()
+		p.unsettle()
+		return
+	}
+	var gone []chat.UserID
+	for _, u := range over {
+		switch {
+		case places[u].Online:
+			delete(p.graces, u)
+			p.back.Inc()
+		case places[u].Unknown && time.Since(p.graces[u].due()) < SettledAfter:
+			// Redis forgot a gateway that will say again that it is there, if it is.
+		default:
+			gone = append(gone, u)
+		}
+	}
+	news, err := p.cfg.Notices.NoticeOffline(ctx, gone)
+	if err != nil {
+		p.retries.Inc()
+		p.unsettle()
 		return
 	}
 	var updates []update
-	for _, u := range gone {
+	for i, u := range gone {
 		left := p.graces[u].left
 		delete(p.graces, u)
-		if places[u].Online {
-			p.back.Inc()
+		if !news[i] {
+			p.unnoticed.Inc()
 			continue
 		}
 		updates = append(updates, update{wire.Presence{UserID: u, Status: chat.Offline.String(), LastSeen: left / 1000}, left})
 	}
-	p.forget(ctx, usersOf(updates))
 	p.announce(ctx, updates)
 }
 
@@ -133,10 +154,10 @@ func (p *passage) overdue() (users []chat.UserID) {
 	return users
 }
 
-// forget has the next arrival of those who left be news.
+// forget has the next arrival of users be news.
 func (p *passage) forget(ctx context.Context, users []chat.UserID) {
-	if p.cfg.Notices.NoticeOffline(ctx, users) != nil {
-		p.lost.Inc() // They are not announced when they come next, or in a week.
+	if _, err := p.cfg.Notices.NoticeOffline(ctx, users); err != nil {
+		p.lost.Inc() // They are not announced when they come next.
 	}
 }
 
@@ -153,14 +174,6 @@ func (p *passage) finished() int64 {
 type update struct {
 	wire.Presence
 	at int64
-}
-
-func usersOf(updates []update) []chat.UserID {
-	users := make([]chat.UserID, len(updates))
-	for i := range updates {
-		users[i] = updates[i].UserID
-	}
-	return users
 }
 
 // announce tells the direct peers. Of whom the roster says nothing nobody is told;

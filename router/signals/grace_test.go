@@ -8,6 +8,7 @@ import (
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/presence"
 )
 
 func came(u chat.UserID) bus.Hint { return bus.Hint{User: u, Presence: chat.Online} }
@@ -94,7 +95,9 @@ func TestASilentDirectoryCallsNobodyOffline(t *testing.T) {
 		time.Sleep(time.Minute)
 		wants(t, w)
 		w.do(func() { w.silent = "" })
-		time.Sleep(Patience + 2*lookAgain)
+		time.Sleep(SettledAfter / 2)
+		wants(t, w) // The gateways may not even know yet that it is back.
+		time.Sleep(SettledAfter/2 + Patience + presence.RenewEvery)
 		wants(t, w, saidOfBob(chat.Offline, ended))
 	})
 }
@@ -120,7 +123,7 @@ func TestManyWhoGoTogetherAreAStream(t *testing.T) {
 	inTime(t, w, func(func()) {
 		for i := range people {
 			u := chat.UserID{9, byte(i), byte(i >> 8)}
-			w.do(func() { w.peers[u] = []chat.UserID{alice} })
+			w.do(func() { w.peers[u], w.noticed[u] = []chat.UserID{alice}, true })
 			w.say(left(u))
 		}
 		time.Sleep(Grace - time.Second)

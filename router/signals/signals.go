@@ -4,6 +4,8 @@
 //	signals[p] ──▶ typing  ──▶ who is in it (roster) ─▶ where they are (presence) ──▶ channel of each server
 //	           ──▶ came    ──▶ is it news? ──────┐ ▲
 //	           ──▶ is gone ──▶ 15 s, then where? ┴─┘ whom it concerns (roster)
+//	     ▲
+//	     └── is gone ◀── who was on a gateway whose lease ended (directory)
 //
 // It is a road beside the others, and on purpose another machine than fanout:
 // nothing here is worth waiting for. What the roster, the directory or the channel
@@ -30,14 +32,27 @@
 // successor waits for the same people.
 //
 // Told are those with whom the user has a direct conversation, [PeersTold] at most.
-// A gateway that dies says nothing: whoever does not come back is not announced,
-// and GET /api/v1/presence tells the truth.
+//
+// # Gateways that die
+//
+// A gateway that dies says nothing, but the directory has a list of who was on it.
+// The router that has the first partition writes the missing hints when the lease
+// has been over for [SettledAfter], and they go the way of all: who is back by the
+// end of the grace was never gone. A gateway that was only cut off takes its lease
+// again and says anew of everybody that they are there, which is news of those who
+// were called offline meanwhile. If two routers write, or one does twice, a grace
+// begins twice and ends once.
+//
+// That somebody is nowhere is believed of a directory that has answered for
+// [SettledAfter], and of somebody whom it remembers to have been announced. So one
+// that was away, or has forgotten everything, makes nobody offline.
 package signals
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"switchboard/internal/bus"
@@ -78,18 +93,25 @@ type Config struct {
 	Roster    Roster
 	Directory presence.Directory
 	Notices   presence.Notices
+	Wrecks    presence.Wrecks
 	Channel   presence.Channel
-	Logger    *slog.Logger
-	Metrics   *metrics.Set
+	// Producer takes hints in the name of dead gateways to the log, which has so
+	// many Partitions.
+	Producer   bus.Producer
+	Partitions int32
+	Logger     *slog.Logger
+	Metrics    *metrics.Set
 }
 
 // Router routes the partitions that its group gives it.
 type Router struct {
-	cfg Config
+	cfg     Config
+	lookout lookout
 
 	hints, stale, foreign, large, unreadable *metrics.Counter
 	lost, crowded, retries                   *metrics.Counter
-	announced, back                          *metrics.Counter
+	announced, back, unnoticed               *metrics.Counter
+	wrecks, swept                            *metrics.Counter
 	notes, told                              *metrics.Counter
 	seconds                                  *metrics.Histogram
 }
@@ -111,6 +133,9 @@ func New(cfg Config) *Router {
 		retries:    cfg.Metrics.Counter("switchboard_router_grace_retries_total"),
 		announced:  cfg.Metrics.Counter("switchboard_router_presence_announced_total"),
 		back:       cfg.Metrics.Counter("switchboard_router_presence_back_total"),
+		unnoticed:  cfg.Metrics.Counter("switchboard_router_presence_unnoticed_total"),
+		wrecks:     cfg.Metrics.Counter("switchboard_router_wrecks_total"),
+		swept:      cfg.Metrics.Counter("switchboard_router_wreck_users_total"),
 		notes:      cfg.Metrics.Counter("switchboard_router_notes_total"),
 		told:       cfg.Metrics.Counter("switchboard_router_hints_told_total"),
 		seconds:    cfg.Metrics.Histogram("switchboard_router_hints_seconds"),
@@ -119,10 +144,20 @@ func New(cfg Config) *Router {
 
 // Run routes until ctx ends. Its error is the group's.
 func (r *Router) Run(ctx context.Context) error {
+	looking, stop := context.WithCancel(ctx)
+	var lookout sync.WaitGroup
+	lookout.Go(func() { r.keepLookout(looking) })
 	err := r.cfg.Signals.Run(ctx, func(ctx context.Context, claim bus.Claim) error {
+		var sweeping sync.WaitGroup
+		if claim.Partition() == sweeper {
+			sweeping.Go(func() { r.sweepWrecks(ctx) })
+		}
 		(&passage{Router: r, claim: claim, graces: make(map[chat.UserID]*grace)}).run(ctx)
+		sweeping.Wait()
 		return nil
 	})
+	stop()
+	lookout.Wait()
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // that it ended with its context is no failure
 	}

@@ -42,15 +42,18 @@ type world struct {
 	peers     map[chat.UserID][]chat.UserID
 	noticed   map[chat.UserID]bool
 	heard     []string
-	silent    string // which of roster, directory, channel does not answer
+	silent    string // which of roster, directory, notices, wrecks, channel, log does not answer
 	asked     map[string]int
+
+	wrecks []presence.Wreck
+	aboard map[int][]chat.UserID // of every wreck, by part
 }
 
 func newWorld() *world {
 	return &world{
 		set: metrics.New(), committed: -1, members: make(map[chat.ConversationID][]roster.Member),
 		places: make(map[chat.UserID]presence.Places), asked: make(map[string]int),
-		peers: make(map[chat.UserID][]chat.UserID), noticed: make(map[chat.UserID]bool),
+		peers: make(map[chat.UserID][]chat.UserID), noticed: make(map[chat.UserID]bool), aboard: make(map[int][]chat.UserID),
 	}
 }
 
@@ -191,13 +194,18 @@ func (w *world) NoticeOnline(ctx context.Context, users []chat.UserID) ([]bool, 
 	return news, nil
 }
 
-func (w *world) NoticeOffline(_ context.Context, users []chat.UserID) error {
-	w.do(func() {
-		for _, u := range users {
-			delete(w.noticed, u)
-		}
-	})
-	return nil
+func (w *world) NoticeOffline(ctx context.Context, users []chat.UserID) ([]bool, error) {
+	if err := w.ask(ctx, "notices"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	news := make([]bool, len(users))
+	for i, u := range users {
+		news[i] = w.noticed[u]
+		delete(w.noticed, u)
+	}
+	return news, nil
 }
 
 // directory is the world's presence.
@@ -266,8 +274,8 @@ func inTime(t *testing.T, w *world, test func(stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{
-			Log: w, Signals: w, Roster: w, Directory: directory{world: w}, Notices: w, Channel: w,
-			Logger: slog.New(slog.DiscardHandler), Metrics: w.set,
+			Log: w, Signals: w, Roster: w, Directory: directory{world: w}, Notices: w, Wrecks: w, Channel: w,
+			Producer: w, Partitions: 1, Logger: slog.New(slog.DiscardHandler), Metrics: w.set,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -445,6 +453,7 @@ func TestManyQuestionsAreOne(t *testing.T) {
 			t.Errorf("%d frames were published, want 200", got)
 		}
 		want := map[string]int{"roster": 200, "directory": 1, "channel": 1}
+		delete(w.asked, "wrecks") // That is asked by the clock.
 		if !maps.Equal(w.asked, want) {
 			t.Errorf("asked %v, want %v", w.asked, want)
 		}

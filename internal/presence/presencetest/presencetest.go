@@ -21,6 +21,7 @@ type Backend struct {
 	Directory presence.Directory
 	Sightings presence.Sightings
 	Notices   presence.Notices
+	Wrecks    presence.Wrecks
 	Advance   func(time.Duration)
 }
 
@@ -57,6 +58,12 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"a later sighting is not forgotten for a dead gateway's", (*suite).laterSighting},
 		{"sightings in an ended context are an error", (*suite).sightingCancelled},
 		{"who comes is news once", (*suite).news},
+		{"who was lost is none, and who leaves is news once", (*suite).noticeRestored},
+		{"who was left behind is on the list of the dead boot", (*suite).leftBehind},
+		{"a gateway that was cut off is no wreck when it is back", (*suite).resurfaced},
+		{"a boot that was replaced is a wreck, its successor is not", (*suite).successor},
+		{"a boot that ended is a wreck at once", (*suite).releasedWreck},
+		{"a slot of which nothing is known is said to be so", (*suite).unknownSlot},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -141,7 +141,7 @@ func (s *suite) news() {
 	}
 	forget := func(users ...chat.UserID) {
 		s.Helper()
-		if err := s.Notices.NoticeOffline(s.Context(), users); err != nil {
+		if _, err := s.Notices.NoticeOffline(s.Context(), users); err != nil {
 			s.Fatal(err)
 		}
 	}

@@ -23,15 +23,15 @@ func (d *Directory) NoticeOnline(ctx context.Context, users []chat.UserID) ([]bo
 	pipe := d.client.Pipeline()
 	answers := make([]*goredis.StatusCmd, len(users))
 	for i, u := range users {
-		answers[i] = pipe.SetArgs(ctx, noticeKey(u), "1", goredis.SetArgs{Mode: "NX", TTL: presence.NoticeFor})
+		answers[i] = pipe.SetArgs(ctx, noticeKey(u), "1", goredis.SetArgs{Get: true, TTL: presence.NoticeFor})
 	}
-	_, _ = pipe.Exec(ctx) // Its error may be that one of the answers is "it was there".
+	_, _ = pipe.Exec(ctx) // Its error may be that one of the answers is "nothing was there".
 	news := make([]bool, len(users))
 	for i, a := range answers {
 		switch err := a.Err(); {
-		case err == nil:
+		case errors.Is(err, goredis.Nil):
 			news[i] = true
-		case !errors.Is(err, goredis.Nil):
+		case err != nil:
 			return nil, fmt.Errorf("note that %d users are online: %w", len(users), err)
 		}
 	}
@@ -39,16 +39,35 @@ func (d *Directory) NoticeOnline(ctx context.Context, users []chat.UserID) ([]bo
 }
 
 // NoticeOffline implements presence.Notices.
-func (d *Directory) NoticeOffline(ctx context.Context, users []chat.UserID) error {
+func (d *Directory) NoticeOffline(ctx context.Context, users []chat.UserID) ([]bool, error) {
 	if len(users) == 0 {
-		return nil
+		return nil, nil
+	}
+	pipe := d.client.Pipeline()
+	answers := make([]*goredis.IntCmd, len(users))
+	for i, u := range users {
+		answers[i] = pipe.Del(ctx, noticeKey(u))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("note that %d users are offline: %w", len(users), err)
+	}
+	news := make([]bool, len(users))
+	for i, a := range answers {
+		news[i] = a.Val() == 1
+	}
+	return news, nil
+}
+
+// restoreNotices remembers anew of whom others know that they are online: a session
+// that was registered again and was not there had been lost, and with it the notice,
+// which lives beside it. If that fails, somebody goes unannounced.
+func (d *Directory) restoreNotices(ctx context.Context, users []chat.UserID) {
+	if len(users) == 0 {
+		return
 	}
 	pipe := d.client.Pipeline()
 	for _, u := range users {
-		pipe.Del(ctx, noticeKey(u))
+		pipe.Set(ctx, noticeKey(u), "1", presence.NoticeFor)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("note that %d users are offline: %w", len(users), err)
-	}
-	return nil
+	_, _ = pipe.Exec(ctx)
 }

@@ -7,11 +7,13 @@
 //	b:{slot}  string boot, TTL 10 min               the last boot: where to route
 //	l:{slot}  hash   boot → Unix seconds, TTL 30 d  when the leases of the last boots ended
 //	s:{user}  string Unix seconds, TTL 30 d         when a session of the user last ended
-//	o:{user}  string 1, TTL 7 d                     others were told that the user is online
+//	o:{user}  string 1, TTL 30 d                    others were told that the user is online
+//	lives     zset   slot.boot → Unix milliseconds  when the leases end, for whoever looks for dead gateways
+//	a:{slot.boot.set}  set user and session, TTL 7 d  who is on the gateway, over 16,384 sets
 //
 // Boots and sessions are 16 hexadecimal digits, so that comparing text compares
-// numbers. The braces are Redis Cluster hash tags: all keys of a slot live on
-// one node, where a script changes them together, and so do both of a user.
+// numbers. The braces are Redis Cluster hash tags: the first three keys of a slot
+// live on one node, where a script changes them together, and so do those of a user.
 //
 // It is the home of go-redis. Package presencetest holds it to the contract of
 // presence.Directory.
@@ -199,32 +201,34 @@ return redis.call('DEL', KEYS[1])`)
 
 // Claim takes the lease of a slot for a boot.
 func (d *Directory) Claim(ctx context.Context, slot string, boot uint64) error {
-	_, err := d.Renew(ctx, slot, boot)
-	return err
+	if _, err := d.Renew(ctx, slot, boot); err != nil {
+		return err
+	}
+	return d.forgetLives(ctx)
 }
 
 // Renew keeps the lease of a slot.
 func (d *Directory) Renew(ctx context.Context, slot string, boot uint64) (lapsed bool, err error) {
-	end := d.now().Add(presence.LeaseTTL).Unix()
+	end := d.now().Add(presence.LeaseTTL)
 	answer, err := hold.Run(ctx, d.client, append(slotKeys(slot), endsKey(slot)), number(boot),
 		presence.LeaseTTL.Milliseconds(), presence.RouteTTL.Milliseconds(),
-		end, presence.LastSeenFor.Milliseconds(), bootsKept).Int()
+		end.Unix(), presence.LastSeenFor.Milliseconds(), bootsKept).Int()
 	if err != nil {
 		return false, fmt.Errorf("renew the lease of %s: %w", slot, err)
 	}
 	if answer < 0 {
 		return false, fmt.Errorf("renew the lease of %s: %w", slot, presence.ErrReplaced)
 	}
-	return answer == 0, nil
+	return answer == 0, d.enlist(ctx, presence.Life{Slot: slot, Boot: boot}, end)
 }
 
 // Release ends the lease if boot still holds it.
 func (d *Directory) Release(ctx context.Context, slot string, boot uint64) error {
-	keys := []string{leaseKey(slot), endsKey(slot)}
-	if err := release.Run(ctx, d.client, keys, number(boot), d.now().Unix()).Err(); err != nil {
+	keys, now := []string{leaseKey(slot), endsKey(slot)}, d.now()
+	if err := release.Run(ctx, d.client, keys, number(boot), now.Unix()).Err(); err != nil {
 		return fmt.Errorf("release the lease of %s: %w", slot, err)
 	}
-	return nil
+	return d.delist(ctx, presence.Life{Slot: slot, Boot: boot}, now)
 }
 
 // begin registers a new session: above all entries that are there, in one step
@@ -244,18 +248,34 @@ if made == 1 then redis.call('HSET', KEYS[1], ARGV[1], (top + 1) .. ' ' .. ARGV[
 return made + 2 * company`)
 
 // Apply carries out the changes in one pipeline. A server that does not know the
-// script says so once, and is then sent all of it again with the script.
+// script says so once, and is then sent all of it again with the script; what was
+// carried out the first time has been found then.
 func (d *Directory) Apply(ctx context.Context, changes []presence.Change) ([]presence.Applied, error) {
 	applied, err := d.apply(ctx, changes, begin.EvalSha)
 	if goredis.HasErrorPrefix(err, "NOSCRIPT") {
+		first := applied
 		applied, err = d.apply(ctx, changes, begin.Eval)
+		for i := range applied {
+			applied[i].Fresh = applied[i].Fresh || first[i].Fresh
+		}
 	}
-	return applied, err
+	if err != nil {
+		return nil, err
+	}
+	var lost []chat.UserID
+	for i, c := range changes {
+		if applied[i].Fresh && !c.Begins {
+			lost = append(lost, c.User)
+		}
+	}
+	d.restoreNotices(ctx, lost)
+	return applied, nil
 }
 
 // evaluate runs a script, by its name or by its text.
 type evaluate func(ctx context.Context, c goredis.Scripter, keys []string, args ...any) *goredis.Cmd
 
+// apply returns, with an error too, what is known of the changes.
 func (d *Directory) apply(ctx context.Context, changes []presence.Change, begin evaluate) ([]presence.Applied, error) {
 	if len(changes) == 0 {
 		return nil, nil
@@ -264,6 +284,7 @@ func (d *Directory) apply(ctx context.Context, changes []presence.Change, begin 
 	begun := make([]*goredis.Cmd, len(changes))
 	again := make([]*goredis.BoolCmd, len(changes))
 	for i, c := range changes {
+		list(ctx, pipe, &c)
 		key, name := userKey(c.User), field(c.Route)
 		switch {
 		case c.Remove:
@@ -277,21 +298,19 @@ func (d *Directory) apply(ctx context.Context, changes []presence.Change, begin 
 			again[i] = pipe.HSetNX(ctx, key, name, value(0, c.Route.Device))
 		}
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("write %d changes of presence: %w", len(changes), err)
-	}
+	_, err := pipe.Exec(ctx)
 	applied := make([]presence.Applied, len(changes))
 	for i := range changes {
 		switch {
-		case begun[i] != nil:
-			found, err := begun[i].Int()
-			if err != nil {
-				return nil, fmt.Errorf("register a session: %w", err)
-			}
+		case begun[i] != nil && begun[i].Err() == nil:
+			found, _ := begun[i].Int() // The script answers with a number.
 			applied[i] = presence.Applied{Fresh: found&1 != 0, Company: found&2 != 0}
 		case again[i] != nil:
 			applied[i].Fresh = again[i].Val()
 		}
+	}
+	if err != nil {
+		return applied, fmt.Errorf("write %d changes of presence: %w", len(changes), err)
 	}
 	return applied, nil
 }
@@ -364,12 +383,15 @@ func boot(value any) uint64 {
 
 // place sorts a user's entries: those on the last boot of their slot are routes,
 // one with a valid lease makes the user online, and those of an older boot are
-// added to dead, for they can never come back.
+// added to dead, for they can never come back. Of a slot that nothing is known of
+// only one thing is: that the directory once knew it.
 func place(u chat.UserID, routes []presence.Route, slots map[string]slot, dead []presence.Change) (presence.Places, []presence.Change) {
 	var p presence.Places
 	for _, r := range routes {
 		s := slots[r.Slot]
 		switch {
+		case s.last == 0:
+			p.Unknown = true
 		case r.Boot == s.last:
 			r.Leased = r.Boot == s.lease
 			p.Routes = append(p.Routes, r)

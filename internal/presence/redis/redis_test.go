@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,12 @@ func start(t testing.TB) (*embedded.Server, *redis.Directory) {
 
 func open(t testing.TB, addrs ...string) *redis.Directory {
 	t.Helper()
-	d, err := redis.Open(redis.Config{Addrs: addrs})
+	return openWith(t, redis.Config{Addrs: addrs})
+}
+
+func openWith(t testing.TB, cfg redis.Config) *redis.Directory {
+	t.Helper()
+	d, err := redis.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +58,16 @@ func open(t testing.TB, addrs ...string) *redis.Directory {
 
 func TestDirectoryOnEmbeddedRedis(t *testing.T) {
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
-		server, d := start(t)
-		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Advance: server.Advance}
+		server, _ := start(t)
+		var ahead atomic.Int64
+		d := openWith(t, redis.Config{
+			Addrs: []string{server.Addr()}, Timeout: 10 * time.Second, // What is slow is not what is tested.
+			Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+		})
+		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Wrecks: d, Advance: func(by time.Duration) {
+			ahead.Add(int64(by))
+			server.Advance(by)
+		}}
 	})
 }
 
@@ -64,7 +78,7 @@ func TestDirectoryOnRealRedis(t *testing.T) {
 	}
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
 		d := open(t, strings.Split(addrs, ",")...)
-		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Advance: time.Sleep}
+		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Wrecks: d, Advance: time.Sleep}
 	})
 }
 

@@ -12,14 +12,6 @@ import (
 	"switchboard/internal/presence"
 )
 
-// life is one boot of a slot.
-type life struct {
-	slot string
-	boot uint64
-}
-
-func lifeOf(r presence.Route) life { return life{r.Slot, r.Boot} }
-
 // bury removes an entry that can never come back, and notes when its user was
 // last seen unless something later is known.
 var bury = goredis.NewScript(`
@@ -36,9 +28,9 @@ func (d *Directory) bury(ctx context.Context, dead []presence.Change) {
 	if len(dead) == 0 {
 		return
 	}
-	lives := make(map[life]int64)
+	lives := make(map[presence.Life]int64)
 	for _, c := range dead {
-		lives[lifeOf(c.Route)] = 0
+		lives[c.Route.Life()] = 0
 	}
 	if d.readEnds(ctx, lives) != nil {
 		return
@@ -46,21 +38,21 @@ func (d *Directory) bury(ctx context.Context, dead []presence.Change) {
 	pipe := d.client.Pipeline()
 	for _, c := range dead {
 		bury.Eval(ctx, pipe, []string{userKey(c.User), seenKey(c.User)},
-			field(c.Route), lives[lifeOf(c.Route)], presence.LastSeenFor.Milliseconds())
+			field(c.Route), lives[c.Route.Life()], presence.LastSeenFor.Milliseconds())
 	}
 	_, _ = pipe.Exec(ctx)
 }
 
 // readEnds fills in when the leases of some boots ended, in Unix seconds; 0 stays
 // where nothing is known.
-func (d *Directory) readEnds(ctx context.Context, lives map[life]int64) error {
+func (d *Directory) readEnds(ctx context.Context, lives map[presence.Life]int64) error {
 	if len(lives) == 0 {
 		return nil
 	}
 	pipe := d.client.Pipeline()
-	answers := make(map[life]*goredis.StringCmd, len(lives))
+	answers := make(map[presence.Life]*goredis.StringCmd, len(lives))
 	for l := range lives {
-		answers[l] = pipe.HGet(ctx, endsKey(l.slot), number(l.boot))
+		answers[l] = pipe.HGet(ctx, endsKey(l.Slot), number(l.Boot))
 	}
 	_, _ = pipe.Exec(ctx) // Its error may be that one of the answers is "nothing".
 	for l, a := range answers {
@@ -127,12 +119,12 @@ func (d *Directory) judge(ctx context.Context, users []chat.UserID, seen []sight
 	if err := d.readSlots(ctx, slots); err != nil {
 		return nil, err
 	}
-	ended := make(map[life]int64)
+	ended := make(map[presence.Life]int64)
 	var dead []presence.Change
 	for i, s := range seen {
 		for _, r := range s.routes {
 			if r.Boot != slots[r.Slot].lease {
-				ended[lifeOf(r)] = 0
+				ended[r.Life()] = 0
 			}
 		}
 		_, dead = place(users[i], s.routes, slots, dead)
@@ -145,7 +137,7 @@ func (d *Directory) judge(ctx context.Context, users []chat.UserID, seen []sight
 	for i, s := range seen {
 		for _, r := range s.routes {
 			sightings[i].Online = sightings[i].Online || r.Boot == slots[r.Slot].lease
-			s.last = max(s.last, ended[lifeOf(r)])
+			s.last = max(s.last, ended[r.Life()])
 		}
 		if s.last > 0 {
 			sightings[i].Last = time.Unix(s.last, 0)
