@@ -36,7 +36,7 @@ func (s *System) assemble(context.Context) error {
 	for _, p := range []**kafka.Producer{&s.fromGateway, &s.fromREST, &s.fromFold, &s.fromRouter, &s.marksOfGateway, &s.fromReceipts, &s.statusesOfRouter} {
 		*p = s.client.Producer(kafka.ProducerConfig{})
 	}
-	s.signalsOfGateway = s.client.Producer(kafka.ProducerConfig{Leader: true})
+	s.signalsOfGateway, s.hintsOfRouter = s.client.Producer(kafka.ProducerConfig{Leader: true}), s.client.Producer(kafka.ProducerConfig{Leader: true})
 	s.rest = rest.New(rest.Config{
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
 		Sightings: s.directory,
@@ -67,7 +67,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 	group.Go(s.ops.Run)
 	group.Go(s.redis.Run)
 	for _, p := range []*kafka.Producer{
-		s.fromFold, s.fromReceipts, s.fromRouter, s.statusesOfRouter, s.fromREST, s.fromGateway, s.marksOfGateway, s.signalsOfGateway,
+		s.fromFold, s.fromReceipts, s.fromRouter, s.statusesOfRouter, s.fromREST, s.fromGateway, s.marksOfGateway, s.signalsOfGateway, s.hintsOfRouter,
 	} {
 		group.Go(p.Run)
 	}
@@ -95,7 +95,8 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 	}).Run)
 	group.Go(signals.New(signals.Config{
 		Log: s.client.Log(), Signals: s.client.Group(bus.TopicSignals, bus.SignalsGroup, kafka.GroupConfig{}),
-		Roster: s.roster, Directory: s.directory, Notices: s.directory, Channel: s.channel, Logger: s.cfg.Logger, Metrics: s.set,
+		Roster: s.roster, Directory: s.directory, Notices: s.directory, Wrecks: s.directory, Channel: s.channel,
+		Producer: s.hintsOfRouter, Partitions: Partitions, Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
 	group.Go(s.rest.Run)
 	group.Go(s.gateway.Run)

@@ -90,7 +90,7 @@ type System struct {
 	fromGateway, fromREST, fromFold, fromRouter *kafka.Producer
 	// Receipts have their own along the whole way, as in the programs.
 	marksOfGateway, fromReceipts, statusesOfRouter *kafka.Producer
-	signalsOfGateway                               *kafka.Producer
+	signalsOfGateway, hintsOfRouter                *kafka.Producer
 
 	public  net.Listener
 	sockets *net.TCPListener
