@@ -110,7 +110,7 @@ func main() { os.Exit(daemon.Main(run)) }
 // run is the program. Its parts stop in the reverse of this order:
 //
 //	ops ◀─ readiness ── everything
-//	SIGHUP ──▶ keys
+//	SIGHUP ──▶ keys, with REST
 //	producers ◀── projection ◀── fold, receipts ──▶ archive ◀── REST's replies ◀── REST's listener
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) > 0 && args[0] == "migrate" {
@@ -136,9 +136,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 	group := daemon.NewGroup(ctx)
 	group.Go(ops.Run)
-	if w.keys != nil {
-		group.Go(daemon.OnHangup(log, w.keys.Reload))
-	}
+	group.Go(daemon.OnHangup(log, w.reload))
 	for _, p := range w.producers {
 		group.Go(p.Run)
 	}
@@ -284,6 +282,15 @@ func (w *worker) open(ctx context.Context) (err error) {
 		w.producers[marksOfREST] = w.client.Producer(kafka.ProducerConfig{})
 	}
 	return nil
+}
+
+// reload reads again what may change under a running worker. Without REST there
+// is nothing, but SIGHUP, which a unit sends to all workers alike, must not end it.
+func (w *worker) reload() error {
+	if w.keys == nil {
+		return nil
+	}
+	return w.keys.Reload()
 }
 
 // close is the last thing that happens; what is durable was made so before.
