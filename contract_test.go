@@ -57,6 +57,9 @@ TestRefusal503                    gateway/node         TestRedisThatDoesNotAnswe
 TestRefusal503                    gateway/node         TestKafkaThatTakesNothingIs503WithRetryAfter
 TestRefusal503                    gateway/session      TestOverload
 TestRefusal429                    gateway/node         TestTooManyOpensIs429WithRetryAfter
+TestLimitNewConnectionsOfOneUserToOneServer  gateway/session  TestTooManyOpens
+TestLimitSendsOfOneUserToOneServer           gateway/session  TestEveryLimitTellsTheTruth
+TestLimitMarksOfOneUserToOneServer           gateway/session  TestEveryLimitTellsTheTruth
 TestPushConversationUpdatedWithChangeHead  dev/single  TestConversationThatCrossesAHundredMembersBothWays
 TestPaceReads                     storage-worker/rest  TestTheNextCallIsLetInAfterTheTimeThatWasTold
 TestSmallPrintLeftConversations   storage-worker/rest  TestTheLastEventsOfALongAbsence

@@ -46,7 +46,8 @@ func TestProtocolLimits(t *testing.T) {
 	code := []int{
 		chat.FrameBytes, chat.ContentBytes, chat.MediaURLBytes, chat.DeviceIDBytes, chat.EnvelopeIDRunes, chat.NameRunes,
 		chat.ServerFrameBytes, chat.ConnectionsPerUser, chat.ConversationsPerUser, chat.MembersDefault,
-		chat.SendsPerSecond, chat.MarksPerSecond, chat.ErrorsInARow,
+		chat.OpensPerSecond, chat.SendsPerSecond, chat.UserSendsPerSecond, chat.MarksPerSecond, chat.UserMarksPerSecond,
+		chat.ErrorsInARow,
 	}
 	rows := rowsOf(t, protocolPage, "The socket", 0)
 	same(t, "limits", len(rows), len(code)+1) // The last is the decoder's own; package wire tests it.
@@ -54,8 +55,9 @@ func TestProtocolLimits(t *testing.T) {
 		value, _, _ := strings.Cut(rows[i][1], " ")
 		same(t, rows[i][0], value, limit)
 	}
-	for row, burst := range map[int]int{10: chat.SendBurst, 11: chat.MarkBurst} {
-		same(t, "burst", true, strings.Contains(rows[row][1], ", "+strconv.Itoa(burst)+" at once"))
+	for i, burst := range []int{chat.OpenBurst, chat.SendBurst, chat.UserSendBurst, chat.MarkBurst, chat.UserMarkBurst} {
+		row := rows[i+10]
+		same(t, "burst of "+row[0], true, strings.Contains(row[1], ", "+strconv.Itoa(burst)+" at once"))
 	}
 }
 

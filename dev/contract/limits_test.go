@@ -125,10 +125,42 @@ func TestLimitMembersOfAGroup(t *testing.T) {
 	alice.call("PUT", at+alice.id, nil).good() // Who is in already needs none.
 }
 
+func TestLimitNewConnectionsOfOneUserToOneServer(t *testing.T) {
+	alice := newcomer(t)
+	const atOnce, more, aSecond = 200, 30, 5
+	began, refused := time.Now(), 0
+	for range atOnce + more {
+		if status, _ := alice.open(); status == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	rightly(t, refused, more, aSecond, time.Since(began))
+	until(t, func() bool { // One that says who it is by a frame.
+		s := alice.site.dial(t, nil)
+		s.write("connect", "c1", object{"token": alice.token})
+		first := s.next()
+		if first.Type == "connected" {
+			return false // It was let in again.
+		}
+		first.is("error", "c1", shape{
+			"id": "c1", "code": "rate_limited", "message": text, "temporary": true, "retry_after_ms": whole,
+		})
+		s.closes(4005, "rate_limited")
+		return true
+	})
+	newcomer(t).connect("").alive() // Others are not concerned.
+}
+
 func TestLimitSendsOfOneConnection(t *testing.T) {
-	s := newcomer(t).connect("")
 	nowhere := fresh()
-	paced(t, s, 20, 40, func() {
+	paced(t, newcomer(t).devices(1), 20, 40, func(s *socket) {
+		s.write("send_message", "c1", object{"conversation_id": nowhere, "content": "quick", "type": "text"})
+	})
+}
+
+func TestLimitSendsOfOneUserToOneServer(t *testing.T) {
+	nowhere := fresh()
+	paced(t, newcomer(t).devices(3), 40, 80, func(s *socket) {
 		s.write("send_message", "c1", object{"conversation_id": nowhere, "content": "quick", "type": "text"})
 	})
 }
@@ -136,24 +168,44 @@ func TestLimitSendsOfOneConnection(t *testing.T) {
 func TestLimitMarksOfOneConnection(t *testing.T) {
 	alice, bob := newcomer(t), newcomer(t)
 	pair := alice.direct(bob)
-	s := alice.connect("")
-	paced(t, s, 50, 500, func() { s.write("mark_read", "c1", object{"conversation_id": pair, "seq": 1}) })
+	for _, kind := range []string{"mark_delivered", "mark_read", "heartbeat"} {
+		paced(t, newcomer(t).devices(1), 50, 500, func(s *socket) {
+			s.write(kind, "c1", object{"conversation_id": pair, "seq": 1})
+		})
+	}
 }
 
-// paced does what is limited some more often than is allowed at once, and finds as
-// many refused as must be, given the time that it took.
-func paced(t *testing.T, s *socket, aSecond, atOnce int, do func()) {
+func TestLimitMarksOfOneUserToOneServer(t *testing.T) {
+	paced(t, newcomer(t).devices(3), 100, 1000, func(s *socket) { s.write("heartbeat", "c1", nil) })
+}
+
+// devices are so many connections of p.
+func (p *person) devices(n int) (all []*socket) {
+	p.t.Helper()
+	for i := range n {
+		all = append(all, p.connect(fmt.Sprint("device ", i)))
+	}
+	return all
+}
+
+// paced does what is limited some more often than is allowed at once, on all
+// connections in turn, and finds as many refused as must be, given the time that it
+// took.
+func paced(t *testing.T, sockets []*socket, aSecond, atOnce int, do func(*socket)) {
 	t.Helper()
 	const more = 30
 	began := time.Now()
-	for range atOnce + more {
-		do()
+	for i := range atOnce + more {
+		do(sockets[i%len(sockets)])
 	}
-	s.write("heartbeat", "done", nil)
 	refused := 0
-	for f := s.next(); f.ID != "done"; f = s.next() {
-		if f.Data["code"] == "rate_limited" {
-			refused++
+	for _, s := range sockets {
+		s.send("no JSON") // Answered behind all the others.
+		for f := s.await("error"); f.Data["code"] != "bad_request"; f = s.await("error") {
+			if f.Data["code"] == "rate_limited" {
+				refused++
+				compare(t, "retry_after_ms", f.Data["retry_after_ms"], whole)
+			}
 		}
 	}
 	rightly(t, refused, more, aSecond, time.Since(began))

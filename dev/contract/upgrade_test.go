@@ -3,6 +3,7 @@ package contract
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -166,6 +167,32 @@ func TestRefusal426(t *testing.T) {
 	} {
 		compare(t, "Upgrade", s.ask(t, 426, lines).Get("Upgrade"), "websocket")
 	}
+}
+
+// open asks for a socket in the name of p, and leaves at once.
+func (p *person) open() (status int, header http.Header) {
+	p.t.Helper()
+	conn := p.site.plug(p.t)
+	write(p.t, conn, strings.Join(upgrade("Authorization: Bearer "+p.token), "\r\n")+"\r\n\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err == nil {
+		err = errors.Join(response.Body.Close(), conn.Close())
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return response.StatusCode, response.Header
+}
+
+func TestRefusal429(t *testing.T) {
+	alice := newcomer(t)
+	for range 1000 {
+		if status, header := alice.open(); status == http.StatusTooManyRequests {
+			compare(t, "Retry-After", header.Get("Retry-After"), match("seconds", `^[1-9][0-9]*$`))
+			return
+		}
+	}
+	t.Error("nobody minds")
 }
 
 func TestRefusal431(t *testing.T) {
