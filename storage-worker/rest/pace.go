@@ -72,14 +72,14 @@ var kindNames = [kinds]string{reads: "reads", syncs: "syncs", marks: "marks", wr
 // Limits are the paces of one user on one server.
 type Limits struct{ Reads, Syncs, Marks, Writes Pace }
 
-// DefaultLimits are generous to people and their devices. Marks and writes are as
-// fast as on a socket.
+// DefaultLimits are generous to people and their devices: who forms a team adds its
+// members one by one. Marks are as fast as on a socket.
 func DefaultLimits() Limits {
 	return Limits{
 		Reads:  Pace{PerSecond: 50, AtOnce: 200},
 		Syncs:  Pace{PerSecond: 10, AtOnce: 50},
 		Marks:  Pace{PerSecond: chat.MarksPerSecond, AtOnce: chat.MarkBurst},
-		Writes: Pace{PerSecond: chat.SendsPerSecond, AtOnce: chat.SendBurst},
+		Writes: Pace{PerSecond: 50, AtOnce: 500},
 	}
 }
 
