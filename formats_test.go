@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/bufbuild/protocompile"
 	goredis "github.com/redis/go-redis/v9"
@@ -302,16 +303,15 @@ func heldAt(ctx context.Context, raw *goredis.Client, kind, key string) (held []
 	switch kind {
 	case "hash":
 		for field, value := range raw.HGetAll(ctx, key).Val() {
+			if !utf8.ValidString(field) {
+				field = hex.EncodeToString([]byte(field))
+			}
 			held = append(held, field)
 			held = append(held, strings.Fields(value)...)
 		}
 	case "zset":
 		for _, z := range raw.ZRangeWithScores(ctx, key, 0, -1).Val() {
 			held = append(held, z.Member.(string), strconv.FormatFloat(z.Score, 'f', -1, 64))
-		}
-	case "set":
-		for _, member := range raw.SMembers(ctx, key).Val() {
-			held = append(held, hex.EncodeToString([]byte(member)))
 		}
 	default:
 		held = []string{raw.Get(ctx, key).Val()}

@@ -9,7 +9,7 @@
 //	s:{user}  string Unix seconds, TTL 30 d         when a session of the user last ended
 //	o:{user}  string 1, TTL 30 d                    others were told that the user is online
 //	lives     zset   slot.boot → Unix milliseconds  when the leases end, for whoever looks for dead gateways
-//	a:{slot.boot.set}  set user and session, TTL 7 d  who is on the gateway, over 16,384 sets
+//	a:{slot.boot.n}  hash user and session → nothing, TTL 7 d   who is on the gateway, over 8,192 hashes
 //
 // Boots and sessions are 16 hexadecimal digits, so that comparing text compares
 // numbers. The braces are Redis Cluster hash tags: the first three keys of a slot
