@@ -29,11 +29,18 @@ const (
 	longestPause  = time.Second
 )
 
-// The kernel's buffer for output and its patience with a silent peer. A socket
-// inherits them from the listener, which saves three calls each.
+// The kernel's buffer for output, and how much of it may wait to be sent. The first
+// bounds what is under way to a peer that reads, the second what is kept for one that
+// does not. A socket inherits them from the listener, which saves three calls each.
+//
+// TCP_USER_TIMEOUT is left alone. It also ends connections whose peer is alive and
+// has closed its window, by a clock that the kernel does not always reset when the
+// window opens again: readers with small buffers then lose their connection in the
+// first moment of a later stall, instead of after the 30 seconds that they have. A
+// dead peer is found by its missing pongs.
 const (
 	sendBufferBytes = 16 << 10
-	userTimeout     = time.Minute
+	unsentBytes     = 8 << 10
 )
 
 // descriptors returns how many this process may have.
@@ -81,8 +88,12 @@ func newAcceptor(s *Server, listener *net.TCPListener) (*acceptor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reach the listening socket: %w", err)
 	}
-	var optionErr error
-	err = control.Control(func(fd uintptr) { optionErr = setOptions(int(fd)) })
+	inherit := false
+	err = control.Control(func(fd uintptr) {
+		// Multipath TCP takes options that its sockets then do not have.
+		protocol, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		inherit = setOptions(int(fd)) == nil && err == nil && protocol == unix.IPPROTO_TCP
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reach the listening socket: %w", err)
 	}
@@ -96,14 +107,14 @@ func newAcceptor(s *Server, listener *net.TCPListener) (*acceptor, error) {
 		return nil, fmt.Errorf("reach the listening socket: %w", err)
 	}
 	_ = listener.Close() // its duplicate listens on
-	return &acceptor{server: s, file: file, raw: raw, each: optionErr != nil}, nil
+	return &acceptor{server: s, file: file, raw: raw, each: !inherit}, nil
 }
 
 func setOptions(fd int) error {
 	return errors.Join(
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBufferBytes),
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond)))
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes))
 }
 
 // run accepts until the listener is closed. No error of accept4 ends it: what

@@ -166,9 +166,14 @@ func (l *loop) eof(i uint32, s *slot) {
 	l.listen(s, writes)
 }
 
-// closeTimeout ends a connection whose peer does not take part in the ending.
+// closeTimeout ends a connection whose peer does not take part in the ending. What
+// the peer does not read the kernel would keep for it long after the descriptor is
+// closed: a reset throws it away.
 func (l *loop) closeTimeout(e *extra) {
 	s := l.slots.at(e.slot)
+	if unread, err := unix.IoctlGetInt(int(s.fd), unix.SIOCOUTQ); err == nil && unread > 0 {
+		_ = unix.SetsockoptLinger(int(s.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // or it takes longer
+	}
 	l.tell(e.slot, s, e.code, true)
 	l.release(e.slot, s)
 }

@@ -2,11 +2,14 @@ package edge
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"switchboard/internal/chat"
 )
@@ -361,4 +364,18 @@ func TestStopAcceptingLeavesConnectionsAlone(t *testing.T) {
 	})
 	send(t, conn, frame(0x81, "alive"))
 	expect(t, conn, text("alive"))
+}
+
+// What a peer does not read is not kept for it, in the kernel either.
+func TestPeerThatReadsNothingIsReset(t *testing.T) {
+	s, conn, c := openOne(t, &echo{}, nil)
+	if err := conn.SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	fill(s, c, AppendBinary(nil, make([]byte, 1000)))
+	onLoop(s, c, func() { s.Close(c, chat.CloseSlowConsumer) })
+	eventually(t, "it is closed", func() bool { return s.live.Load() == 0 })
+	if n, err := io.Copy(io.Discard, conn); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("got %d bytes and %v, want a reset", n, err)
+	}
 }

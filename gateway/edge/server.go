@@ -221,6 +221,8 @@ func (s *Server) ticker(ctx context.Context) {
 	ticks := time.NewTicker(s.tick)
 	defer ticks.Stop()
 	var tide tide
+	var thrift thrift
+	defer thrift.restore()
 	for {
 		select {
 		case <-ctx.Done():
@@ -230,7 +232,9 @@ func (s *Server) ticker(ctx context.Context) {
 		for _, l := range s.loops {
 			l.deliver(func(m *mail) { m.tick = true })
 		}
-		if tide.ebbs(s.buffers.lent.Load()+s.chunks.queued.Load(), s.meter.opens.Get(), time.Now()) {
+		lent := s.buffers.lent.Load() + s.chunks.queued.Load()
+		thrift.heed(lent)
+		if tide.ebbs(lent, s.meter.opens.Get(), time.Now()) {
 			giveBack()
 		}
 	}

@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"math"
 	"runtime"
 	"runtime/debug"
+	runtimemetrics "runtime/metrics"
 	"time"
 )
 
@@ -20,6 +22,9 @@ const (
 	tideCalm  = time.Second
 	tideEvery = 10 * time.Second
 )
+
+// leastGarbage is how little garbage may gather, in percent of what lives.
+const leastGarbage = 5
 
 // tide watches how much memory connections are lent, and how many are opened.
 // The ticker owns it.
@@ -48,6 +53,58 @@ func (t *tide) ebbs(lent int64, opens uint64, now time.Time) bool {
 	}
 	t.high, t.opens, t.calm, t.ebbed = lent, opens, time.Time{}, now
 	return true
+}
+
+// thrift keeps what connections are lent from making room for garbage. The collector
+// lets as much garbage gather as there is memory in use, so that queues which nobody
+// empties would cost up to twice their size. While tideBytes or more are lent, as
+// much may gather as if nothing were. The ticker owns it; the setting is the whole
+// process's, and is put back as it was.
+type thrift struct {
+	usual, set int // percent; set is 0 while nothing is changed
+}
+
+// heed is told how much is lent.
+func (t *thrift) heed(lent int64) {
+	if t.set == 0 && lent < tideBytes {
+		return
+	}
+	now := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
+	runtimemetrics.Read(now)
+	if t.set == 0 {
+		t.usual = int(min(now[1].Value.Uint64(), math.MaxInt32)) // "off" is more than that
+	}
+	if t.usual > maxPercent {
+		return // Memory is bounded in another way, or not at all.
+	}
+	want := garbage(t.usual, int64(now[0].Value.Uint64()), lent)
+	switch {
+	case want == t.usual:
+		t.restore()
+	case t.set == 0 || want > t.set+t.set/4 || want < t.set-t.set/4:
+		t.set = want
+		debug.SetGCPercent(want) // It stops the world for a moment: not for every change.
+	}
+}
+
+// maxPercent is more than anybody sets who wants the collector to run.
+const maxPercent = 100_000
+
+// garbage returns how much may gather, in percent of what lived at the last
+// collection, of which some is lent.
+func garbage(usual int, live, lent int64) int {
+	if lent < tideBytes || live <= 0 {
+		return usual
+	}
+	return max(int(int64(usual)*(live-lent)/live), leastGarbage)
+}
+
+// restore puts the setting back.
+func (t *thrift) restore() {
+	if t.set != 0 {
+		debug.SetGCPercent(t.usual)
+		t.set = 0
+	}
 }
 
 // giveBack empties the pools and returns their memory.

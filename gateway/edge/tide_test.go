@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 )
@@ -32,6 +34,51 @@ func TestTide(t *testing.T) {
 		if got := tide.ebbs(step.lent, 0, start.Add(step.at)); got != step.want {
 			t.Errorf("at %v with %d lent: got %v, want %v", step.at, step.lent, got, step.want)
 		}
+	}
+}
+
+func TestWhatIsLentMakesNoRoomForGarbage(t *testing.T) {
+	for _, tt := range []struct {
+		usual      int
+		live, lent int64
+		want       int
+	}{
+		{100, 20 << 20, tideBytes - 1, 100}, // too little to bother
+		{100, 80 << 20, 60 << 20, 25},       // 20 MiB, as without
+		{50, 80 << 20, 60 << 20, 12},
+		{100, 300 << 20, 60 << 20, 80},
+		{100, 80 << 20, 79 << 20, leastGarbage},
+		{100, 20 << 20, 60 << 20, leastGarbage}, // lent since the last collection
+		{100, 0, 60 << 20, 100},                 // before the first
+	} {
+		if got := garbage(tt.usual, tt.live, tt.lent); got != tt.want {
+			t.Errorf("garbage(%d, %d, %d) is %d, want %d", tt.usual, tt.live, tt.lent, got, tt.want)
+		}
+	}
+}
+
+func TestThriftEndsWithTheNeedForIt(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	percent := func() int {
+		now := debug.SetGCPercent(100)
+		debug.SetGCPercent(now)
+		return now
+	}
+	runtime.GC()
+	var th thrift
+	th.heed(1 << 40)
+	if got := percent(); got != leastGarbage {
+		t.Errorf("with much lent %d percent may gather, want %d", got, leastGarbage)
+	}
+	th.heed(0)
+	if got := percent(); got != 100 {
+		t.Errorf("with nothing lent %d percent may gather, want 100", got)
+	}
+	th.heed(1 << 40)
+	th.restore()
+	if got := percent(); got != 100 {
+		t.Errorf("at the end %d percent may gather, want 100", got)
 	}
 }
 
