@@ -179,6 +179,7 @@ func (c *Client) session(ctx context.Context) error {
 	defer func() {
 		cancel()
 		<-reading
+		c.notice(frames)
 	}()
 
 	c.attach(ctx, conn)

@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +138,36 @@ func TestStayOfWhichOnlyTheEndCameIsSynced(t *testing.T) {
 	s.mu.Unlock()
 	c.say("conversation_updated", wire.ConversationUpdated{ConversationID: talk, Seq: 53, Change: "member_removed", UserID: &alice})
 	d.wants(51, 52, 53)
+}
+
+// A connection ended before its frames were handled: if the conversation is left when
+// the next one is there, only who names it is told.
+func TestConversationOfAnUnhandledFrameIsNamed(t *testing.T) {
+	for _, frame := range []string{"new_message", "conversation_updated", "message_sent"} {
+		c := New(Config{})
+		frames := make(chan Event, 2)
+		frames <- Event{Type: "typing", Data: json.RawMessage(`{"conversation_id":"` + (chat.ConversationID{0x7b}).String() + `"}`)}
+		frames <- Event{Type: frame, Data: json.RawMessage(`{"conversation_id":"` + talk.String() + `","seq":12}`)}
+		c.notice(frames)
+		if have := c.Have(); !maps.Equal(have, map[chat.ConversationID]chat.Seq{talk: 0}) {
+			t.Errorf("%s: the next sync names %v", frame, have)
+		}
+	}
+}
+
+// Sync says that there is a conversation, and it is left before it can be read.
+func TestConversationThatSyncTellsOfIsNamed(t *testing.T) {
+	s := newScript(t)
+	s.left, s.heads = true, []wire.Head{{ConversationID: talk, HeadSeq: 12}}
+	d := s.device(fromNothing)
+	c := s.next()
+	for <-s.asked != "/api/v1/conversations/"+talk.String()+"/messages" {
+	}
+	s.mu.Lock()
+	s.synced, s.heads = []wire.Message{at(11), at(12)}, nil
+	s.mu.Unlock()
+	c.say("behind", map[string]string{"reason": "routing"})
+	d.wants(11, 12)
 }
 
 func TestSyncComesBeforeWhatIsLive(t *testing.T) {

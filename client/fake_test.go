@@ -38,6 +38,7 @@ type script struct {
 	mu      sync.Mutex
 	history []wire.Message // of talk
 	synced  []wire.Message // what sync answers above have
+	heads   []wire.Head    // and which conversations it says are to be paged
 	left    bool           // history is closed
 	refuse  int            // the status of every upgrade, unless 0
 	asked   chan string    // paths of REST calls
@@ -75,7 +76,7 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.accept(w, r)
 		s.mu.Lock()
 	case strings.HasSuffix(r.URL.Path, "/sync"):
-		var answer wire.SyncResponse
+		answer := wire.SyncResponse{Heads: s.heads}
 		var asked wire.SyncRequest
 		_ = json.NewDecoder(r.Body).Decode(&asked)
 		if _, named := asked.Have[talk]; s.left && !named {

@@ -66,8 +66,36 @@ func (c *Client) name(id chat.ConversationID) {
 	c.mu.Unlock()
 }
 
+// notice looks through the frames of a connection that ended before they were
+// handled. What they bring the next sync brings too, but of a conversation that is
+// left by then only if it is named.
+func (c *Client) notice(frames <-chan Event) {
+	for {
+		select {
+		case e := <-frames:
+			var of struct {
+				ID chat.ConversationID `json:"conversation_id"`
+			}
+			durable := e.Type == "new_message" || e.Type == "conversation_updated" || e.Type == "message_sent"
+			if durable && json.Unmarshal(e.Data, &of) == nil {
+				c.acquaint(of.ID)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// acquaint names a conversation that is not known yet.
+func (c *Client) acquaint(id chat.ConversationID) {
+	if _, known := c.last[id]; !known {
+		c.name(id)
+	}
+}
+
 // expect notes that a seq of ours is known to be there, without its event.
 func (c *Client) expect(id chat.ConversationID, seq chat.Seq) {
+	c.acquaint(id)
 	if seq <= c.last[id] {
 		return
 	}
@@ -78,16 +106,13 @@ func (c *Client) expect(id chat.ConversationID, seq chat.Seq) {
 // head handles how far a large conversation has come. Nothing else is pushed of
 // it, so what is missing is pulled at the next tick and not waited for.
 func (c *Client) head(u wire.ConversationUpdated) {
-	last, known := c.last[u.ConversationID]
+	last := c.last[u.ConversationID]
 	if m := u.Message; m != nil && m.ConversationID == u.ConversationID && m.Seq == last+1 {
 		c.receive(*m)
 		return
 	}
 	if u.HeadSeq <= last {
 		return
-	}
-	if !known {
-		c.name(u.ConversationID)
 	}
 	c.expect(u.ConversationID, u.HeadSeq)
 	c.held[u.ConversationID].since = time.Time{}
@@ -212,6 +237,7 @@ func (c *Client) sync(ctx context.Context) error {
 		}
 		for _, h := range answer.Heads {
 			if h.HeadSeq > c.last[h.ConversationID] {
+				c.acquaint(h.ConversationID)
 				if _, err := c.fill(ctx, h.ConversationID); err != nil {
 					return err
 				}
