@@ -96,6 +96,11 @@ const (
 	Carried                // in the head of a large conversation
 )
 
+// String says it in a word.
+func (w Way) String() string {
+	return [...]string{"unseen", "live", "synced", "paged", "told", "carried"}[w]
+}
+
 // Sighting is one durable event as it came over the wire. An event that is no
 // message has the form of history, without what the live form leaves out.
 type Sighting struct {

@@ -95,19 +95,17 @@ func (a *auditor) statuses(d *Device) {
 		}
 		truth, there := t.event(m.Seq)
 		made, ok := a.made(m, h.At)
-		if s := a.own(d, m, truth); s != nil {
-			made, ok = s.Begun, true // sending moves the sender's own mark, which the other devices hear
-		}
-		a.check(StatusTrue, ok && there && truth.MessageID == m.MessageID,
+		own := ownMessage(d, m, truth) // sending moves the sender's own mark, which the other devices hear
+		a.check(StatusTrue, (ok || own) && there && truth.MessageID == m.MessageID,
 			"%s of %s was told that %s of %s in %s is %d, id %s; nobody had marked that", d.Name, d.User, m.Status, m.UserID,
 			m.ConversationID, m.Seq, m.MessageID)
 		concerned := t.visible(d.User, m.Seq) && (d.User == m.UserID || t.Direct || t.wrote(d.User, m.Seq))
 		a.check(StatusInside, concerned, "%s of %s was told that %s of %s in %s is %d, which is not for them",
 			d.Name, d.User, m.Status, m.UserID, m.ConversationID, m.Seq)
-		if ok && concerned {
+		if ok && concerned && !own {
 			since, out := t.outside(d.User, made)
-			a.check(StatusInside, !out, "%s of %s was told of a mark made at %s in %s; they left by %s",
-				d.Name, d.User, made.Format(time.TimeOnly), m.ConversationID, since.Format(time.TimeOnly))
+			a.check(StatusInside, !out, "%s of %s was told of a mark by %s, made at %s in %s; they left by %s",
+				d.Name, d.User, m.UserID, made.Format(time.TimeOnly), m.ConversationID, since.Format(time.TimeOnly))
 		}
 	}
 }
@@ -122,12 +120,9 @@ func (a *auditor) made(m *wire.MessageStatus, told time.Time) (at time.Time, ok 
 	return at, ok
 }
 
-// own returns the message of a device's own user at the seq of a read mark of theirs.
-func (a *auditor) own(d *Device, m *wire.MessageStatus, truth *wire.Message) *Send {
-	if truth == nil || truth.Event != nil || truth.SenderID != m.UserID || d.User != m.UserID || m.Status != chat.Read.String() {
-		return nil
-	}
-	return a.contents[truth.Content]
+// ownMessage reports whether a read mark is at a message of the device's own user.
+func ownMessage(d *Device, m *wire.MessageStatus, truth *wire.Message) bool {
+	return truth != nil && truth.Event == nil && truth.SenderID == m.UserID && d.User == m.UserID && m.Status == chat.Read.String()
 }
 
 // wrote reports whether a user has a message at a seq or below.

@@ -19,7 +19,7 @@ type Plant struct {
 
 // Plants returns all of them.
 func Plants() []Plant {
-	return slices.Concat(storedPlants(), shownPlants(), markPlants(), headPlants(), hintPlants())
+	return slices.Concat(storedPlants(), shownPlants(), missedPlants(), markPlants(), headPlants(), hintPlants())
 }
 
 // Try puts the mistake into a copy of the evidence, which must be without
@@ -245,6 +245,12 @@ func shownPlants() []Plant {
 			d.Seen[i].Message.Content += "!"
 			return true
 		}},
+	}
+}
+
+// missedPlants are more of them, about who must be shown what.
+func missedPlants() []Plant {
+	return []Plant{
 		{"a push is missing, and no behind tells", NotSilent, func(e *Evidence, a *auditor) bool {
 			d, i := e.seen(func(d *Device, i int) bool {
 				m := &d.Seen[i].Message

@@ -1,7 +1,10 @@
 package audit
 
 import (
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"switchboard/internal/chat"
@@ -11,7 +14,7 @@ import (
 // devices checks what every device saw.
 func (a *auditor) devices(known map[chat.ConversationID]*talk) {
 	for _, d := range a.evidence.Devices {
-		seen := make(map[chat.ConversationID]map[chat.Seq]bool)
+		seen := make(map[chat.ConversationID]map[chat.Seq]Way)
 		pushed, answered := make(map[chat.ConversationID]Sighting), make(map[chat.ConversationID]Sighting)
 		for i := range d.Seen {
 			s := &d.Seen[i]
@@ -28,9 +31,9 @@ func (a *auditor) devices(known map[chat.ConversationID]*talk) {
 			case Told, Carried:
 			}
 			if seen[id] == nil {
-				seen[id] = make(map[chat.Seq]bool)
+				seen[id] = make(map[chat.Seq]Way)
 			}
-			seen[id][s.Message.Seq] = true
+			seen[id][s.Message.Seq] = s.Way
 		}
 		applied := make(map[chat.ConversationID][]*wire.Message)
 		for i := range d.Applied {
@@ -89,10 +92,11 @@ func (a *auditor) answer(d *Device, newest map[chat.ConversationID]Sighting, s *
 
 // complete checks that a device saw all that is owed to it of a conversation, and
 // applied exactly that.
-func (a *auditor) complete(d *Device, t *talk, seen map[chat.Seq]bool, applied []*wire.Message) {
+func (a *auditor) complete(d *Device, t *talk, seen map[chat.Seq]Way, applied []*wire.Message) {
 	view := t.owed(d.User, seen)
 	for i := range view {
-		a.check(Delivered, seen[view[i].Seq], "%s of %s never saw seq %d of %s", d.Name, d.User, view[i].Seq, t.ID)
+		a.check(Delivered, seen[view[i].Seq] != 0, "%s of %s never saw seq %d of %s; the memberships are %v, it saw%s",
+			d.Name, d.User, view[i].Seq, t.ID, t.spans[d.User], ways(seen))
 	}
 	a.check(AppliedOnce, len(applied) == len(view),
 		"%s of %s applied %d events of %s, %d are visible", d.Name, d.User, len(applied), t.ID, len(view))
@@ -107,7 +111,7 @@ func (a *auditor) complete(d *Device, t *talk, seen map[chat.Seq]bool, applied [
 // that could not be pushed to while its user came and went again does not learn of
 // that stay. Once it has seen anything of the conversation, everything later is
 // owed.
-func (t *talk) owed(user chat.UserID, seen map[chat.Seq]bool) []wire.Message {
+func (t *talk) owed(user chat.UserID, seen map[chat.Seq]Way) []wire.Message {
 	from := chat.Seq(1)
 	for _, s := range t.spans[user] {
 		if s.last == 0 || sawAny(seen, s) {
@@ -120,13 +124,32 @@ func (t *talk) owed(user chat.UserID, seen map[chat.Seq]bool) []wire.Message {
 }
 
 // sawAny reports whether anything of a stay that has ended was seen.
-func sawAny(seen map[chat.Seq]bool, s span) bool {
+func sawAny(seen map[chat.Seq]Way, s span) bool {
 	for seq := s.first; seq <= s.last; seq++ {
-		if seen[seq] {
+		if seen[seq] != 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// waysShown bounds what a violation says of what was seen.
+const waysShown = 40
+
+// ways says in what way each event was seen, for who looks for the reason.
+type ways map[chat.Seq]Way
+
+// String returns the first of them, by seq.
+func (w ways) String() string {
+	var b strings.Builder
+	for i, seq := range slices.Sorted(maps.Keys(w)) {
+		if i == waysShown {
+			b.WriteString(" …")
+			break
+		}
+		fmt.Fprintf(&b, " %d %s", seq, w[seq])
+	}
+	return b.String()
 }
 
 // pushed checks the device's last connection: what was sent after it was registered

@@ -75,6 +75,9 @@ func idle(report *audit.Report) (never []string) {
 			never = append(never, "never checked: "+string(o))
 		}
 	}
+	if report.Crossings < 2 {
+		never = append(never, "no conversation became large and small again")
+	}
 	return never
 }
 
