@@ -270,7 +270,7 @@ func TestPaceMarks(t *testing.T) {
 }
 
 func TestPaceWrites(t *testing.T) {
-	pacedCalls(t, 20, 40, func(p *person) answer { return p.call("PATCH", conversations+"/none", object{"name": "x"}) })
+	pacedCalls(t, 50, 500, func(p *person) answer { return p.call("PATCH", conversations+"/none", object{"name": "x"}) })
 }
 
 // pacedCalls is paced for calls over HTTP.
