@@ -27,12 +27,12 @@ func openFiles(t *host.Tree, w load.Wish) Item {
 		Name: "RLIMIT_NOFILE", Severity: Critical, Scope: Unit, Wanted: fmt.Sprintf("≥ %d", want), Source: "systemd.exec(5); Centrifugo, infrastructure tuning",
 		Why: "A connection is a descriptor; without one accept fails. Neither ulimit of a shell nor limits.conf reaches a service.",
 	}
-	holder, err := limits.Descriptors(t)
+	holder, err := limits.Descriptors(t, w.Role)
 	switch {
 	case err != nil:
 		item.State, item.Current = Unknown, err.Error()
 		return item
-	case !holder.Gateway:
+	case !holder.Program:
 		item.State, item.Current = Skipped, "no gateway runs here, and no "+limits.Unit+" says"
 		return item
 	}
@@ -51,8 +51,10 @@ func heap(t *host.Tree, m machine) Item {
 		Name: "GOMEMLIMIT", Severity: Warning, Scope: Unit, Wanted: "90 % of what MemoryHigh leaves beside the kernel's memory for sockets", Source: "go doc runtime; Go does not read the limits of a cgroup",
 		Why: "Before the kernel slows a gateway down for its memory, Go should collect its garbage more eagerly.",
 	}
+	example := "…"
 	if m.memoryErr == nil {
-		item.Wanted = fmt.Sprintf("set, to %s for example", mebibytes(HeapLimit(m.memory, m.wish)))
+		example = mebibytes(HeapLimit(m.memory, m.wish))
+		item.Wanted = fmt.Sprintf("set, to %s for example", example)
 	}
 	lines, err := t.Unit(limits.Unit)
 	if err != nil {
@@ -60,10 +62,7 @@ func heap(t *host.Tree, m machine) Item {
 		return item
 	}
 	item.State, item.Current = Warning, "not set"
-	item.Fix = fmt.Sprintf("Environment=%s below [Service] in %s, then systemctl daemon-reload and restart", strings.Replace(item.Wanted, "set, to ", "GOMEMLIMIT=", 1), DropIn)
-	if m.memoryErr == nil {
-		item.Fix = fmt.Sprintf("Environment=GOMEMLIMIT=%s below [Service] in %s, then systemctl daemon-reload and restart", mebibytes(HeapLimit(m.memory, m.wish)), DropIn)
-	}
+	item.Fix = fmt.Sprintf("Environment=GOMEMLIMIT=%s below [Service] in %s, then systemctl daemon-reload and restart", example, DropIn)
 	for _, line := range lines {
 		if _, value, found := strings.Cut(line.Value, "GOMEMLIMIT="); line.Key == "Environment" && found {
 			value, _, _ = strings.Cut(strings.Trim(value, `"'`), " ")

@@ -3,6 +3,7 @@ package change
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 )
@@ -103,7 +104,8 @@ func (c *Changer) stage(old *record, settings []Setting, text string) (staged, e
 			continue
 		}
 		s.dropped[v.Key] = true
-		if err := c.stageValue(&s, old, v.Key, v.Before); err != nil {
+		err := c.stageValue(&s, old, v.Key, v.Before)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // Its module may be gone.
 			return s, err
 		}
 	}

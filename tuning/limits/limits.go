@@ -39,8 +39,18 @@ const Endless = 1 << 62
 // idleLoad is the share of the CPUs that connections at rest may take.
 const idleLoad = 0.7
 
-// Programs are the names that a gateway runs under, as the kernel cuts them.
-var Programs = []string{"gateway", "switchboard-gat"}
+// programs returns the names that the program of a role runs under, as the kernel
+// cuts them.
+func programs(role load.Role) []string {
+	switch role {
+	case load.Gateway:
+		return []string{"gateway", "switchboard-gat"}
+	case load.Balancer:
+		return []string{"haproxy"}
+	default:
+		return []string{"bench", "switchboard-ben"}
+	}
+}
 
 // Unit is the unit of the gateway.
 const Unit = "switchboard-gateway@.service"
@@ -145,11 +155,10 @@ func openFiles(t *host.Tree, w load.Wish) Limit {
 // gateway/edge.
 const keptDescriptors = 384
 
-// perProcess is the limit of descriptors of each process, in whatever place it
-// is set: the running one, the unit, or the shell that this program runs in.
+// perProcess is the limit of descriptors of each process.
 func perProcess(t *host.Tree, w load.Wish) Limit {
 	l := Limit{Name: "RLIMIT_NOFILE", Raisable: true}
-	holder, err := Descriptors(t)
+	holder, err := Descriptors(t, w.Role)
 	if err != nil {
 		l.Err = err
 		return l
@@ -165,22 +174,30 @@ func perProcess(t *host.Tree, w load.Wish) Limit {
 		limit = ceiling[0]
 		l.Now = fmt.Sprintf("fs.nr_open %s", Number(limit))
 	}
-	each := max(limit-keptDescriptors, limit/2) / w.Role.Sockets()
-	l.Connections = each * w.Processes
-	l.How = fmt.Sprintf("less %d that the program keeps, × %s", keptDescriptors, Count(int(w.Processes), "process"))
+	kept := int64(0)
+	if w.Role == load.Gateway {
+		kept = keptDescriptors
+		l.How = fmt.Sprintf("less %d that a gateway keeps, ", kept)
+	}
+	l.Connections = max(limit-kept, limit/2) / w.Role.Sockets() * w.Processes
+	if w.Role.Sockets() > 1 {
+		l.How += fmt.Sprintf("/ %d sockets, ", w.Role.Sockets())
+	}
+	l.How += "× " + Count(int(w.Processes), "process")
 	return l
 }
 
-// Holder is who says how many descriptors a gateway may have.
+// Holder is who says how many descriptors a program may have.
 type Holder struct {
 	Limit   int64
 	Where   string
-	Gateway bool // a running one, or its unit
+	Program bool // a running one, or its unit; else the shell
 }
 
-// Descriptors returns how many descriptors a gateway of this host may have.
-func Descriptors(t *host.Tree) (Holder, error) {
-	running, err := t.Processes(Programs...)
+// Descriptors returns how many descriptors the program of a role may have here:
+// the one with the least of those that run, else what the gateway's unit says.
+func Descriptors(t *host.Tree, role load.Role) (Holder, error) {
+	running, err := t.Processes(programs(role)...)
 	if err != nil {
 		return Holder{}, err
 	}
@@ -188,7 +205,7 @@ func Descriptors(t *host.Tree) (Holder, error) {
 		least := slices.MinFunc(running, func(a, b host.Process) int { return cmp.Compare(a.Descriptors, b.Descriptors) })
 		return Holder{least.Descriptors, fmt.Sprintf("process %s (%s)", least.PID, least.Name), true}, nil
 	}
-	if line, found := UnitLine(t, "LimitNOFILE"); found {
+	if line, found := unitLine(t, "LimitNOFILE"); found && role == load.Gateway {
 		_, hard, both := strings.Cut(line.Value, ":")
 		if !both {
 			hard = line.Value
@@ -200,12 +217,12 @@ func Descriptors(t *host.Tree) (Holder, error) {
 		return Holder{limit, line.File, true}, nil
 	}
 	limit, err := t.Descriptors("self")
-	return Holder{limit, "of the shell that asked: no gateway runs, no unit says", false}, err
+	return Holder{limit, fmt.Sprintf("of the shell that asked, since no %s runs here", role), false}, err
 }
 
-// UnitLine returns the line of the gateway's unit, or of its drop-ins, that says
+// unitLine returns the line of the gateway's unit, or of its drop-ins, that says
 // what a key is.
-func UnitLine(t *host.Tree, key string) (line host.Line, found bool) {
+func unitLine(t *host.Tree, key string) (line host.Line, found bool) {
 	lines, err := t.Unit(Unit)
 	if err != nil {
 		return host.Line{}, false

@@ -1,6 +1,9 @@
 package limits
 
 import (
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -86,7 +89,42 @@ func TestDescriptorsAreThoseOfWhoHasThem(t *testing.T) {
 	}
 }
 
-// A program keeps 384 for itself, but never more than half.
+// What a gateway has says nothing of bench.
+func TestDescriptorsOfOtherRoles(t *testing.T) {
+	root := hosttest.Unpack(t, "../testdata/tuned.tree")
+	wish := load.Default
+	wish.Role = load.Bench
+	if l := find(t, Of(open(t, root), wish), "RLIMIT_NOFILE"); l.Connections != 524_288 || !strings.Contains(l.Now, "no bench runs here") {
+		t.Errorf("bench: got %+v, want that of the shell", l)
+	}
+	hosttest.Write(t, root, "proc/900/comm", "haproxy\n")
+	hosttest.Write(t, root, "proc/900/limits", "Max open files 200000 200000 files\n")
+	wish.Role = load.Balancer
+	if l := find(t, Of(open(t, root), wish), "RLIMIT_NOFILE"); l.Connections != 100_000 || !strings.Contains(l.Now, "process 900") {
+		t.Errorf("balancer: got %+v, want that of haproxy, for two sockets each", l)
+	}
+}
+
+// The gateway's own arithmetic, in gateway/edge.
+func TestGatewaysKeepAsManyAsTheySay(t *testing.T) {
+	text, err := os.ReadFile("../../gateway/edge/accept.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := 0
+	for _, m := range regexp.MustCompile(`(?m)^const (?:reservedFDs|refusals) = (\d+)$`).FindAllSubmatch(text, -1) {
+		n, err := strconv.Atoi(string(m[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept += n
+	}
+	if kept != keptDescriptors {
+		t.Errorf("the gateway keeps %d descriptors, tuning reckons with %d", kept, keptDescriptors)
+	}
+}
+
+// A gateway keeps 384 for itself, but never more than half.
 func TestSmallDescriptorLimits(t *testing.T) {
 	root := hosttest.Unpack(t, "../testdata/debian12.tree")
 	hosttest.Write(t, root, "proc/self/limits", "Max open files 256 256 files\n")

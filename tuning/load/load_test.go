@@ -2,6 +2,10 @@ package load
 
 import (
 	"math"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -41,6 +45,24 @@ func TestBytesEach(t *testing.T) {
 	} {
 		if got := (Wish{Role: tt.role, Slow: tt.slow}).BytesEach(); got != tt.want {
 			t.Errorf("%s, %v slow: got %d, want %d", tt.role, tt.slow, got, tt.want)
+		}
+	}
+}
+
+// The costs are those that docs/capacity.md reckons with.
+func TestCostsAreTheMeasuredOnes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/capacity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{"user_bytes": GatewayBytes, "kernel_bytes": KernelBytes, "idle_us": IdleMicroseconds} {
+		m := regexp.MustCompile("(?m)^\\| `" + name + "` \\| ([0-9.,]+) \\|").FindSubmatch(text)
+		if m == nil {
+			t.Fatalf("docs/capacity.md has no %s", name)
+		}
+		got, err := strconv.ParseFloat(strings.ReplaceAll(string(m[1]), ",", ""), 64)
+		if err != nil || math.Abs(got-want) > want/100 {
+			t.Errorf("%s: docs/capacity.md says %v, tuning reckons with %v", name, got, want)
 		}
 	}
 }
