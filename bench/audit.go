@@ -21,17 +21,26 @@ func (r *road) measure(report *roadReport, from, to int) {
 	for _, p := range r.people {
 		<-p.done
 		p.record(delivery, answer, seconds, from, to)
-		for _, e := range p.refused {
-			if report.Refused == nil {
-				report.Refused = make(map[string]int)
-			}
-			report.Refused[string(e.Code)]++
-		}
 	}
+	report.Refused = r.refusals()
 	report.Delivery, report.Answer = summarize(delivery), summarize(answer)
+	report.Series = nil
 	for _, h := range seconds {
 		report.Series = append(report.Series, summarize(h))
 	}
+}
+
+// refusals counts what was refused, by code; nil if nothing was.
+func (r *road) refusals() (refused map[string]int) {
+	for _, p := range r.people {
+		for _, e := range p.refused {
+			if refused == nil {
+				refused = make(map[string]int)
+			}
+			refused[string(e.Code)]++
+		}
+	}
+	return refused
 }
 
 // audit compares, conversation by conversation, what was sent with what history
@@ -50,7 +59,7 @@ func (r *road) audit(ctx context.Context, report *roadReport, total int) error {
 	for _, talk := range r.talks {
 		var history []wire.Message
 		err := again(ctx, func() (err error) {
-			history, err = r.restOf(talk.members[0].number).All(ctx, talk.id, 0)
+			history, err = r.callsOf(talk.members[0].number).All(ctx, talk.id, 0)
 			return err
 		})
 		if err != nil {

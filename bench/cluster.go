@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"switchboard/bench/host"
 	"switchboard/internal/daemon"
 )
 
@@ -42,16 +43,16 @@ func openCluster(file string) (*cluster, error) {
 
 // processes returns programs and servers by their pid files. It is asked before
 // and after the load: one that was started again has another pid.
-func (c *cluster) processes() []process {
+func (c *cluster) processes() []host.Process {
 	files, _ := filepath.Glob(filepath.Join(c.folder, "*.pid")) // The pattern is good.
-	var all []process
+	var all []host.Process
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			continue // It ended since.
 		}
 		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
-			all = append(all, process{strings.TrimSuffix(filepath.Base(file), ".pid"), pid})
+			all = append(all, host.Process{Name: strings.TrimSuffix(filepath.Base(file), ".pid"), PID: pid})
 		}
 	}
 	return all

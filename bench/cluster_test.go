@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"switchboard/bench/host"
 	"switchboard/internal/metrics"
 )
 
@@ -31,7 +32,7 @@ func TestClusterIsReadFromItsRunFolder(t *testing.T) {
 	if c.REST[0] != "http://a" || c.WS[0] != "ws://b" || c.Ops["router-1"] != "http://c" || c.AuthKeys != "keys" {
 		t.Errorf("got %+v", c)
 	}
-	if got := c.processes(); len(got) != 2 || got[0] != (process{"gateway-1", 13}) || got[1] != (process{"kafka", 12}) {
+	if got := c.processes(); len(got) != 2 || got[0] != (host.Process{Name: "gateway-1", PID: 13}) || got[1] != (host.Process{Name: "kafka", PID: 12}) {
 		t.Errorf("got %v", got)
 	}
 	write("addresses.json", `{"rest":[],"ws":["ws://b"]}`)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"switchboard/bench/host"
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
 	kfake "switchboard/internal/bus/embedded"
@@ -36,13 +37,13 @@ gateway.`
 
 // connReport is the result of `bench conn`.
 type connReport struct {
-	Host        host    `json:"host"`
-	Connections int     `json:"connections"`
-	Steps       []step  `json:"steps"`
-	UserBytes   float64 `json:"user_bytes_per_connection"`   // slope of PSS
-	KernelBytes float64 `json:"kernel_bytes_per_connection"` // slope of socket slabs, both ends, halved
-	OpenCPU     float64 `json:"gateway_cpu_us_per_open"`
-	IdleCPU     float64 `json:"gateway_cpu_us_per_connection_second"`
+	Host        host.Host `json:"host"`
+	Connections int       `json:"connections"`
+	Steps       []step    `json:"steps"`
+	UserBytes   float64   `json:"user_bytes_per_connection"`   // slope of PSS
+	KernelBytes float64   `json:"kernel_bytes_per_connection"` // slope of socket slabs, both ends, halved
+	OpenCPU     float64   `json:"gateway_cpu_us_per_open"`
+	IdleCPU     float64   `json:"gateway_cpu_us_per_connection_second"`
 }
 
 // step is the memory at one number of connections.
@@ -107,18 +108,18 @@ func (b *connBench) run(ctx context.Context, progress io.Writer) (*connReport, e
 	}
 	defer b.stop()
 	pid := b.gateway.Process.Pid
-	report := &connReport{Host: describeHost(), Connections: b.total}
+	report := &connReport{Host: host.Describe(), Connections: b.total}
 	alone, err := b.rest(ctx, pid)
 	if err != nil {
 		return nil, err
 	}
 	var opening time.Duration
 	for i := 1; i <= b.steps; i++ {
-		before := cpuTime(pid)
+		before := host.CPUTime(pid)
 		if err := b.open(ctx, b.total*i/b.steps); err != nil {
 			return nil, err
 		}
-		opening += cpuTime(pid) - before
+		opening += host.CPUTime(pid) - before
 		s, err := b.measure(ctx, pid)
 		if err != nil {
 			return nil, err
@@ -139,12 +140,12 @@ func (b *connBench) run(ctx context.Context, progress io.Writer) (*connReport, e
 // rest returns the CPU time that the gateway takes while nothing happens for the
 // idle time.
 func (b *connBench) rest(ctx context.Context, pid int) (time.Duration, error) {
-	before := cpuTime(pid)
+	before := host.CPUTime(pid)
 	select {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	case <-time.After(b.idle):
-		return cpuTime(pid) - before, nil
+		return host.CPUTime(pid) - before, nil
 	}
 }
 
@@ -265,9 +266,7 @@ func (b *connBench) open(ctx context.Context, n int) error {
 // upgrade speaks the WebSocket handshake by hand: a full client per connection
 // would cost this process more than the gateway under test.
 func upgrade(conn net.Conn, address, token string) error {
-	request := "GET /api/v1/ws HTTP/1.1\r\nHost: " + address + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer " + token + "\r\n\r\n"
-	if _, err := io.WriteString(conn, request); err != nil {
+	if _, err := io.WriteString(conn, upgradeRequest(address, token)); err != nil {
 		return fmt.Errorf("upgrade: %w", err)
 	}
 	buffer, have := make([]byte, 2048), 0
@@ -282,6 +281,11 @@ func upgrade(conn net.Conn, address, token string) error {
 		}
 	}
 	return fmt.Errorf("upgrade: no connected in %q", buffer)
+}
+
+func upgradeRequest(address, token string) string {
+	return "GET /api/v1/ws HTTP/1.1\r\nHost: " + address + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 }
 
 // pong answers pings until the connection ends, and drops whatever else comes.
@@ -311,33 +315,11 @@ func (b *connBench) measure(ctx context.Context, pid int) (step, error) {
 		return step{}, ctx.Err()
 	case <-time.After(settle):
 	}
-	pss, err := memoryPSS(pid)
+	pss, err := host.PSS(pid)
 	if err != nil {
 		return step{}, err
 	}
-	return step{Connections: len(b.conns), PSS: pss, Kernel: kernelSockets()}, nil
-}
-
-// kernelSockets returns the bytes of the kernel objects that sockets are made
-// of. /proc/slabinfo needs root; without it the answer is 0.
-func kernelSockets() int64 {
-	info, err := os.ReadFile("/proc/slabinfo")
-	if err != nil {
-		return 0
-	}
-	var total int64
-	for line := range strings.Lines(string(info)) {
-		var name string
-		var active, objects, size int64
-		if n, _ := fmt.Sscan(line, &name, &active, &objects, &size); n < 4 {
-			continue
-		}
-		switch name {
-		case "TCP", "sock_inode_cache", "dentry", "filp", "eventpoll_epi", "eventpoll_pwq", "tcp_bind_bucket", "request_sock_TCP":
-			total += active * size
-		}
-	}
-	return total
+	return step{Connections: len(b.conns), PSS: pss, Kernel: host.Slabs()}, nil
 }
 
 // slopes fits a line through the steps.

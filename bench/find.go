@@ -22,8 +22,7 @@ func (r *road) find(ctx context.Context, out io.Writer, file string) error {
 	var held *roadReport
 	for n := range mostSteps {
 		step := &road{
-			rest: r.rest, gateways: r.gateways, keys: r.keys, cluster: r.cluster, pids: r.pids,
-			users: r.users, groups: r.groups, rate: r.rate, warmup: r.warmup, duration: r.duration,
+			target: r.target, users: r.users, groups: r.groups, rate: r.rate, warmup: r.warmup, duration: r.duration,
 			settle: r.settle, seed: r.seed + uint64(n),
 		}
 		report, err := step.drive(ctx, io.Discard)

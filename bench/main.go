@@ -3,6 +3,8 @@
 //
 //	bench conn   idle authenticated connections on one gateway: bytes each
 //	bench road   messages on a fixed schedule through everything: latency, losses
+//	bench group  one conversation of ten thousand: look-ups, heads, who is complete
+//	bench slow   a thousand readers that do not read: what they cost, and whom
 //
 // Load goes to loopback addresses only. Latency counts from the time at which a
 // message should have been sent, so a stalled system cannot hide behind a
@@ -21,6 +23,8 @@ const manual = `bench measures the system as its users meet it.
 
 	bench conn [flags]   memory of idle authenticated connections on one gateway
 	bench road [flags]   latency and completeness of messages, socket to socket
+	bench group [flags]  one large conversation: look-ups, heads, who is complete
+	bench slow [flags]   readers that do not read: what they cost, and whom
 
 Each command prints its own manual with -help.`
 
@@ -46,11 +50,15 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return runRoad(ctx, args[1:], stdout)
 		case "conn":
 			return runConn(ctx, args[1:], stdout)
+		case "group":
+			return runGroup(ctx, args[1:], stdout)
+		case "slow":
+			return runSlow(ctx, args[1:], stdout)
 		}
 	}
 	flags := daemon.NewFlags("bench", manual)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	return daemon.Usagef("which measurement? conn or road")
+	return daemon.Usagef("which measurement? conn, road, group or slow")
 }

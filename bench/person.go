@@ -89,8 +89,8 @@ func (p *person) listen(ctx context.Context) {
 			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, p.road.numberOfRequest(m.ClientMessageID), true, now})
 		case "conversation_updated":
 			u := decode[wire.ConversationUpdated](e.Data)
-			p.seen = append(p.seen, arrival{u.ConversationID, u.Seq, -1, false, now})
-			continue // not owed: it belongs to the set-up
+			p.seen = append(p.seen, arrival{u.ConversationID, max(u.Seq, u.HeadSeq), -1, false, now})
+			continue // not owed: it belongs to the set-up, or is a head
 		case "error":
 			p.refused = append(p.refused, decode[wire.Error](e.Data))
 			continue
@@ -99,6 +99,16 @@ func (p *person) listen(ctx context.Context) {
 		}
 		p.received.Add(1)
 	}
+}
+
+// lastOf returns the newest seq that this user was told of in a conversation.
+func (p *person) lastOf(talk chat.ConversationID) (last chat.Seq) {
+	for _, a := range p.seen {
+		if a.talk == talk {
+			last = max(last, a.seq)
+		}
+	}
+	return last
 }
 
 // newHistogram holds latencies in microseconds up to a minute.

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"switchboard/bench/host"
 )
 
 // latency sums up a histogram, in milliseconds.
@@ -36,11 +37,11 @@ func (l latency) String() string {
 
 // roadReport is the result of `bench road`.
 type roadReport struct {
-	Rate     int     `json:"rate"`
-	Seconds  float64 `json:"seconds"`
-	Messages int     `json:"messages"`
-	Seed     uint64  `json:"seed"`
-	Host     host    `json:"host"`
+	Rate     int       `json:"rate"`
+	Seconds  float64   `json:"seconds"`
+	Messages int       `json:"messages"`
+	Seed     uint64    `json:"seed"`
+	Host     host.Host `json:"host"`
 
 	Delivery latency `json:"delivery"` // intended send to a member's socket
 	Answer   latency `json:"answer"`   // intended send to message_sent
@@ -75,19 +76,7 @@ func (r *roadReport) print(w io.Writer) {
 	fmt.Fprintf(w, "missing %d  doubled %d  gaps %d  not delivered %d  repeated %d  reordered %d  misplaced %d  refused %v\n",
 		r.Missing, r.Doubled, r.Gaps, r.NotDelivered, r.Repeated, r.Reordered, r.Misplaced, r.Refused)
 	fmt.Fprintf(w, "generator: %d sends late, %.1f s CPU\n", r.Late, r.BenchCPU)
-	total := 0.0
-	names := make([]string, 0, len(r.CPU))
-	for name := range r.CPU {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		fmt.Fprintf(w, "%-14s %6.0f µs CPU per message\n", name, r.CPU[name])
-		total += r.CPU[name]
-	}
-	if len(names) > 1 {
-		fmt.Fprintf(w, "%-14s %6.0f µs CPU per message\n", "all", total)
-	}
+	printCPU(w, r.CPU)
 	if r.Inside != nil {
 		r.Inside.write(w)
 	}

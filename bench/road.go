@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"switchboard/bench/host"
 	"switchboard/client"
-	"switchboard/internal/auth"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
 )
@@ -28,10 +28,7 @@ const (
 
 // road drives the whole road, socket to socket, and checks every message of it.
 type road struct {
-	rest     []string
-	gateways []string // empty: REST says where
-	keys     *auth.Keys
-	cluster  *cluster // nil: one program, or many that are not known
+	target
 	users    int
 	groups   int
 	rate     int
@@ -39,7 +36,6 @@ type road struct {
 	duration time.Duration
 	settle   time.Duration
 	seed     uint64
-	pids     []process
 	run      chat.RequestID // tells the messages of this run from those of earlier ones
 
 	people []*person
@@ -58,10 +54,7 @@ type conversation struct {
 // runRoad reads the flags, drives the road and prints the report.
 func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := daemon.NewFlags("bench road", roadManual)
-	rest := flags.String("rest", "http://127.0.0.1:8080", "REST address of the system under test")
-	addresses := flags.String("cluster", "", "`FILE` with the addresses of many programs, DATA/run/addresses.json of\n"+
-		"`dev cluster`; replaces -rest and -pids")
-	keyFile := flags.String("auth-keys", "", "key file from which tokens are minted; without it, the cluster's or .switchboard/auth-keys.json")
+	whom := newTargetFlags(flags)
 	r := &road{settle: 5 * time.Second}
 	flags.IntVar(&r.users, "users", 400, "connected users")
 	flags.IntVar(&r.groups, "groups", 50, "groups of 8 among them")
@@ -69,14 +62,14 @@ func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.DurationVar(&r.warmup, "warmup", 10*time.Second, "load before anything is measured")
 	flags.DurationVar(&r.duration, "duration", 60*time.Second, "measured load")
 	flags.Uint64Var(&r.seed, "seed", 1, "seed of the plan")
-	pids := flags.List("pids", "processes whose CPU time is counted, as name=pid")
 	find := flags.Bool("find", false, "raise -rate by a quarter until p99 is 500 ms or a message is lost; reports each step and the highest that held")
 	out := flags.String("json", "", "file for the report as JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if err := r.target(*rest, *addresses, *keyFile, *pids); err != nil {
-		return err
+	var err error
+	if r.target, err = whom.open(); err != nil {
+		return fmt.Errorf("bench road: %w", err)
 	}
 	if *find {
 		return r.find(ctx, stdout, *out)
@@ -91,31 +84,6 @@ func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 	report.print(stdout)
 	if !report.Complete() {
 		return errors.New("messages were lost, doubled or out of order")
-	}
-	return nil
-}
-
-// target says whom the load is for.
-func (r *road) target(rest, addresses, keyFile string, pids []string) (err error) {
-	r.rest = []string{rest}
-	if r.pids, err = parseProcesses(pids); err != nil {
-		return err
-	}
-	if addresses != "" {
-		if r.cluster, err = openCluster(addresses); err != nil {
-			return err
-		}
-		r.rest, r.gateways = r.cluster.REST, r.cluster.WS
-	}
-	switch {
-	case keyFile != "":
-	case r.cluster != nil:
-		keyFile = r.cluster.AuthKeys
-	default:
-		keyFile = ".switchboard/auth-keys.json"
-	}
-	if r.keys, err = auth.Open(keyFile, "", ""); err != nil {
-		return fmt.Errorf("bench road: %w", err)
 	}
 	return nil
 }
@@ -154,7 +122,7 @@ func (r *road) drive(ctx context.Context, progress io.Writer) (*roadReport, erro
 	}
 	report := &roadReport{
 		Rate: r.rate, Seconds: r.duration.Seconds(), Messages: total - warm, Seed: r.seed,
-		Late: r.late.Load(), BenchCPU: (after.self - before.self).Seconds(), Host: describeHost(),
+		Late: r.late.Load(), BenchCPU: (after.self - before.self).Seconds(), Host: host.Describe(),
 		CPU: perMessage(before.cpu, after.cpu, total-warm),
 	}
 	if r.cluster != nil {
@@ -165,36 +133,12 @@ func (r *road) drive(ctx context.Context, progress io.Writer) (*roadReport, erro
 	return report, r.audit(ctx, report, total)
 }
 
-// sight is what can be seen of the system from outside at one time.
-type sight struct {
-	cpu     map[string]time.Duration
-	self    time.Duration
-	samples samples // empty without a cluster
-}
-
-// look takes CPU times and, of a cluster, metrics.
-func (r *road) look(ctx context.Context) (s sight, err error) {
-	processes := r.pids
-	if r.cluster != nil {
-		processes = r.cluster.processes()
-		if s.samples, err = r.cluster.scrape(ctx); err != nil {
-			return s, err
-		}
-	}
-	s.cpu, s.self = cpuTimes(processes), selfCPU()
-	return s, nil
-}
-
 // connect opens one connection for each user, some at a time, spread over the
 // gateways.
 func (r *road) connect(ctx context.Context) error {
-	urls := r.gateways
-	if len(urls) == 0 {
-		url, err := r.restOf(0).Gateway(ctx)
-		if err != nil {
-			return fmt.Errorf("ask for the gateway: %w", err)
-		}
-		urls = []string{url}
+	urls, err := r.sockets(ctx, r.userID(0))
+	if err != nil {
+		return err
 	}
 	r.people = make([]*person, r.users)
 	return each(r.users, 16, func(i int) error {
@@ -218,11 +162,8 @@ func (r *road) userID(i int) chat.UserID {
 	return chat.DemoUser(fmt.Sprintf("bench-%d-%d", r.seed, i))
 }
 
-func (r *road) restOf(i int) *client.REST {
-	return &client.REST{Base: r.rest[i%len(r.rest)], Token: func(context.Context) (string, error) {
-		return r.keys.Mint(r.userID(i), time.Hour)
-	}}
-}
+// callsOf returns the REST calls of the i-th user.
+func (r *road) callsOf(i int) *client.REST { return r.restOf(i, r.userID(i)) }
 
 // converse makes the conversations: neighbours talk directly, groups are drawn.
 func (r *road) converse(ctx context.Context) error {
@@ -233,7 +174,7 @@ func (r *road) converse(ctx context.Context) error {
 			a, b := r.people[2*i], r.people[2*i+1]
 			r.talks[i] = &conversation{members: []*person{a, b}}
 			return again(ctx, func() (err error) {
-				r.talks[i].id, err = r.restOf(2*i).Direct(ctx, b.user)
+				r.talks[i].id, err = r.callsOf(2*i).Direct(ctx, b.user)
 				return err
 			})
 		}
@@ -246,7 +187,7 @@ func (r *road) converse(ctx context.Context) error {
 		request := chat.NewRequestID()
 		r.talks[i] = &conversation{members: members}
 		return again(ctx, func() (err error) {
-			r.talks[i].id, err = r.restOf(members[0].number).Group(ctx, request, "bench", ids)
+			r.talks[i].id, err = r.callsOf(members[0].number).Group(ctx, request, "bench", ids)
 			return err
 		})
 	})

@@ -69,9 +69,13 @@ func runSingle(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.BoolVar(&cfg.Durable, "durable", false, "wait for the disk before each acknowledgement: a power cut loses nothing either")
 	flags.DurationVar(&cfg.Heartbeat, "heartbeat", 0, "silence after which a client is pinged; 0 = 30s")
 	flags.DurationVar(&cfg.Recheck, "recheck", 0, "how often each client is told to check for itself; 0 = 6h")
+	flags.IntVar(&cfg.Members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have")
 	origins := flags.List("origins", "`ORIGIN,…` of web pages that may call")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if cfg.Members < 2 || cfg.Members > chat.MembersMax {
+		return daemon.Usagef("-members: want 2 to %d", chat.MembersMax)
 	}
 	cfg.Origins, cfg.Loops = *origins, runtime.GOMAXPROCS(0)
 	daemon.RoomForLoops(cfg.Loops)

@@ -41,7 +41,7 @@ func (s *System) assemble(context.Context) error {
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
 		Sightings: s.directory,
 		Server:    restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
-		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins, Limits: rest.DefaultLimits(),
+		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins, Members: s.cfg.Members, Limits: rest.DefaultLimits(),
 		Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	gateway, err := node.New(node.Config{
@@ -49,7 +49,7 @@ func (s *System) assemble(context.Context) error {
 		Producer: s.fromGateway, Receipts: s.marksOfGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
 		Signals: s.signalsOfGateway, Channel: s.channel,
 		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
-		Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, Sweep: s.cfg.Sweep, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
+		Origins: s.cfg.Origins, Members: s.cfg.Members, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, Sweep: s.cfg.Sweep, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
 		Ready: s.ops.SetReady, Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	s.gateway = gateway

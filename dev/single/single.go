@@ -62,6 +62,7 @@ type Config struct {
 	Loops         int           // event loops of the gateway; 0 = one for each processor
 	Heartbeat     time.Duration // 0 = the gateway's default
 	Recheck       time.Duration // 0 = the gateway's default
+	Members       int           // that a group may have; 0 = chat.MembersDefault
 	Sweep         time.Duration // 0 = the gateway's default
 	Logger        *slog.Logger
 }

@@ -1,4 +1,7 @@
-package main
+// Package host looks at the machine that a measurement runs on: CPU time and memory
+// of processes, memory of sockets in the kernel, and what kind of machine it is. It
+// reads /proc and asks the kernel, so it knows Linux alone.
+package host
 
 import (
 	"bufio"
@@ -10,40 +13,25 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"switchboard/internal/daemon"
 )
 
-// process is a process whose CPU time or memory is looked at.
-type process struct {
-	name string
-	pid  int
+// Process is a process whose CPU time or memory is looked at.
+type Process struct {
+	Name string
+	PID  int
 }
 
-func parseProcesses(list []string) ([]process, error) {
-	var out []process
-	for _, item := range list {
-		name, number, ok := strings.Cut(item, "=")
-		pid, err := strconv.Atoi(number)
-		if !ok || err != nil {
-			return nil, daemon.Usagef("-pids: %q is not name=pid", item)
-		}
-		out = append(out, process{name, pid})
-	}
-	return out, nil
-}
-
-// cpuTimes returns user and system time of each process; 0 for one that is gone.
-func cpuTimes(processes []process) map[string]time.Duration {
+// CPUTimes returns user and system time of each process; 0 for one that is gone.
+func CPUTimes(processes []Process) map[string]time.Duration {
 	times := make(map[string]time.Duration, len(processes))
 	for _, p := range processes {
-		times[p.name] = cpuTime(p.pid)
+		times[p.Name] = CPUTime(p.PID)
 	}
 	return times
 }
 
-// cpuTime reads fields 14 and 15 of /proc/PID/stat, in clock ticks of 10 ms.
-func cpuTime(pid int) time.Duration {
+// CPUTime reads fields 14 and 15 of /proc/PID/stat, in clock ticks of 10 ms.
+func CPUTime(pid int) time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
@@ -57,19 +45,11 @@ func cpuTime(pid int) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-func selfCPU() time.Duration { return cpuTime(os.Getpid()) }
+// SelfCPU is the CPU time of this process.
+func SelfCPU() time.Duration { return CPUTime(os.Getpid()) }
 
-// perMessage returns microseconds of CPU time per message.
-func perMessage(before, after map[string]time.Duration, messages int) map[string]float64 {
-	cost := make(map[string]float64, len(after))
-	for name, t := range after {
-		cost[name] = float64((t - before[name]).Microseconds()) / float64(messages)
-	}
-	return cost
-}
-
-// memoryPSS returns a process's proportional share of memory, in bytes.
-func memoryPSS(pid int) (int64, error) {
+// PSS returns a process's proportional share of memory, in bytes.
+func PSS(pid int) (int64, error) {
 	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
@@ -84,8 +64,8 @@ func memoryPSS(pid int) (int64, error) {
 	return 0, fmt.Errorf("memory of process %d: no Pss line", pid)
 }
 
-// host says where a figure was measured.
-type host struct {
+// Host says where a figure was measured.
+type Host struct {
 	Kernel string `json:"kernel"`
 	CPU    string `json:"cpu"`
 	Cores  int    `json:"cores"`
@@ -93,8 +73,9 @@ type host struct {
 	Load   string `json:"load_average"`
 }
 
-func describeHost() host {
-	h := host{Cores: runtime.NumCPU(), Go: runtime.Version()}
+// Describe looks at this host.
+func Describe() Host {
+	h := Host{Cores: runtime.NumCPU(), Go: runtime.Version()}
 	var name syscall.Utsname
 	if syscall.Uname(&name) == nil {
 		for _, c := range name.Release {
@@ -116,6 +97,28 @@ func describeHost() host {
 }
 
 // String is the first line of a report.
-func (h host) String() string {
+func (h Host) String() string {
 	return fmt.Sprintf("Linux %s, %d × %s, %s, load %s", h.Kernel, h.Cores, h.CPU, h.Go, h.Load)
+}
+
+// Slabs returns the bytes of the kernel objects that sockets are made
+// of. /proc/slabinfo needs root; without it the answer is 0.
+func Slabs() int64 {
+	info, err := os.ReadFile("/proc/slabinfo")
+	if err != nil {
+		return 0
+	}
+	var total int64
+	for line := range strings.Lines(string(info)) {
+		var name string
+		var active, objects, size int64
+		if n, _ := fmt.Sscan(line, &name, &active, &objects, &size); n < 4 {
+			continue
+		}
+		switch name {
+		case "TCP", "sock_inode_cache", "dentry", "filp", "eventpoll_epi", "eventpoll_pwq", "tcp_bind_bucket", "request_sock_TCP":
+			total += active * size
+		}
+	}
+	return total
 }
