@@ -180,6 +180,8 @@ func (f *loops) seen(c edge.Conn) (events []event) {
 type directory struct {
 	mu      sync.Mutex
 	entries map[presence.Route]entry // by slot, boot and session
+	top     map[chat.UserID]uint64   // the highest order so far
+	slots   map[place]int            // entries of a user on a slot
 	batches [][]presence.Change
 	looks   int // users who were looked up
 	away    bool
@@ -189,6 +191,11 @@ type directory struct {
 	applied func([]presence.Change) // after the changes, before the answer
 }
 
+type place struct {
+	user chat.UserID
+	slot string
+}
+
 type entry struct {
 	user   chat.UserID
 	device string
@@ -196,7 +203,14 @@ type entry struct {
 }
 
 func newDirectory() *directory {
-	return &directory{entries: make(map[presence.Route]entry), dead: make(map[string]bool)}
+	d := &directory{dead: make(map[string]bool)}
+	d.forget()
+	return d
+}
+
+// forget forgets everything, as a directory does that dies.
+func (d *directory) forget() {
+	d.entries, d.top, d.slots = make(map[presence.Route]entry), make(map[chat.UserID]uint64), make(map[place]int)
 }
 
 var errAway = errors.New("the directory is away")
@@ -225,26 +239,31 @@ func (d *directory) Apply(_ context.Context, changes []presence.Change) ([]prese
 func (d *directory) apply(c presence.Change) (a presence.Applied) {
 	name, device := c.Route, c.Route.Device
 	name.Device = ""
+	_, there := d.entries[name]
+	here := place{c.User, name.Slot}
 	if c.Remove {
-		delete(d.entries, name)
+		if there {
+			delete(d.entries, name)
+			if d.slots[here]--; d.slots[here] == 0 {
+				delete(d.slots, here)
+			}
+		}
 		return a
 	}
-	var top uint64
-	for route, e := range d.entries {
-		if e.user == c.User {
-			top = max(top, e.order)
-			a.Company = a.Company || c.Begins && route.Slot != name.Slot
-		}
+	for p := range d.slots {
+		a.Company = a.Company || c.Begins && p.user == c.User && p.slot != name.Slot
 	}
-	if _, there := d.entries[name]; there {
+	if there {
 		return a
 	}
 	a.Fresh = true
 	e := entry{user: c.User, device: device}
 	if c.Begins {
-		e.order = top + 1
+		d.top[c.User]++
+		e.order = d.top[c.User]
 	}
 	d.entries[name] = e
+	d.slots[here]++
 	return a
 }
 

@@ -34,7 +34,7 @@ func TestSweepFindsWhatTheDirectoryForgot(t *testing.T) {
 		}
 		sweep()
 		w.want(c) // It was there.
-		w.directory.do(func() { clear(w.directory.entries) })
+		w.directory.do(func() { w.directory.forget() })
 		sweep()
 		if e := w.want(c, "behind")[0]; e.Data["reason"] != "routing" {
 			t.Errorf("behind = %+v", e)
@@ -123,7 +123,7 @@ func TestAfterALapsedLeaseItIsSaidAgainWhoIsThere(t *testing.T) {
 			w.directory.do(func() {
 				w.directory.lapsed = true
 				if forgot {
-					clear(w.directory.entries)
+					w.directory.forget()
 					want = nil
 				}
 			})

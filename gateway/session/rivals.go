@@ -184,7 +184,7 @@ func (r *rivals) look(ctx context.Context, users []chat.UserID) {
 	for i, u := range users {
 		device, count, doubt := surplus(lives[i], deaf)
 		away := r.send(u, device, "device", closes) + r.send(u, count, "count", closes)
-		r.postpone(u, (away > 0 || doubt) && r.here(lives[i]))
+		r.postpone(u, away > 0 || doubt)
 	}
 	r.say(ctx, closes)
 }
@@ -198,10 +198,6 @@ func (r *rivals) alive(routes []presence.Route) []presence.Route {
 func (r *rivals) own(route presence.Route) bool {
 	return route.Slot == r.keeper.cfg.Server && route.Boot == r.keeper.cfg.Boot
 }
-
-// here reports whether a user still has a session on this gateway: others look after
-// their own.
-func (r *rivals) here(routes []presence.Route) bool { return slices.ContainsFunc(routes, r.own) }
 
 // deaf returns the slots that do not listen, of those on which sessions of users with
 // too many are. If that cannot be known, all of them are.

@@ -172,6 +172,33 @@ func TestTwoNewcomersOfOneDeviceOnTwoGateways(t *testing.T) {
 	}
 }
 
+// The same on two loops of one gateway, while the user is elsewhere too: what the
+// census and what the directory say of the two must not differ.
+func TestTwoNewcomersOfOneDeviceOnTwoLoops(t *testing.T) {
+	for round := range 50 {
+		inFleet(t, 2, func(f *fleet) {
+			tablet := f.gateways[1].connect(0, "alice", "tablet")
+			w := f.gateways[0]
+			conns := []edge.Conn{w.open(0, edge.Request{}), w.open(1, edge.Request{})}
+			for _, c := range conns {
+				w.send(c, `{"type":"connect","data":{"token":"alice","device_id":"phone"}}`)
+			}
+			time.Sleep(10 * rivalFirst)
+			synctest.Wait()
+			alive := 0
+			for _, c := range conns {
+				if !w.socket(c).closed {
+					alive++
+				}
+			}
+			if alive != 1 {
+				t.Fatalf("round %d: %d of two are left, want 1", round, alive)
+			}
+			f.gateways[1].want(tablet)
+		})
+	}
+}
+
 // The word that a session has to go is fleeting; it is said until it was heard.
 func TestAWordThatIsLostIsSaidAgain(t *testing.T) {
 	inFleet(t, 2, func(f *fleet) {
@@ -181,7 +208,9 @@ func TestAWordThatIsLostIsSaidAgain(t *testing.T) {
 		f.gateways[0].want(first)
 		time.Sleep(rivalFirst)
 		f.gateways[0].want(first)
-		time.Sleep(2 * rivalFirst)
+		time.Sleep(rivalFirst) // Each time after a longer pause.
+		f.gateways[0].want(first)
+		time.Sleep(rivalFirst)
 		f.gateways[0].want(first, "session_replaced")
 		f.gateways[1].want(second)
 		said := f.said()
@@ -290,7 +319,7 @@ func TestTooManyAreClosedWhenTheOthersListenAgain(t *testing.T) {
 func TestASessionThatTheDirectoryLostDoesNotWin(t *testing.T) {
 	inFleet(t, 2, func(f *fleet) {
 		left := f.gateways[0].connect(0, "alice", "phone")
-		f.directory.do(func() { clear(f.directory.entries) })
+		f.directory.do(func() { f.directory.forget() })
 		back := f.gateways[1].connect(0, "alice", "phone")
 		f.gateways[0].want(left) // Nobody knows of it.
 		time.Sleep(SweepEvery + time.Second)
