@@ -31,13 +31,13 @@ type Crowd struct {
 	failed []error
 }
 
-// Gather makes the group and connects two devices of each of its people. at says
-// how a user's device is to be started.
-func Gather(ctx context.Context, people int, at func(user chat.UserID, device string) Config) (*Crowd, error) {
+// Gather makes the group and connects two devices of each of its people. People of
+// another name are others. at says how a user's device is to be started.
+func Gather(ctx context.Context, name string, people int, group chat.RequestID, at func(user chat.UserID, device string) Config) (*Crowd, error) {
 	c := &Crowd{acked: make(map[string]chat.Seq)}
 	var users []chat.UserID
 	for i := range people {
-		user := chat.DemoUser(fmt.Sprint("crowd-", i))
+		user := Person(name, i)
 		users = append(users, user)
 		for _, device := range []string{"phone", "desk"} {
 			c.Devices = append(c.Devices, Start(at(user, device)))
@@ -46,7 +46,7 @@ func Gather(ctx context.Context, people int, at func(user chat.UserID, device st
 	admin := at(users[0], "")
 	c.Talk.Writer = &client.REST{Base: admin.Base, Token: admin.Token}
 	var err error
-	if c.Talk.ID, err = c.Talk.Writer.Group(ctx, chat.NewRequestID(), "crowd", users[1:]); err == nil {
+	if c.Talk.ID, err = c.Talk.Writer.Group(ctx, group, name, users[1:]); err == nil {
 		err = c.await(ctx, 1)
 	}
 	if err != nil {
@@ -54,6 +54,9 @@ func Gather(ctx context.Context, people int, at func(user chat.UserID, device st
 	}
 	return c, nil
 }
+
+// Person is one of the people of a name. The first makes the group.
+func Person(name string, n int) chat.UserID { return chat.DemoUser(fmt.Sprint(name, " ", n)) }
 
 // Stop ends all devices.
 func (c *Crowd) Stop() (failed error) {
@@ -111,6 +114,13 @@ func (c *Crowd) send(ctx context.Context, device, n int) {
 	c.acked[content] = sent.Seq
 	now := time.Now()
 	c.silent, c.latest = max(c.silent, now.Sub(c.latest)), now
+}
+
+// Answered returns how many messages were.
+func (c *Crowd) Answered() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.acked)
 }
 
 // Silence returns how many messages were answered, and the longest time in which

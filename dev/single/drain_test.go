@@ -106,7 +106,7 @@ func firstOf(addresses ...string) func(context.Context, string, string) (net.Con
 // to the first when nobody listens at the second.
 func (s *System) gather(ctx context.Context, t *testing.T, w *wing) *handset.Crowd {
 	t.Helper()
-	crowd, err := handset.Gather(ctx, 20, func(user chat.UserID, device string) handset.Config {
+	crowd, err := handset.Gather(ctx, "mover", 20, chat.NewRequestID(), func(user chat.UserID, device string) handset.Config {
 		return handset.Config{
 			Base: s.URLs().REST, Token: s.tokens(user), URL: w.url, Name: device,
 			Dial: firstOf(w.address, s.sockets.Addr().String()),
