@@ -100,9 +100,12 @@ func TestCapacityIsArithmetic(t *testing.T) {
 	s.is("keys_tb", mean*86400*8*s.of("key_bytes")*s.of("replicas")/1e12)
 	s.is("index_tb", s.of("users")*s.of("conversations_per_user")*s.of("index_bytes")*s.of("replicas")/1e12)
 
-	s.is("presence_gb", connections*s.of("presence_bytes")/1e9)
-	s.is("presence_masters", math.Max(connections*s.of("presence_bytes")/1e9/s.of("presence_gb_per_master"),
-		messages*copies*s.of("redis_us_per_command")/1e6/s.of("load")))
+	presence := connections * (s.of("presence_bytes") + s.of("notice_bytes") + s.of("aboard_bytes")) / 1e9
+	sweeps := connections / s.of("sweep_seconds") * s.of("redis_us_sweep") / 1e6
+	s.is("presence_gb", presence)
+	s.is("presence_sweep_cores", sweeps)
+	s.is("presence_masters", math.Max(presence/s.of("presence_gb_per_master"),
+		(messages*copies*s.of("redis_us_per_command")/1e6+sweeps)/s.of("load")))
 	for name := range s.values {
 		if !s.used[name] {
 			t.Errorf("%s is in docs/capacity.md for nothing", name)
