@@ -110,15 +110,16 @@ func TestADeadGatewayIsNoStorm(t *testing.T) {
 	}
 	inTime(t, w, func(func()) {
 		w.wreck(users...)
-		for w.hinted() == 0 {
-			time.Sleep(100 * time.Millisecond)
+		for range 60 {
+			before := w.hinted()
+			time.Sleep(time.Second)
+			if got := w.hinted() - before; got > SweptPerSecond*11/10 {
+				t.Errorf("%d hints in a second, want %d at most", got, SweptPerSecond)
+			}
 		}
-		before := w.hinted()
-		time.Sleep(time.Second)
-		if got := w.hinted() - before; got > SweptPerSecond*11/10 {
-			t.Errorf("%d hints in a second, want %d at most", got, SweptPerSecond)
+		if w.hinted() != people {
+			t.Errorf("%d hints were given, want %d", w.hinted(), people)
 		}
-		time.Sleep(time.Minute)
 		synctest.Wait()
 		wants(t, w)
 		if got := w.count("switchboard_router_presence_back_total"); got != people {
@@ -171,7 +172,7 @@ func TestWhoWasCalledOfflineIsAnnouncedWithTheGatewaysReturn(t *testing.T) {
 // A sweep ends when its gateway turns out to live: the rest stays on the list.
 func TestASweepEndsWhenTheGatewayIsBack(t *testing.T) {
 	w := newWorld()
-	users := make([]chat.UserID, 20*SweptPerSecond)
+	users := make([]chat.UserID, 10*SweptPerSecond)
 	for i := range users {
 		users[i] = chat.UserID{9, byte(i), byte(i >> 8), byte(i >> 16)}
 	}
@@ -185,7 +186,7 @@ func TestASweepEndsWhenTheGatewayIsBack(t *testing.T) {
 		if got := w.hinted(); got > 7*SweptPerSecond { // It is asked every five seconds.
 			t.Errorf("%d hints were given of a gateway that lives", got)
 		}
-		if left := len(w.aboard); left < presence.AboardParts/2 {
+		if left := len(w.aboard); left < presence.AboardParts/4 {
 			t.Errorf("%d parts are left of the list", left)
 		}
 	})
