@@ -160,7 +160,9 @@ func deadGateway(t *testing.T, c *cluster) {
 		t.Fatal(err)
 	}
 	for _, s := range dead {
-		<-s.ended
+		if err := <-s.ended; err == nil {
+			t.Errorf("%s ended without a reason", s.name)
+		}
 	}
 	for i := range half {
 		living = append(living, c.dial(t, 1, "survivor", fmt.Sprint("new ", i)))
