@@ -5,7 +5,8 @@
 //
 //	                 ┌──────────── Node ────────────┐
 //	clients ⇄ edge ⇄ session ──▶ uplink ────────────┼──▶ Producer   chat.inbound, chat.receipts, chat.signals
-//	                   ▲  └────▶ registrar, lease ──┼──▶ Directory
+//	                   ▲  ├────▶ registrar, lease ──┼──▶ Directory
+//	                   │  └────▶ rivals ────────────┼──▶ Directory, Channel of another gateway
 //	                   └──────── downlink ◀─────────┼─── Log        chat.delivery.<server>
 //	                                 └──◀───────────┼─── Channel    what is fleeting
 //	                 └──────────────────────────────┘
