@@ -37,6 +37,33 @@ func (s *Server) inside(h func(*http.Request, *membership) (reply, error)) handl
 	}
 }
 
+// reread is how often an answer is made anew because its reader came or went
+// meanwhile.
+const reread = 3
+
+// shown is inside for what is read. The authorization is asked for again when the
+// answer is ready: a reading that began before a removal and ended after it would
+// show what was sent to those who were left, since an open stay has no end.
+func (s *Server) shown(h func(*http.Request, *membership) (reply, error)) handler {
+	return s.inside(func(r *http.Request, m *membership) (reply, error) {
+		for range reread {
+			answer, err := h(r, m)
+			if err != nil {
+				return reply{}, err
+			}
+			now, err := s.membership(r.Context(), m.user, m.conversation)
+			if err != nil {
+				return reply{}, err
+			}
+			if now.current().Joined == m.current().Joined {
+				return answer, nil
+			}
+			m = now
+		}
+		return reply{}, unavailable("memberships change faster than they can be read")
+	})
+}
+
 // membership returns the caller's membership, or notMember.
 func (s *Server) membership(ctx context.Context, u chat.UserID, c chat.ConversationID) (*membership, error) {
 	stays, err := s.Store.StaysIn(ctx, u, c)

@@ -10,6 +10,7 @@ import (
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
+	"switchboard/storage-worker/archive"
 )
 
 // whole returns everything of an answer but the request's id.
@@ -137,4 +138,90 @@ func seqs(p wire.MessagePage) []chat.Seq {
 		all = append(all, m.Seq)
 	}
 	return all
+}
+
+// Somebody is removed while an answer is being read: what was sent to those who were
+// left is not in it.
+func TestRemovalDuringAReading(t *testing.T) {
+	for _, path := range []string{"", "/members", "/messages", "/messages?after_seq=1", "/messages?around_seq=3"} {
+		r := newRig(t)
+		_, group := r.group(bob, carol)
+		r.say(alice, group, "to all")
+		r.store.meanwhile = func() {
+			r.do(alice, http.StatusNoContent, nil, "DELETE", group+"/members/"+bob.String(), "")
+			r.say(alice, group, "not for bob")
+		}
+		r.refused(bob, chat.NotMember, "GET", group+path, "")
+		if r.store.meanwhile != nil {
+			t.Errorf("%s: bob was not removed", path)
+		}
+	}
+}
+
+// Who is removed and added again while an answer is being read sees both stays, and
+// not what lies between them.
+func TestReturnDuringAReading(t *testing.T) {
+	r := newRig(t)
+	_, group := r.group(bob, carol)
+	r.say(alice, group, "before")
+	r.store.meanwhile = func() {
+		r.do(alice, http.StatusNoContent, nil, "DELETE", group+"/members/"+bob.String(), "")
+		r.say(alice, group, "between")
+		r.do(alice, http.StatusCreated, nil, "PUT", group+"/members/"+bob.String(), "")
+		r.say(alice, group, "after")
+	}
+	var page wire.MessagePage
+	r.do(bob, http.StatusOK, &page, "GET", group+"/messages", "")
+	var said []string
+	for _, m := range page.Messages {
+		if m.Event == nil {
+			said = append(said, m.Content)
+		}
+	}
+	if got, want := strings.Join(said, ", "), "before, after"; got != want {
+		t.Errorf("bob reads %s, want %s", got, want)
+	}
+}
+
+// Somebody comes and goes whenever a page is read: there is an end to the tries.
+func TestEndlessComingAndGoingDuringAReading(t *testing.T) {
+	r := newRig(t)
+	_, group := r.group(bob, carol)
+	var again func()
+	again = func() {
+		r.do(alice, http.StatusNoContent, nil, "DELETE", group+"/members/"+bob.String(), "")
+		r.do(alice, http.StatusCreated, nil, "PUT", group+"/members/"+bob.String(), "")
+		r.store.meanwhile = again
+	}
+	r.store.meanwhile = again
+	r.refused(bob, chat.Unavailable, "GET", group+"/messages", "")
+}
+
+// The list has the last message of each conversation: of a large one, which its index
+// row does not bound, too.
+func TestRemovalDuringAReadingOfTheList(t *testing.T) {
+	r := newRig(t)
+	id, group := r.group(bob, carol)
+	stays, err := r.Store.StaysIn(r.t.Context(), bob, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := stays[0]
+	large.Large = true
+	if err := r.Store.Write(t.Context(), &archive.Batch{Stays: []archive.StayWrite{{Stay: large, By: r.road.next()}}}); err != nil {
+		t.Fatal(err)
+	}
+	var list wire.ConversationList
+	r.do(bob, http.StatusOK, &list, "GET", "/api/v1/conversations", "")
+	if len(list.Conversations) != 1 {
+		t.Fatalf("bob is told of %d conversations", len(list.Conversations))
+	}
+	r.store.meanwhile = func() {
+		r.do(alice, http.StatusNoContent, nil, "DELETE", group+"/members/"+bob.String(), "")
+		r.say(alice, group, "not for bob")
+	}
+	w := r.do(bob, http.StatusOK, &list, "GET", "/api/v1/conversations", "")
+	if strings.Contains(w.Body.String(), "not for bob") || len(list.Conversations) != 0 {
+		t.Errorf("bob is told %s", w.Body)
+	}
 }

@@ -93,17 +93,41 @@ func (s *Server) spots(ctx context.Context, u chat.UserID) ([]spot, error) {
 }
 
 // views reads what the list shows of each spot. A conversation that is being
-// created and whose rows are not all there yet is left out.
+// created and whose rows are not all there yet is left out, and one that was left
+// meanwhile.
 func (s *Server) views(ctx context.Context, spots []spot) ([]wire.Conversation, error) {
 	bodies := make([]wire.Conversation, len(spots))
 	err := together(ctx, len(spots), func(ctx context.Context, i int) (err error) {
-		bodies[i], err = s.view(ctx, spots[i])
-		if errors.Is(err, archive.ErrNotFound) {
+		bodies[i], err = s.sure(ctx, spots[i])
+		var refusal *chat.Error
+		if errors.Is(err, archive.ErrNotFound) || errors.As(err, &refusal) && refusal.Code == chat.NotMember {
+			bodies[i] = wire.Conversation{}
 			return nil
 		}
 		return err
 	})
 	return slices.DeleteFunc(bodies, func(b wire.Conversation) bool { return b.ID.IsZero() }), err
+}
+
+// sure reads a conversation as [Server.shown] does. The index row of a small one
+// says how far it goes, so that nothing later can be in the answer.
+func (s *Server) sure(ctx context.Context, a spot) (wire.Conversation, error) {
+	for range reread {
+		body, err := s.view(ctx, a)
+		if err != nil || !a.stay.Large {
+			return body, err
+		}
+		now, err := s.membership(ctx, a.stay.User, a.stay.Conversation)
+		if err != nil || now.current().Joined == a.stay.Joined {
+			return body, err
+		}
+		head, err := s.head(ctx, now.current())
+		if err != nil {
+			return body, err
+		}
+		a = spot{now.current(), head}
+	}
+	return wire.Conversation{}, unavailable("memberships change faster than they can be read")
 }
 
 // cursor returns what finds the place after this spot.

@@ -203,14 +203,14 @@ func (s *Server) table() map[string]map[string]method {
 			"GET": {s.listConversations, reads}, "POST": {s.createConversation, writes},
 		},
 		"/api/v1/conversations/{conversation}": {
-			"GET": {s.inside(s.getConversation), reads}, "PATCH": {s.inside(s.patchConversation), writes},
+			"GET": {s.shown(s.getConversation), reads}, "PATCH": {s.inside(s.patchConversation), writes},
 		},
-		"/api/v1/conversations/{conversation}/members": {"GET": {s.inside(s.listMembers), reads}},
+		"/api/v1/conversations/{conversation}/members": {"GET": {s.shown(s.listMembers), reads}},
 		"/api/v1/conversations/{conversation}/members/{user}": {
 			"PUT": {s.inside(s.putMember), writes}, "DELETE": {s.inside(s.deleteMember), writes},
 		},
 		"/api/v1/conversations/{conversation}/messages": {
-			"GET": {s.inside(s.listMessages), reads}, "POST": {s.inside(s.postMessage), writes},
+			"GET": {s.shown(s.listMessages), reads}, "POST": {s.inside(s.postMessage), writes},
 		},
 		"/api/v1/conversations/{conversation}/read": {"POST": {s.inside(s.postRead), marks}},
 	}

@@ -32,7 +32,8 @@ var alice, bob, carol = chat.DemoUser("alice"), chat.DemoUser("bob"), chat.DemoU
 type counted struct {
 	archive.Store
 	authorizations, others atomic.Int64
-	fail                   error // of every read but StaysIn
+	fail                   error  // of every read but StaysIn
+	meanwhile              func() // happens once, before events are read
 }
 
 func (c *counted) StaysIn(ctx context.Context, u chat.UserID, id chat.ConversationID) ([]archive.Stay, error) {
@@ -50,6 +51,10 @@ func (c *counted) Stays(ctx context.Context, u chat.UserID) ([]archive.Stay, err
 
 func (c *counted) Spans(ctx context.Context, id chat.ConversationID) ([]archive.Span, error) {
 	c.others.Add(1)
+	if happens := c.meanwhile; happens != nil {
+		c.meanwhile = nil
+		happens()
+	}
 	return c.Store.Spans(ctx, id)
 }
 
@@ -65,6 +70,10 @@ func (c *counted) Tip(ctx context.Context, id chat.ConversationID, border chat.M
 
 func (c *counted) Entries(ctx context.Context, id chat.ConversationID, from, to chat.Seq, limit int, newest bool) ([]archive.Row, error) {
 	c.others.Add(1)
+	if happens := c.meanwhile; happens != nil {
+		c.meanwhile = nil
+		happens()
+	}
 	return c.Store.Entries(ctx, id, from, to, limit, newest)
 }
 
