@@ -62,16 +62,16 @@ func Check(e *Evidence) *Report {
 	for _, t := range a.talks {
 		a.conversation(t)
 	}
-	a.rosters(a.talks)
+	a.rosters()
 	a.readings()
 	for _, t := range a.talks {
 		a.standings(t)
 	}
-	a.devices(a.talks)
+	a.devices()
 	for _, d := range e.Devices {
 		a.hints(d)
 	}
-	a.lists(a.talks)
+	a.lists()
 	return a.Report
 }
 

@@ -254,6 +254,7 @@ var toldWrong = map[string]fault{
 	"typing told to the typist":      {func(r *run) { r.types(borisLaptop, pair, boris, at(5)) }, TypingInside},
 	"typing told in a crowd":         {func(r *run) { r.types(phone, many, boris, at(5)) }, TypingSmall},
 	"typing told long after leaving": {func(r *run) { r.types(claraPhone, many, boris, at(31).Add(2*typingMoment)) }, TypingInside},
+	"typing told before the adding":  {func(r *run) { r.types(claraPhone, many, boris, at(1)) }, TypingInside},
 	"typing of one who left long ago": {func(r *run) {
 		r.types(phone, many, clara, at(31).Add(2*typingMoment))
 	}, TypingInside},

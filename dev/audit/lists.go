@@ -9,12 +9,12 @@ import (
 const unreadMax = 1000
 
 // lists checks what users are told of their conversations.
-func (a *auditor) lists(known map[chat.ConversationID]*talk) {
+func (a *auditor) lists() {
 	for _, l := range a.evidence.Lists {
 		listed := make(map[chat.ConversationID]bool)
 		for i := range l.Conversations {
 			c := &l.Conversations[i]
-			t := known[c.ID]
+			t := a.talks[c.ID]
 			inside := t != nil && t.present(l.User)
 			a.check(Listed, inside && !listed[c.ID], "%s is told of %s, where they are not, or told twice", l.User, c.ID)
 			listed[c.ID] = true
@@ -22,7 +22,7 @@ func (a *auditor) lists(known map[chat.ConversationID]*talk) {
 				a.listed(t, l.User, c)
 			}
 		}
-		for id, t := range known {
+		for id, t := range a.talks {
 			if t.present(l.User) {
 				a.check(Listed, listed[id], "%s is in %s and not told of it", l.User, id)
 			}

@@ -31,11 +31,9 @@ func (a *auditor) obeyed(t *talk) {
 }
 
 // outside reports whether a user was certainly no member at a moment, and since
-// when: the zero time for somebody who never was one.
+// when: the zero time for somebody who had never been one.
 func (t *talk) outside(user chat.UserID, at time.Time) (since time.Time, out bool) {
-	if len(t.spans[user]) == 0 {
-		return since, true
-	}
+	out = len(t.spans[user]) == 0 || t.spans[user][0].first > 1
 	for _, c := range t.commands[user] {
 		if c.Begun.After(at) {
 			break
@@ -83,10 +81,10 @@ func (a *auditor) side(t *talk, c *Command, seq chat.Seq, s *Send) {
 }
 
 // rosters compares the lists of members with the events.
-func (a *auditor) rosters(known map[chat.ConversationID]*talk) {
+func (a *auditor) rosters() {
 	for i := range a.evidence.Rosters {
 		r := &a.evidence.Rosters[i]
-		t := known[r.Conversation]
+		t := a.talks[r.Conversation]
 		if t == nil {
 			continue
 		}

@@ -12,18 +12,18 @@ import (
 )
 
 // devices checks what every device saw.
-func (a *auditor) devices(known map[chat.ConversationID]*talk) {
+func (a *auditor) devices() {
 	for _, d := range a.evidence.Devices {
 		seen := make(map[chat.ConversationID]map[chat.Seq]Way)
 		pushed, answered := make(map[chat.ConversationID]Sighting), make(map[chat.ConversationID]Sighting)
 		for i := range d.Seen {
 			s := &d.Seen[i]
 			id := s.Message.ConversationID
-			a.sighting(d, known[id], s)
+			a.sighting(d, a.talks[id], s)
 			switch s.Way {
 			case Live:
 				a.connection(d, pushed, s)
-				if t := known[id]; t != nil {
+				if t := a.talks[id]; t != nil {
 					a.body(d, t, s)
 				}
 			case Sync, Page:
@@ -40,7 +40,7 @@ func (a *auditor) devices(known map[chat.ConversationID]*talk) {
 			m := &d.Applied[i]
 			applied[m.ConversationID] = append(applied[m.ConversationID], m)
 		}
-		for id, t := range known {
+		for id, t := range a.talks {
 			if len(t.spans[d.User]) > 0 {
 				a.complete(d, t, seen[id], applied[id])
 				a.pushed(d, t)
