@@ -57,7 +57,7 @@ func (a *auditor) sighting(d *Device, t *talk, s *Sighting) {
 		return
 	}
 	a.check(Inside, t.visible(d.User, m.Seq),
-		"%s of %s saw seq %d of %s; the memberships are %v", d.Name, d.User, m.Seq, t.ID, t.spans[d.User])
+		"%s of %s saw seq %d of %s, %s; the memberships are %v", d.Name, d.User, m.Seq, t.ID, s.Way, t.spans[d.User])
 	truth, ok := t.event(m.Seq)
 	a.check(Unaltered, ok && same(m, truth), "%s of %s saw at seq %d of %s: %s; history has %s",
 		d.Name, d.User, m.Seq, t.ID, brief(m), brief(truth))
