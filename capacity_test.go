@@ -106,9 +106,23 @@ func TestCapacityIsArithmetic(t *testing.T) {
 	s.is("presence_sweep_cores", sweeps)
 	s.is("presence_masters", math.Max(presence/s.of("presence_gb_per_master"),
 		(messages*copies*s.of("redis_us_per_command")/1e6+sweeps)/s.of("load")))
+	s.crowds()
 	for name := range s.values {
 		if !s.used[name] {
 			t.Errorf("%s is in docs/capacity.md for nothing", name)
 		}
 	}
+}
+
+// crowds are large conversations, and readers that do not read.
+func (s *sheet) crowds() {
+	s.t.Helper()
+	online := s.of("large_members") * s.of("large_online")
+	s.is("large_redis_cores", s.of("head_commands")*s.of("redis_us_head")/1e6)
+	s.is("large_router_cores", s.of("router_us_head")/1e6)
+	s.is("large_delivery_kb", online*16/1000)
+	s.is("large_push_mb", s.of("pushes_per_second")*s.of("push_bytes")*s.of("replicas")/1e6)
+	s.is("large_pages", online)
+	s.is("large_archive_cores", online*s.of("questions_per_page")*2/s.of("rows_per_core"))
+	s.is("slow_gateway_gb", s.of("connections_per_gateway")*s.of("slow_share")*s.of("slow_bytes")/1e9)
 }

@@ -38,8 +38,9 @@ func TestMomentsBecomeAReport(t *testing.T) {
 	start := time.Now()
 	w := &watch{}
 	for i, m := range []moment{
-		{queued: 9000},             // not measured yet
-		{queued: 100}, {queued: 0}, // all read
+		{queued: 9000}, // not measured yet
+		{queued: 100},  // all read
+		{queued: 0},
 		{queued: 5000, kernel: host.SocketMemory{Bytes: 700, Most: 30}},
 		{queued: 6000, kernel: host.SocketMemory{Bytes: 600, Most: 40}, skipped: 2},
 		{queued: 6000, skipped: 3, closed: 4},
