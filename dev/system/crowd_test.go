@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -237,6 +240,140 @@ func talkUnder(t *testing.T, site *soak.Site, calm time.Duration, faults ...func
 	if heads < len(all)*2 {
 		t.Error("hardly a head was told")
 	}
+}
+
+// watched is the house as a site whose metrics can be read.
+func (h *house) watched() *soak.Site {
+	site := h.site()
+	site.Ops = map[string]string{"dev": "http://" + h.args[7]}
+	return site
+}
+
+// counted adds a metric up over the programs of a site; one that nobody has yet
+// is 0. Labels belong to the name.
+func counted(t *testing.T, site *soak.Site, name string) (total float64) {
+	t.Helper()
+	for program, url := range site.Ops {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatalf("metrics of %s: %v", program, err)
+		}
+		text, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close() // It was read to the end, or err says so.
+		if err != nil {
+			t.Fatalf("metrics of %s: %v", program, err)
+		}
+		for line := range strings.Lines(string(text)) {
+			value, ok := strings.CutPrefix(line, name+" ")
+			if n, err := strconv.ParseFloat(strings.TrimSpace(value), 64); ok && err == nil {
+				total += n
+			}
+		}
+	}
+	return total
+}
+
+// talkInThousands has a few of 2,000 members connected, five of whom say 20 things
+// a second between them. What that costs is counted by the head and not by the
+// message, and whoever is connected has all of it at the end.
+func talkInThousands(t *testing.T, site *soak.Site) {
+	const members, connected, speakers, messages, pause = 2000, 50, 5, 200, 250 * time.Millisecond
+	c := &crowd{t: t, site: site}
+	c.gather(members)
+	living, end := context.WithCancel(t.Context())
+	var devices, talkers sync.WaitGroup
+	defer devices.Wait()
+	defer end()
+	listeners := make([]*listener, connected)
+	for i := range listeners {
+		listeners[i] = new(listener)
+		devices.Go(func() { c.listen(living, i+1, 0, listeners[i]) })
+	}
+	for _, l := range listeners {
+		c.check(l, []chat.Seq{1})
+	}
+	const heads, perHead, perMessage, pushes = "switchboard_router_heads_total", "switchboard_router_head_lookup_users_total",
+		"switchboard_router_lookup_users_total", "switchboard_router_pushes_total"
+	before := make(map[string]float64)
+	for _, name := range []string{heads, perHead, perMessage, pushes} {
+		before[name] = counted(t, site, name)
+	}
+	began := time.Now()
+	for n := 1; n <= speakers; n++ {
+		talkers.Go(func() {
+			for range messages / speakers {
+				id := chat.NewRequestID()
+				c.insist(living, n, http.MethodPost, "/messages", wire.SendMessage{Content: "hello", Type: "text", ClientMessageID: &id})
+				rest(living, pause)
+			}
+		})
+	}
+	talkers.Wait()
+	whole := make([]chat.Seq, len(c.history()))
+	for i := range whole {
+		whole[i] = chat.Seq(i + 1)
+	}
+	if len(whole) != messages+1 {
+		t.Errorf("history has %d events, want the group's making and %d messages", len(whole), messages)
+	}
+	for _, l := range listeners {
+		c.check(l, whole)
+	}
+	rest(living, 2*time.Second) // who is away is notified of the last messages
+	took := time.Since(began).Seconds()
+	added := func(name string) float64 { return counted(t, site, name) - before[name] }
+	t.Logf("%d messages in %.1f s: %v heads, %v users looked up for them and %v for messages, %v push records",
+		messages, took, added(heads), added(perHead), added(perMessage), added(pushes))
+	// A second apart, but for the first.
+	if got := added(heads); got < 2 || got > took+1 {
+		t.Errorf("%v heads in %.1f s, want one a second at most", got, took)
+	}
+	// Who is away is notified every two seconds, which may be between two heads.
+	if got, most := added(perHead), (added(heads)+took/2+1)*members; got < 2*members || got > most {
+		t.Errorf("%v users looked up for heads, want %v at most: all members for each head", got, most)
+	}
+	if got := added(perMessage); got < messages/2 || got > 2*messages {
+		t.Errorf("%v users looked up for messages, want their authors", got)
+	}
+	if got, most := added(pushes), (took/2+1)*(members-connected); got < members-connected-1 || got > most {
+		t.Errorf("%v push records for %d members who are away, want %v at most", got, members-connected, most)
+	}
+}
+
+// gather makes a group of so many, as often as a server says that it is busy.
+func (c *crowd) gather(members int) {
+	c.t.Helper()
+	var others []chat.UserID
+	for n := 1; n < members; n++ {
+		others = append(others, c.user(n))
+	}
+	request := chat.NewRequestID()
+	for late := time.Now().Add(patience); ; rest(c.t.Context(), time.Second) {
+		var err error
+		c.group, err = c.rest(admin).Group(c.t.Context(), request, "crowd", others)
+		var status *client.StatusError
+		switch {
+		case err == nil:
+			return
+		case !errors.As(err, &status) || !status.Temporary() || time.Now().After(late):
+			c.t.Fatal(err)
+		}
+	}
+}
+
+func TestTwoThousandMembersAreToldByTheHead(t *testing.T) {
+	h := newHouse(t, "-members", "2000")
+	talkInThousands(t, h.watched())
+}
+
+func TestTwoThousandMembersOfAClusterAreToldByTheHead(t *testing.T) {
+	t.Setenv("SWITCHBOARD_MEMBERS", "2000")
+	c := newCluster(t, "-gateways=2", "-routers=1", "-workers=2")
+	talkInThousands(t, c.Site)
 }
 
 func TestLargeConversationOnAKilledSystem(t *testing.T) {

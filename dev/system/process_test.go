@@ -56,8 +56,8 @@ type house struct {
 	ended   chan struct{}
 }
 
-// newHouse starts the program on an empty folder.
-func newHouse(t *testing.T) *house {
+// newHouse starts the program on an empty folder, with more flags if there are any.
+func newHouse(t *testing.T, more ...string) *house {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts the whole system as a process")
@@ -65,7 +65,7 @@ func newHouse(t *testing.T) *house {
 	h := &house{t: t, data: t.TempDir()}
 	ports := freePorts(t, 3)
 	h.rest = "http://" + ports[0]
-	h.args = []string{"-data", h.data, "-listen", ports[0], "-gateway-listen", ports[1], "-ops-listen", ports[2]}
+	h.args = append([]string{"-data", h.data, "-listen", ports[0], "-gateway-listen", ports[1], "-ops-listen", ports[2]}, more...)
 	h.start()
 	t.Cleanup(h.kill)
 	return h
