@@ -99,41 +99,83 @@ func (p *passage) endGraces(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	places, err := p.where(ctx, over)
-	if err != nil {
-		p.retries.Inc()
-		p.unsettle()
-		return
+	noticed, err := p.noticedGone(ctx, over)
+	if err == nil {
+		noticed, err = p.stillGone(ctx, noticed)
 	}
-	var gone []chat.UserID
-	for _, u := range over {
-		switch {
-		case places[u].Online:
-			delete(p.graces, u)
-			p.back.Inc()
-		case places[u].Unknown && time.Since(p.graces[u].due()) < SettledAfter:
-			// Redis forgot a gateway that will say again that it is there, if it is.
-		default:
-			gone = append(gone, u)
-		}
-	}
-	news, err := p.cfg.Notices.NoticeOffline(ctx, gone)
 	if err != nil {
 		p.retries.Inc()
 		p.unsettle()
 		return
 	}
 	var updates []update
-	for i, u := range gone {
+	for _, u := range noticed {
 		left := p.graces[u].left
 		delete(p.graces, u)
-		if !news[i] {
-			p.unnoticed.Inc()
-			continue
-		}
 		updates = append(updates, update{wire.Presence{UserID: u, Status: chat.Offline.String(), LastSeen: left / 1000}, left})
 	}
 	p.announce(ctx, updates)
+}
+
+// noticedGone ends the graces of those who are somewhere, and of those of whom
+// nobody was told that they are; the others have no notice any more.
+func (p *passage) noticedGone(ctx context.Context, over []chat.UserID) (noticed []chat.UserID, err error) {
+	gone, err := p.nowhere(ctx, over)
+	if err != nil {
+		return nil, err
+	}
+	news, err := p.cfg.Notices.NoticeOffline(ctx, gone)
+	if err != nil {
+		return nil, err
+	}
+	for i, u := range gone {
+		if news[i] {
+			noticed = append(noticed, u)
+			continue
+		}
+		delete(p.graces, u)
+		p.unnoticed.Inc()
+	}
+	return noticed, nil
+}
+
+// stillGone looks a second time. After Redis forgot everything a session comes back,
+// and then its notice, and both may have happened between the look and the notice:
+// whoever is there by now is not gone, and keeps the notice.
+func (p *passage) stillGone(ctx context.Context, noticed []chat.UserID) (gone []chat.UserID, err error) {
+	if len(noticed) == 0 {
+		return nil, nil
+	}
+	gone, err = p.nowhere(ctx, noticed)
+	var here []chat.UserID // or not known to be gone
+	for _, u := range noticed {
+		if err != nil || !slices.Contains(gone, u) {
+			here = append(here, u)
+		}
+	}
+	p.remember(ctx, here)
+	return gone, err
+}
+
+// nowhere returns those of some users who are not online, and ends the graces of
+// those who are. A user who may be on a gateway that Redis forgot is neither: the
+// gateway will say again that it is there, if it is.
+func (p *passage) nowhere(ctx context.Context, users []chat.UserID) (gone []chat.UserID, err error) {
+	places, err := p.where(ctx, users)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range users {
+		switch {
+		case places[u].Online:
+			delete(p.graces, u)
+			p.back.Inc()
+		case places[u].Unknown && time.Since(p.graces[u].due()) < SettledAfter:
+		default:
+			gone = append(gone, u)
+		}
+	}
+	return gone, nil
 }
 
 // overdue returns some of those whose grace has ended: not more at once than one
@@ -158,6 +200,19 @@ func (p *passage) overdue() (users []chat.UserID) {
 func (p *passage) forget(ctx context.Context, users []chat.UserID) {
 	if _, err := p.cfg.Notices.NoticeOffline(ctx, users); err != nil {
 		p.lost.Inc() // They are not announced when they come next.
+	}
+}
+
+// remember takes back that users were forgotten. The time for what was asked may be
+// over by now.
+func (p *passage) remember(ctx context.Context, users []chat.UserID) {
+	if len(users) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
+	defer cancel()
+	if _, err := p.cfg.Notices.NoticeOnline(ctx, users); err != nil {
+		p.lost.Add(len(users)) // When they go, nobody is told.
 	}
 }
 

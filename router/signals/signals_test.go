@@ -45,8 +45,9 @@ type world struct {
 	silent    string // which of roster, directory, notices, wrecks, channel, log does not answer
 	asked     map[string]int
 
-	wrecks []presence.Wreck
-	aboard map[int][]chat.UserID // of every wreck, by part
+	meanwhile func() // happens once, when notices are asked of who is offline
+	wrecks    []presence.Wreck
+	aboard    map[int][]chat.UserID // of every wreck, by part
 }
 
 func newWorld() *world {
@@ -200,6 +201,10 @@ func (w *world) NoticeOffline(ctx context.Context, users []chat.UserID) ([]bool,
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.meanwhile != nil {
+		w.meanwhile()
+		w.meanwhile = nil
+	}
 	news := make([]bool, len(users))
 	for i, u := range users {
 		news[i] = w.noticed[u]

@@ -82,9 +82,11 @@ func TestWhoIsNotBackFromADeadGatewayIsAnnounced(t *testing.T) {
 		wants(t, w, saidOfBob(chat.Offline, ended))
 		time.Sleep(time.Minute)
 		wants(t, w)
-		if len(w.wrecks) != 0 || len(w.aboard) != 0 {
-			t.Errorf("%v and %v are left of the wreck", w.wrecks, w.aboard)
-		}
+		w.do(func() {
+			if len(w.wrecks) != 0 || len(w.aboard) != 0 {
+				t.Errorf("%v and %v are left of the wreck", w.wrecks, w.aboard)
+			}
+		})
 		if w.hinted() != 2 || w.count("switchboard_router_wrecks_total") != 1 {
 			t.Errorf("%d hints were given, want 2", w.hinted())
 		}
@@ -125,12 +127,14 @@ func TestADeadGatewayIsNoStorm(t *testing.T) {
 		if got := w.count("switchboard_router_presence_back_total"); got != people {
 			t.Errorf("%d were found to be back, want %d", got, people)
 		}
-		if w.asked["roster"] != 0 || w.asked["channel"] != 0 {
-			t.Errorf("asked %v, want nobody's peers and no publication", w.asked)
-		}
-		if most := 3 * people / usersPerLookup; w.asked["directory"] > most {
-			t.Errorf("the directory was asked %d times for %d people, want %d at most", w.asked["directory"], people, most)
-		}
+		w.do(func() {
+			if w.asked["roster"] != 0 || w.asked["channel"] != 0 {
+				t.Errorf("asked %v, want nobody's peers and no publication", w.asked)
+			}
+			if most := 3 * people / usersPerLookup; w.asked["directory"] > most {
+				t.Errorf("the directory was asked %d times for %d people, want %d at most", w.asked["directory"], people, most)
+			}
+		})
 	})
 }
 
@@ -145,9 +149,11 @@ func TestAGatewayThatIsBackIsNoWreck(t *testing.T) {
 		w.do(func() { w.wrecks = nil })
 		time.Sleep(time.Minute)
 		wants(t, w)
-		if w.hinted() != 0 || len(w.aboard) != 1 {
-			t.Errorf("%d hints were given of a gateway that lives", w.hinted())
-		}
+		w.do(func() {
+			if w.hinted() != 0 || len(w.aboard) != 1 {
+				t.Errorf("%d hints were given of a gateway that lives", w.hinted())
+			}
+		})
 	})
 }
 
@@ -186,9 +192,11 @@ func TestASweepEndsWhenTheGatewayIsBack(t *testing.T) {
 		if got := w.hinted(); got > 7*SweptPerSecond { // It is asked every five seconds.
 			t.Errorf("%d hints were given of a gateway that lives", got)
 		}
-		if left := len(w.aboard); left < presence.AboardParts/4 {
-			t.Errorf("%d parts are left of the list", left)
-		}
+		w.do(func() {
+			if left := len(w.aboard); left < presence.AboardParts/4 {
+				t.Errorf("%d parts are left of the list", left)
+			}
+		})
 	})
 }
 
@@ -236,6 +244,35 @@ func TestADirectoryThatForgotCallsNobodyOffline(t *testing.T) {
 	})
 }
 
+// Redis forgot, and between the look where bob is and that at his notice both come
+// back: he is there.
+func TestWhoComesBackWhileItIsAskedIsNotGone(t *testing.T) {
+	for _, silent := range []string{"", "directory"} { // Or the second look has no answer.
+		w := pair()
+		inTime(t, w, func(func()) {
+			w.say(left(bob))
+			w.do(func() {
+				w.meanwhile = func() {
+					w.noticed[bob], w.silent = true, silent
+					w.places[bob] = presence.Places{Online: true, Routes: []presence.Route{{Slot: "gw-2", Boot: 1, Session: 1}}}
+				}
+			})
+			time.Sleep(Grace + Patience + time.Second)
+			w.do(func() { w.silent = "" })
+			time.Sleep(time.Minute)
+			wants(t, w)
+			w.do(func() {
+				if !w.noticed[bob] {
+					t.Error("when bob goes, nobody will be told")
+				}
+			})
+			if got := w.count("switchboard_router_presence_back_total"); got != 1 {
+				t.Errorf("%d were found to be back, want bob", got)
+			}
+		})
+	}
+}
+
 // A user's other session may have come back to a Redis that forgot everything before
 // its gateway's lease has, and the notice with it: there is an entry, and nothing is
 // known of the gateway.
@@ -248,9 +285,11 @@ func TestAGatewayThatWasForgottenIsWaitedFor(t *testing.T) {
 		w.do(func() { w.places[bob] = presence.Places{Unknown: true} })
 		time.Sleep(Grace + SettledAfter - time.Second)
 		wants(t, w)
-		if w.asked["directory"] < 5 {
-			t.Error("it was not asked whether the gateway is back")
-		}
+		w.do(func() {
+			if w.asked["directory"] < 5 {
+				t.Error("it was not asked whether the gateway is back")
+			}
+		})
 		time.Sleep(2*lookAgain + time.Second) // It was gone long ago.
 		wants(t, w, saidOfBob(chat.Offline, ended))
 		w.do(func() { w.noticed[bob] = true })
@@ -286,9 +325,11 @@ func TestASweepWaitsForTheLog(t *testing.T) {
 		ended := w.wreck(bob)
 		time.Sleep(time.Minute)
 		wants(t, w)
-		if len(w.aboard) != 1 {
-			t.Fatal("bob was forgotten before the log knew of him")
-		}
+		w.do(func() {
+			if len(w.aboard) != 1 {
+				t.Error("bob was forgotten before the log knew of him")
+			}
+		})
 		w.do(func() { w.silent = "" })
 		time.Sleep(2*lookAgain + time.Second)
 		wants(t, w, saidOfBob(chat.Offline, ended))
