@@ -24,6 +24,7 @@ import (
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
 	"switchboard/internal/bus/kafka"
+	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence/redis"
@@ -53,7 +54,7 @@ type options struct {
 	kafka, redis                         *daemon.Server
 	origins                              *[]string
 	authKeys, authIssuer, authAudience   string
-	maxConnections, replication          int
+	maxConnections, members, replication int
 	partitions                           int
 	generation                           uint
 	heartbeat, drainTimeout, recheck     time.Duration
@@ -151,6 +152,7 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
 	o.origins = flags.List("origins", "`ORIGIN,…` of web pages that may connect, exactly as browsers send them; others get 403")
 	flags.IntVar(&o.maxConnections, "max-connections", 0, "`NUMBER` of connections to accept, beyond which newcomers get 503; 0: what the descriptor limit allows")
+	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have, as clients are told; the same as that of storage-worker")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` without a byte from a client after which it is pinged; two missed close it")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "`TIME` that clients have to leave after SIGTERM")
 	flags.DurationVar(&o.recheck, "recheck", 6*time.Hour, "`TIME` after which each client is asked to sync, against faults that nobody noticed")
@@ -177,6 +179,8 @@ func (o *options) check() error {
 		return daemon.Usagef("-generation and -replication are at least 1, -partitions is not negative")
 	case o.heartbeat < time.Second || o.recheck < time.Second:
 		return daemon.Usagef("-heartbeat and -recheck are at least 1s")
+	case o.members < 2 || o.members > chat.MembersMax:
+		return daemon.Usagef("-members: want 2 to %d", chat.MembersMax)
 	case o.maxConnections < 0 || o.drainTimeout <= 0:
 		return daemon.Usagef("-max-connections cannot be negative, -drain-timeout is more than 0")
 	}
@@ -235,7 +239,7 @@ func newNode(o *options, cfg node.Config) (*node.Node, error) {
 	daemon.RoomForLoops(cfg.Loops)
 	cfg.Boot = uint64(time.Now().UnixNano()) // Ascends from life to life.
 	cfg.Generation, cfg.Replication = uint32(o.generation), o.replication
-	cfg.Origins, cfg.MaxConnections = *o.origins, o.maxConnections
+	cfg.Origins, cfg.MaxConnections, cfg.Members = *o.origins, o.maxConnections, o.members
 	cfg.Heartbeat, cfg.Recheck, cfg.DrainTimeout = o.heartbeat, o.recheck, o.drainTimeout
 	cfg.Metrics.Gauge(fmt.Sprintf("switchboard_gateway_info{server=%q,advertise=%q}", o.server, o.advertise),
 		func() float64 { return 1 })

@@ -34,6 +34,8 @@ func TestWrongFlagsAreRefused(t *testing.T) {
 		{"-recheck", "0s"},
 		{"-drain-timeout", "0s"},
 		{"-max-connections", "-1"},
+		{"-members", "1"},
+		{"-members", "10001"},
 		{"-partitions", "-1"},
 		{"-generation", "0"},
 		{"-proxy-protocol", "10.0.0.0/8"}, // Not understood yet, so not taken.
