@@ -97,15 +97,17 @@ func (p *passage) endGraces(ctx context.Context) {
 	if len(over) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	asking, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	noticed, err := p.noticedGone(ctx, over)
+	noticed, err := p.noticedGone(asking, over)
 	if err == nil {
-		noticed, err = p.stillGone(ctx, noticed)
+		noticed, err = p.stillGone(asking, noticed)
 	}
 	if err != nil {
-		p.retries.Inc()
-		p.unsettle()
+		if ctx.Err() == nil { // Else nobody is to blame.
+			p.retries.Inc()
+			p.unsettle()
+		}
 		return
 	}
 	var updates []update
@@ -114,7 +116,7 @@ func (p *passage) endGraces(ctx context.Context) {
 		delete(p.graces, u)
 		updates = append(updates, update{wire.Presence{UserID: u, Status: chat.Offline.String(), LastSeen: left / 1000}, left})
 	}
-	p.announce(ctx, updates)
+	p.announce(asking, updates)
 }
 
 // noticedGone ends the graces of those who are somewhere, and of those of whom

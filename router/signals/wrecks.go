@@ -135,7 +135,12 @@ func (r *Router) sweepWrecks(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for _, w := range r.certain() {
-			if err := r.sweep(ctx, w); err != nil && ctx.Err() == nil {
+			err := r.sweep(ctx, w)
+			switch {
+			case err == nil, ctx.Err() != nil:
+			case errors.Is(err, errAlive):
+				r.cfg.Logger.Info("a gateway that was cut off is back, or nobody knows", "slot", w.Slot)
+			default:
 				r.retries.Inc()
 				r.cfg.Logger.Warn("people of a dead gateway are not told of yet",
 					"slot", w.Slot, "ended", w.Ended, "error", err)
@@ -144,7 +149,8 @@ func (r *Router) sweepWrecks(ctx context.Context) {
 	}
 }
 
-// errAlive ends the sweep of a gateway that was cut off and is back.
+// errAlive ends the sweep of a gateway that was cut off and is back, or of which the
+// directory says nothing any more.
 var errAlive = errors.New("the gateway lives")
 
 // sweep says in the name of a dead gateway of everybody whom it left behind that
