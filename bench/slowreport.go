@@ -44,8 +44,8 @@ type phase struct {
 	Heads    latency `json:"heads"`
 }
 
-// each is what one reader costs of something, at the highest.
-func (r *slowReport) each(of func(weight) float64) float64 {
+// per is what one reader costs of something, at the highest.
+func (r *slowReport) per(of func(weight) float64) float64 {
 	return (of(r.Peak) - of(r.Before)) / float64(r.Readers)
 }
 
@@ -56,14 +56,14 @@ func processOf(w weight) float64 { return w.PSS }
 // Each is what one reader costs in all: in the kernel, and of the process what it
 // grew by or what is queued, whichever is more.
 func (r *slowReport) Each() float64 {
-	return max(r.each(processOf), r.each(queueOf)) + r.each(kernelOf)
+	return max(r.per(processOf), r.per(queueOf)) + r.per(kernelOf)
 }
 
 func (r *slowReport) print(w io.Writer) {
 	fmt.Fprintf(w, "%s\n%d readers and %d others; %d bytes every %.1f s, %d messages/s among the others, seed %d\n",
 		r.Host, r.Readers, r.Others, r.Bytes, r.Every, r.Rate, r.Seed)
 	fmt.Fprintf(w, "each reader   %.0f bytes in all: of the process %.0f, %.0f of them queued, and in the kernel %.0f (one socket at most %.0f)\n",
-		r.Each(), r.each(processOf), r.each(queueOf), r.each(kernelOf), r.Peak.Most)
+		r.Each(), r.per(processOf), r.per(queueOf), r.per(kernelOf), r.Peak.Most)
 	fmt.Fprintf(w, "%-13s %12s %12s %12s\n", "gateways", "PSS", "queues", "kernel")
 	for _, row := range []struct {
 		name string
