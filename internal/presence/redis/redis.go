@@ -207,9 +207,13 @@ func (d *Directory) Claim(ctx context.Context, slot string, boot uint64) error {
 	return d.forgetLives(ctx)
 }
 
-// Renew keeps the lease of a slot.
+// Renew keeps the lease of a slot. That it had lapsed is said once, so nothing may
+// fail after that is known.
 func (d *Directory) Renew(ctx context.Context, slot string, boot uint64) (lapsed bool, err error) {
 	end := d.now().Add(presence.LeaseTTL)
+	if err := d.enlist(ctx, presence.Life{Slot: slot, Boot: boot}, end); err != nil {
+		return false, err
+	}
 	answer, err := hold.Run(ctx, d.client, append(slotKeys(slot), endsKey(slot)), number(boot),
 		presence.LeaseTTL.Milliseconds(), presence.RouteTTL.Milliseconds(),
 		end.Unix(), presence.LastSeenFor.Milliseconds(), bootsKept).Int()
@@ -219,7 +223,7 @@ func (d *Directory) Renew(ctx context.Context, slot string, boot uint64) (lapsed
 	if answer < 0 {
 		return false, fmt.Errorf("renew the lease of %s: %w", slot, presence.ErrReplaced)
 	}
-	return answer == 0, d.enlist(ctx, presence.Life{Slot: slot, Boot: boot}, end)
+	return answer == 0, nil
 }
 
 // Release ends the lease if boot still holds it.
