@@ -124,8 +124,12 @@ func (c *crowd) look(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-// vanish takes the network from one person after another, for a while.
+// vanish takes the network from one person after another, for a while. It begins when
+// PostgreSQL is back: until then it is counted what stays unanswered.
 func (c *crowd) vanish(ctx context.Context, stop <-chan struct{}) {
+	if c.Outage > 0 && !c.tick(ctx, stop, c.Outage) {
+		return
+	}
 	for c.tick(ctx, stop, leaveEvery) {
 		two := c.devices[c.plan.absences.IntN(c.People)]
 		if two[0].network.away.Load() {
