@@ -60,6 +60,7 @@ TestPushBehind                               dev/single           TestBehindOnRe
 TestPushBehind                               dev/single           TestBehindAfterASlowReader
 TestPushBehind                               dev/system           TestBehindOnRealServers
 TestPushConversationUpdatedWithChangeHead    dev/single           TestConversationThatCrossesAHundredMembersBothWays
+TestPushConversationUpdatedWithChangeHead    router/fanout        TestHeadComesAtOnceThenOnceASecond
 TestPushReconnect                            dev/single           TestDrainLosesNothing
 TestPaceReads                                storage-worker/rest  TestTheNextCallIsLetInAfterTheTimeThatWasTold
 TestErrorInternal                            storage-worker/rest  TestAStoreThatFails
@@ -71,6 +72,7 @@ TestClose4001Draining                        gateway/session      TestDrain
 TestClose4001Draining                        dev/system           TestDrainOnRealServers
 TestClose4003SlowConsumer                    gateway/session      TestReaderThatDoesNotDrainIsClosed
 TestSmallPrintBefore                         storage-worker/rest  TestGoingBackBySecondsLosesAndDoublesNothing
+TestSmallPrintBefore                         storage-worker/rest  TestASecondOfManyEvents
 TestSmallPrintLeftConversations              storage-worker/rest  TestTheLastEventsOfALongAbsence
 TestSmallPrintStrangers                      dev/single           TestOutsidersHaveNoAnswerFromAnyRoute
 TestSmallPrintStrangers                      dev/single           TestOutsidersHaveNoEffectByAnyEvent

@@ -14,7 +14,7 @@ func TestPushConnected(t *testing.T) {
 	s := alice.site.dial(t, map[string][]string{"Authorization": {"Bearer " + alice.token}, "X-Device-Id": {"phone"}})
 	s.next().is("connected", "", shape{
 		"session_id": text, "user_id": alice.id, "device_id": "phone", "heartbeat_ms": whole,
-		"token_expires_at": after(time.Hour), "time": justly, "server": text,
+		"token_expires_at": after(time.Hour), "time": recent, "server": text,
 		"limits": shape{
 			"frame_bytes": 16384, "content_bytes": 8192, "device_id_bytes": 64, "connections": 10, "members": whole,
 			"sends_per_second": 20, "send_burst": 40, "typing_interval_ms": 3000,
@@ -30,7 +30,7 @@ func TestPushMessageSent(t *testing.T) {
 	hello := message(pair, "hello")
 	want := shape{
 		"client_message_id": hello["client_message_id"], "conversation_id": pair,
-		"message_id": tuid, "seq": 2, "timestamp": justly, "duplicate": false,
+		"message_id": tuid, "seq": 2, "timestamp": recent, "duplicate": false,
 	}
 	s.write("send_message", "c1", hello)
 	sent := s.reply("c1")
@@ -142,7 +142,7 @@ func tooFast(s *socket) frame {
 func TestPushHeartbeatAck(t *testing.T) {
 	s := newcomer(t).connect("")
 	s.write("heartbeat", "c20", nil)
-	s.next().is("heartbeat_ack", "c20", shape{"time": justly})
+	s.next().is("heartbeat_ack", "c20", shape{"time": recent})
 }
 
 func TestPushTokenRefreshed(t *testing.T) {
@@ -186,7 +186,7 @@ func TestPushMessageStatus(t *testing.T) {
 	sent := other.say(pair, "hello")
 	want := shape{
 		"conversation_id": pair, "user_id": alice.id, "status": "delivered",
-		"message_id": sent.Data["message_id"], "seq": 2, "timestamp": justly,
+		"message_id": sent.Data["message_id"], "seq": 2, "timestamp": recent,
 	}
 	desk.write("mark_delivered", "", object{"conversation_id": pair, "seq": 2})
 	other.await("message_status").is("message_status", "", want)
@@ -218,7 +218,7 @@ func TestPushPresenceUpdate(t *testing.T) {
 		if !ok {
 			return false
 		}
-		told.is("presence_update", "", shape{"user_id": uuid, "status": "online", "last_seen": justly})
+		told.is("presence_update", "", shape{"user_id": uuid, "status": "online", "last_seen": recent})
 		return true
 	})
 }

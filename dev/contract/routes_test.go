@@ -18,7 +18,7 @@ func TestRouteGetGateway(t *testing.T) {
 func newGroup(name string, members int) shape {
 	return shape{
 		"id": uuid, "type": "group", "name": name, "members_count": members, "role": "admin",
-		"head_seq": 1, "read_seq": 1, "unread": 0, "updated_at": justly,
+		"head_seq": 1, "read_seq": 1, "unread": 0, "updated_at": recent,
 	}
 }
 
@@ -45,7 +45,7 @@ func TestRoutePostConversations(t *testing.T) {
 	alice, bob := newcomer(t), newcomer(t)
 	pair := shape{
 		"id": uuid, "type": "direct", "name": "", "members_count": 2, "role": "member",
-		"head_seq": 1, "read_seq": 1, "unread": 0, "updated_at": justly,
+		"head_seq": 1, "read_seq": 1, "unread": 0, "updated_at": recent,
 	}
 	made := alice.call("POST", conversations, object{"type": "direct", "member_ids": []string{bob.id}}).is(201, pair)
 	pair["id"] = made.(object)["id"]
@@ -77,8 +77,8 @@ func TestRouteGetIDMembers(t *testing.T) {
 	alice.post(group, "hello")
 	alice.call("PUT", conversations+"/"+group+"/members/"+bob.id, nil).good()
 	who := map[string]shape{
-		alice.id: {"user_id": alice.id, "role": "admin", "joined_at": justly, "read_seq": 2, "delivered_seq": 2},
-		bob.id:   {"user_id": bob.id, "role": "member", "joined_at": justly, "read_seq": 3, "delivered_seq": 3},
+		alice.id: {"user_id": alice.id, "role": "admin", "joined_at": recent, "read_seq": 2, "delivered_seq": 2},
+		bob.id:   {"user_id": bob.id, "role": "member", "joined_at": recent, "read_seq": 3, "delivered_seq": 3},
 	}
 	list := bob.call("GET", conversations+"/"+group+"/members", nil).good()
 	compare(t, "members_version", list["members_version"], 3)
@@ -92,7 +92,7 @@ func TestRoutePutIDMembersUserID(t *testing.T) {
 	alice, bob, carol := newcomer(t), newcomer(t), newcomer(t)
 	at := conversations + "/" + alice.group("Friday", bob.id) + "/members/" + carol.id
 	bob.call("PUT", at, nil).refused("forbidden")
-	member := shape{"user_id": carol.id, "role": "member", "joined_at": justly, "read_seq": 2, "delivered_seq": 2}
+	member := shape{"user_id": carol.id, "role": "member", "joined_at": recent, "read_seq": 2, "delivered_seq": 2}
 	alice.call("PUT", at, nil).is(201, member)
 	alice.call("PUT", at, object{"role": "admin"}).is(200, member.with(shape{"role": "admin"}))
 	carol.call("PUT", at, object{"role": "member"}).is(200, member)
@@ -113,7 +113,7 @@ func TestRouteDeleteIDMembersUserID(t *testing.T) {
 func entry(group, sender string, seq int, content string) shape {
 	return shape{
 		"message_id": tuid, "conversation_id": group, "seq": seq, "sender_id": sender,
-		"content": content, "type": "text", "timestamp": justly,
+		"content": content, "type": "text", "timestamp": recent,
 	}
 }
 
@@ -153,7 +153,7 @@ func TestRoutePostIDMessages(t *testing.T) {
 	hello := object{"content": "hello", "type": "text", "client_message_id": fresh()}
 	want := shape{
 		"client_message_id": hello["client_message_id"], "conversation_id": group,
-		"message_id": tuid, "seq": 2, "timestamp": justly, "duplicate": false,
+		"message_id": tuid, "seq": 2, "timestamp": recent, "duplicate": false,
 	}
 	at := conversations + "/" + group + "/messages"
 	sent := alice.call("POST", at, hello).is(201, want).(object)
@@ -198,7 +198,7 @@ func TestRouteGetPresence(t *testing.T) {
 	bob.connect("")
 	alice.call("GET", "/api/v1/presence?user_ids="+strings.Join(ids(stranger, alice, bob), ","), nil).is(200, []shape{
 		{"user_id": alice.id, "status": "offline"},
-		{"user_id": bob.id, "status": "online", "last_seen": justly},
+		{"user_id": bob.id, "status": "online", "last_seen": recent},
 	})
 	alice.call("GET", "/api/v1/presence?user_ids="+strings.Join(strangers(201), ","), nil).refused("bad_request")
 }

@@ -28,7 +28,7 @@ var (
 	tuid   = match("a UUID of version 1", `^[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	text   = match("text", `(?s).`)
 	whole  = rule{"a whole number above 0", func(v any) bool { n, ok := v.(float64); return ok && n > 0 && n == math.Trunc(n) }}
-	justly = rule{"about the present, in seconds", func(v any) bool {
+	recent = rule{"about the present, in seconds", func(v any) bool {
 		n, ok := v.(float64)
 		return ok && n == math.Trunc(n) && time.Since(time.Unix(int64(n), 0)).Abs() < time.Hour
 	}}

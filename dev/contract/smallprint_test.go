@@ -130,7 +130,7 @@ func TestSmallPrintMarksOfAStay(t *testing.T) {
 	alice.call("DELETE", at, nil).good()
 	alice.post(group, "while bob is away")
 	alice.call("PUT", at, nil).is(201, shape{
-		"user_id": bob.id, "role": "member", "joined_at": justly, "read_seq": 5, "delivered_seq": 5,
+		"user_id": bob.id, "role": "member", "joined_at": recent, "read_seq": 5, "delivered_seq": 5,
 	})
 }
 
@@ -209,6 +209,13 @@ func TestSmallPrintLimitOfASync(t *testing.T) {
 			a.refused(code)
 		}
 	}
+	group := alice.group("Friday")
+	for range 201 {
+		alice.post(group, "hello")
+	}
+	some := alice.call("POST", "/api/v1/sync", object{"have": object{group: 1}}).good()
+	compare(t, "how many there are unless one says", len(some["events"].([]any)), 200)
+	compare(t, "has_more", some["has_more"], true)
 }
 
 func TestSmallPrintIdempotencyKey(t *testing.T) {
@@ -222,7 +229,8 @@ func TestSmallPrintIdempotencyKey(t *testing.T) {
 	sent := alice.call("POST", at, hello, "Idempotency-Key", again).good()
 	compare(t, "client_message_id", sent["client_message_id"], again)
 	compare(t, "repeated", alice.call("POST", at, hello, "Idempotency-Key", again).good()["duplicate"], true)
-	hello["client_message_id"] = other // The body's own goes first.
+	alice.call("POST", at, hello, "Idempotency-Key", key).refused("idempotency_conflict") // It made the group.
+	hello["client_message_id"] = other                                                    // The body's own goes first.
 	compare(t, "client_message_id", alice.call("POST", at, hello, "Idempotency-Key", again).good()["client_message_id"], other)
 }
 
