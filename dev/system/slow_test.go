@@ -133,7 +133,7 @@ const (
 	closedSlow  = `switchboard_gateway_closes_total{code="4003",side="server"}`
 	queuedBytes = "switchboard_gateway_queued_bytes"
 	perQueue    = 64 << 10
-	perSocket   = 16 << 10
+	perSocket   = 24 << 10
 )
 
 // 50 members of a busy conversation stop reading. What waits for them is bounded;
