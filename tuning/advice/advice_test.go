@@ -106,7 +106,6 @@ func TestDefaultDebian(t *testing.T) {
 		"warning net.ipv4.tcp_max_syn_backlog → 65535",
 		"warning net.ipv4.tcp_migrate_req → 1",
 		"warning net.ipv4.tcp_mem → 2457600 3276800 4915200",
-		"warning net.ipv4.tcp_notsent_lowat → 16384",
 		"warning net.ipv4.tcp_slow_start_after_idle → 0",
 		"warning net.ipv4.tcp_fin_timeout → 30",
 		"warning net.ipv4.tcp_max_tw_buckets → 1000000",
@@ -352,7 +351,7 @@ func TestUntrackedConnectionsNeedNoEntries(t *testing.T) {
 func TestHostsThatAreTooSmall(t *testing.T) {
 	root := tunedHost(t)
 	hosttest.Write(t, root, "proc/meminfo", "MemTotal: 4194304 kB\n")
-	expect(t, root, twoGateways(), "memory", Critical, "606,976 connections", "at most 606,976")
+	expect(t, root, twoGateways(), "memory", Critical, "621,858 connections", "at most 621,858")
 	hosttest.Write(t, root, "sys/devices/system/cpu/online", "0\n")
 	expect(t, root, twoGateways(), "CPU at rest", Warning, "1 CPU: 909,090 connections", "heartbeat")
 }
@@ -417,7 +416,7 @@ func TestUnit(t *testing.T) {
 	expect(t, root, twoGateways(), "RLIMIT_NOFILE", Critical, "1024, process 2101", "LimitNOFILE=550000")
 	expect(t, root, twoGateways(), "GOMEMLIMIT", OK, "43000MiB", "")
 	hosttest.Remove(t, root, "etc/systemd/system/switchboard-gateway@.service.d/90-tuning.conf")
-	expect(t, root, twoGateways(), "GOMEMLIMIT", Warning, "not set", "Environment=GOMEMLIMIT=44068MiB")
+	expect(t, root, twoGateways(), "GOMEMLIMIT", Warning, "not set", "Environment=GOMEMLIMIT=44367MiB")
 	expect(t, debian(t), load.Default, "GOMEMLIMIT", Skipped, "no switchboard-gateway@.service", "")
 	expect(t, debian(t), load.Default, "RLIMIT_NOFILE", Skipped, "no gateway runs", "")
 }
@@ -508,7 +507,7 @@ func TestHeapLimitLeavesRoomForTheKernel(t *testing.T) {
 	if high < memory/5*4/2-1 || high > memory/5*4/2 {
 		t.Errorf("MemoryHigh: got %d", high)
 	}
-	if want := (high - 500_000*(4030+1024)) / 10 * 9; limit != want {
+	if want := (high - 500_000*(4030+327)) / 10 * 9; limit != want {
 		t.Errorf("GOMEMLIMIT: got %d, want %d", limit, want)
 	}
 	if limit := HeapLimit(1<<30, w); limit < 1 {

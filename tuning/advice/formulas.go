@@ -91,7 +91,7 @@ func MemoryHigh(memory int64, w load.Wish) int64 { return memory / 5 * 4 / w.Pro
 // HeapLimit is GOMEMLIMIT: nine tenths of what MemoryHigh leaves, since the
 // kernel's memory for sockets counts against that, too, and Go does not see it.
 func HeapLimit(memory int64, w load.Wish) int64 {
-	kernel := w.PerProcess() * w.Role.Sockets() * (load.KernelBytes + w.SlowBytesEach())
+	kernel := w.PerProcess() * w.Role.Sockets() * (load.KernelBytes + w.SlowBuffersEach())
 	return max(MemoryHigh(memory, w)-kernel, MemoryHigh(memory, w)/10) / 10 * 9
 }
 

@@ -96,8 +96,12 @@ func bufferRules(m machine) []rule {
 			why: "The worst case of one slow reader; the gateway sets SO_SNDBUF of 16 KiB on its own sockets and is not concerned.",
 		},
 		{
-			key: "net.ipv4.tcp_notsent_lowat", scope: Namespace, source: ipSysctl, roles: acceptors, want: atMost(16384),
-			why: "What has not been sent stays in our queue, where it can still be dropped or joined. Takes effect at once.",
+			key: "net.ipv4.tcp_notsent_lowat", scope: Namespace, source: ipSysctl, roles: []load.Role{load.Balancer}, want: atMost(16384),
+			why: "What has not been sent stays in the program's queue, where it can still be dropped or joined. Takes effect at once.",
+		},
+		{
+			key: "net.ipv4.tcp_notsent_lowat", scope: Namespace, source: ipSysctl, roles: []load.Role{load.Gateway}, keep: true, want: anything{},
+			why: "The gateway sets TCP_NOTSENT_LOWAT of 8 KiB on its own sockets, so that the rest stays in its queue.",
 		},
 	}
 }

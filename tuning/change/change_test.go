@@ -84,8 +84,8 @@ func TestApplyThenRevert(t *testing.T) {
 	before := snapshot(t, root)
 	p := plan(t, root, load.Default, false)
 	done := apply(t, on(root), p)
-	if len(done.Changes) != 13 || !done.Written {
-		t.Errorf("got %+v, want 13 changes and the file", done)
+	if len(done.Changes) != 12 || !done.Written {
+		t.Errorf("got %+v, want 12 changes and the file", done)
 	}
 	tree, err := host.Open(root)
 	if err != nil {
@@ -99,7 +99,7 @@ func TestApplyThenRevert(t *testing.T) {
 	if text := snapshot(t, root)[File]; !strings.Contains(text, "net.core.somaxconn = 65535") {
 		t.Errorf("the file: got %q", text)
 	}
-	if got := revert(t, on(root), false); len(got.Changes) != 13 || !got.Deleted || !got.Complete() {
+	if got := revert(t, on(root), false); len(got.Changes) != 12 || !got.Deleted || !got.Complete() {
 		t.Errorf("got %+v", got)
 	}
 	if after := snapshot(t, root); !maps.Equal(after, before) {
@@ -185,7 +185,7 @@ func TestWhatSomebodyElseChangedStays(t *testing.T) {
 	hosttest.Set(t, root, "net.core.somaxconn", "32768")
 	hosttest.Write(t, root, strings.TrimPrefix(File, "/"), "net.core.somaxconn = 32768\n")
 	done := revert(t, on(root), false)
-	if done.Complete() || len(done.Foreign) != 1 || done.Foreign[0] != (Change{"net.core.somaxconn", "65535", "32768"}) || !done.ForeignFile || len(done.Changes) != 12 {
+	if done.Complete() || len(done.Foreign) != 1 || done.Foreign[0] != (Change{"net.core.somaxconn", "65535", "32768"}) || !done.ForeignFile || len(done.Changes) != 11 {
 		t.Errorf("got %+v, want the setting and the file left alone", done)
 	}
 	left := differences(before, snapshot(t, root))
@@ -241,7 +241,7 @@ var errBroken = errors.New("broken")
 
 // Whatever the kernel or the disk refuses, the host is as it was.
 func TestApplyIsAllOrNothing(t *testing.T) {
-	for n := range 14 { // 13 settings and the file
+	for n := range 13 { // 12 settings and the file
 		root := debian(t)
 		before := snapshot(t, root)
 		c := on(root)
@@ -345,7 +345,7 @@ func TestCrashesInTheMiddle(t *testing.T) {
 				t.Errorf("a crash at change %d: the host is not what it was: %v", n, differences(before, after))
 			}
 			if !crashed {
-				if n < 9 {
+				if n < 8 {
 					t.Errorf("only %d changes were tried", n)
 				}
 				break
@@ -383,8 +383,8 @@ func TestWhatIsWellIsNotOurs(t *testing.T) {
 	tuned := hosttest.Unpack(t, "../testdata/tuned.tree")
 	w := load.Default
 	w.Processes = 2
-	if p := plan(t, tuned, w, false); len(p.Settings) != 15 || !strings.Contains(p.Sysctl(), "\nnet.core.somaxconn = 65535\n") {
-		t.Errorf("of a file that was there before us: got %d settings, want its 15:\n%s", len(p.Settings), p.Sysctl())
+	if p := plan(t, tuned, w, false); len(p.Settings) != 14 || !strings.Contains(p.Sysctl(), "\nnet.core.somaxconn = 65535\n") {
+		t.Errorf("of a file that was there before us: got %d settings, want its 14, which is all but what gateways see to themselves:\n%s", len(p.Settings), p.Sysctl())
 	}
 }
 
@@ -393,7 +393,7 @@ func TestPreviewChangesNothing(t *testing.T) {
 	before := snapshot(t, root)
 	p := plan(t, root, load.Default, false)
 	done, err := on(root).Preview(p.Settings, p.Sysctl())
-	if err != nil || len(done.Changes) != 13 || !done.Written {
+	if err != nil || len(done.Changes) != 12 || !done.Written {
 		t.Errorf("got %+v, %v", done, err)
 	}
 	if after := snapshot(t, root); !maps.Equal(after, before) {
@@ -440,7 +440,7 @@ func TestNamespacedPlansHoldNothingOfTheHost(t *testing.T) {
 			t.Errorf("%s is of the host", s.Key)
 		}
 	}
-	if len(p.Settings) < 8 || p.Commands() != "" {
+	if len(p.Settings) < 7 || p.Commands() != "" {
 		t.Errorf("%d settings, commands %q", len(p.Settings), p.Commands())
 	}
 }
@@ -467,7 +467,7 @@ func TestUnitOfAPlan(t *testing.T) {
 	w := load.Default
 	w.Processes = 2
 	got := plan(t, debian(t), w, false).Unit()
-	for _, want := range []string{"[Service]\n", "\nLimitNOFILE=550000\n", "\nMemoryHigh=25687M\n", "\nEnvironment=GOMEMLIMIT=20949MiB\n"} {
+	for _, want := range []string{"[Service]\n", "\nLimitNOFILE=550000\n", "\nMemoryHigh=25687M\n", "\nEnvironment=GOMEMLIMIT=21248MiB\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the drop-in lacks %q:\n%s", want, got)
 		}

@@ -117,12 +117,12 @@ func buffers(t *host.Tree, w load.Wish) Limit {
 		return l
 	}
 	l.Now = Number(pages[1]) + " pages"
-	if w.SlowBytesEach() == 0 {
+	if w.SlowBuffersEach() == 0 {
 		l.Connections, l.How = Unlimited, "no slow readers, no buffers"
 		return l
 	}
-	l.Connections = pages[1] * host.PageSize / w.SlowBytesEach()
-	l.How = fmt.Sprintf("%s before every socket is throttled, / %s B for slow readers", Bytes(pages[1]*host.PageSize), Number(w.SlowBytesEach()))
+	l.Connections = pages[1] * host.PageSize / w.SlowBuffersEach()
+	l.How = fmt.Sprintf("%s before every socket is throttled, / %s B for slow readers", Bytes(pages[1]*host.PageSize), Number(w.SlowBuffersEach()))
 	return l
 }
 

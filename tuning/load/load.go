@@ -39,9 +39,13 @@ const (
 	BalancerBytes = 19_500 // of a tunnel with TLS in HAProxy 2.6
 )
 
-// SlowBytes is the most that a client that does not read costs: a queue of 64 KiB
-// in the gateway, and the kernel's buffers for a socket with SO_SNDBUF of 16 KiB.
-const SlowBytes = 100 << 10
+// What a client that does not read costs on top.
+const (
+	SlowBytes = 89_709 // in all: a queue of 64 KiB, some garbage, the kernel's buffers
+	// SlowBufferBytes is the most that the kernel's buffers for it can be, given
+	// SO_SNDBUF of 16 KiB, which the kernel doubles.
+	SlowBufferBytes = 32 << 10
+)
 
 // IdleMicroseconds is the CPU time of a gateway for a connection at rest, in a
 // second: pings, and their answers.
@@ -106,6 +110,9 @@ func (w Wish) BytesEach() int64 {
 
 // SlowBytesEach returns a connection's share of what slow readers may cost.
 func (w Wish) SlowBytesEach() int64 { return int64(w.Slow * SlowBytes) }
+
+// SlowBuffersEach is the kernel's part of it, at most.
+func (w Wish) SlowBuffersEach() int64 { return int64(w.Slow * SlowBufferBytes) }
 
 // Reserve returns the memory that is kept from connections, for the system and
 // everything else on the host: a tenth, and at least 1 GiB.

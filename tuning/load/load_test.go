@@ -39,8 +39,8 @@ func TestBytesEach(t *testing.T) {
 		want int64
 	}{
 		{Gateway, 0, 253 + 4030},
-		{Gateway, 0.01, 253 + 4030 + 1024},
-		{Gateway, 1, 253 + 4030 + 102400},
+		{Gateway, 0.01, 253 + 4030 + 897},
+		{Gateway, 1, 253 + 4030 + 89709},
 		{Balancer, 0, 19_500 + 2*4030},
 	} {
 		if got := (Wish{Role: tt.role, Slow: tt.slow}).BytesEach(); got != tt.want {
@@ -55,7 +55,7 @@ func TestCostsAreTheMeasuredOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]float64{"user_bytes": GatewayBytes, "kernel_bytes": KernelBytes, "idle_us": IdleMicroseconds} {
+	for name, want := range map[string]float64{"user_bytes": GatewayBytes, "kernel_bytes": KernelBytes, "idle_us": IdleMicroseconds, "slow_bytes": SlowBytes} {
 		m := regexp.MustCompile("(?m)^\\| `" + name + "` \\| ([0-9.,]+) \\|").FindSubmatch(text)
 		if m == nil {
 			t.Fatalf("docs/capacity.md has no %s", name)
