@@ -98,6 +98,8 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	group.Go(producer.Run)
 	group.Go(statuses.Run)
 	group.Go(hints.Run)
+	// There is nothing to read again, but who reloads everything must not end it.
+	group.Go(daemon.OnHangup(log, func() error { return nil }))
 	group.Go(func(ctx context.Context) error {
 		partitions, err := await(ctx, log, ops, needs{client.Admin(), uint32(*generation), *replication, directory})
 		if err != nil {

@@ -301,9 +301,9 @@ func programsTalkToSystemd(t *testing.T, bin string) {
 				if want := "/bin/kill -HUP $MAINPID"; reload[0] != want {
 					t.Errorf("ExecReload=%s, want %s", reload[0], want)
 				}
-				signal(t, cmd, syscall.SIGHUP)
-				m.await(t, "RELOADING=1", "READY=1")
 			}
+			signal(t, cmd, syscall.SIGHUP) // Also sent to those that have nothing to read again.
+			m.await(t, "RELOADING=1", "READY=1")
 			signal(t, cmd, syscall.SIGTERM)
 			m.await(t, "STOPPING=1")
 			if err := cmd.Wait(); err != nil {
