@@ -37,12 +37,12 @@ type Device struct {
 
 	mu      sync.Mutex
 	applied map[chat.ConversationID][]wire.Message
-	pushed  map[place]int
+	pushed  map[place]int // how often
 	newest  map[chat.ConversationID]push
-	astray  int
-	reasons []string // of `behind`
-	asked   int      // `reconnect`
-	changed chan struct{}
+	astray  int           // pushes that were not above all before them on their socket
+	reasons []string      // of each `behind`
+	asked   int           // how often to `reconnect`
+	changed chan struct{} // closed, and made anew, when anything of this changes
 }
 
 // push is the newest event of a conversation that came over a socket, and over
