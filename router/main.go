@@ -77,14 +77,11 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	defer client.Close()
 	defer directory.Close()
 	defer channel.Close()
-	people, closePeople, err := connectRoster(ctx, tables)
+	people, closePeople, err := connectRoster(ctx, tables, log)
 	if err != nil {
 		return err
 	}
 	defer closePeople()
-	if people == nil {
-		log.Info("no -postgres: members of large conversations pull, and nobody sees others type, come and go")
-	}
 	ops, err := daemon.NewOps(*opsListen, set, log)
 	if err != nil {
 		return err
