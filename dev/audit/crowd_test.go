@@ -135,7 +135,7 @@ func (r *run) crowd() *run {
 		}
 		d.Applied = slices.DeleteFunc(d.Applied, func(m wire.Message) bool { return m.ConversationID == many && m.Seq > 1 })
 		d.Applied = append(d.Applied, p.history[1:4]...)
-		d.Lags = []Lag{{Head: wire.Head{ConversationID: many, HeadSeq: 4, ReadSeq: 1}, Asked: at(20)}}
+		d.Lags = []Lag{{Head: wire.Head{ConversationID: many, HeadSeq: 4, ReadSeq: 1}, Asked: at(20), Answered: at(20)}}
 	}
 	p.members = append(people, clara)
 	p.change(chat.MemberRemoved, clara)
@@ -245,7 +245,12 @@ var toldWrong = map[string]fault{
 			d.Seen = slices.DeleteFunc(d.Seen, func(s Sighting) bool { return s.Message.ConversationID == many && s.Way == Live && s.Message.Seq > 3 })
 		}
 	}, NotSilent},
-	"/sync names what was left": {func(r *run) { r.Devices[claraPhone].Lags[0].Asked = at(40) }, LagInside},
+	"/sync names what was left": {func(r *run) {
+		r.Devices[claraPhone].Lags[0].Asked, r.Devices[claraPhone].Lags[0].Answered = at(40), at(41)
+	}, LagInside},
+	"/sync names what is to come": {func(r *run) {
+		r.Devices[claraPhone].Lags[0].Asked, r.Devices[claraPhone].Lags[0].Answered = at(0), at(1)
+	}, LagInside},
 	"/sync names what nobody made": {func(r *run) {
 		r.Devices[phone].Lags[0].ConversationID = chat.GroupConversation(boris, request(99))
 	}, LagInside},
@@ -305,6 +310,17 @@ func TestFaultsOfWhatIsToldAreFound(t *testing.T) {
 				t.Errorf("not found; the report says:\n%s", report.Table())
 			}
 		})
+	}
+}
+
+// Clara is added, or removed, while /sync is being answered.
+func TestSyncMayBeOvertaken(t *testing.T) {
+	for _, during := range [][2]time.Time{{at(1), at(3)}, {at(29), at(40)}} {
+		r := lively()
+		r.Devices[claraPhone].Lags[0].Asked, r.Devices[claraPhone].Lags[0].Answered = during[0], during[1]
+		if report := Check(&r.Evidence); report.Failures() > 0 {
+			t.Errorf("violations: %v", report.Violations)
+		}
 	}
 }
 

@@ -129,7 +129,8 @@ type Hint struct {
 type Lag struct {
 	wire.Head
 
-	Asked time.Time // when the device began to ask
+	Asked    time.Time // when the device began to ask
+	Answered time.Time
 }
 
 // Link is one connection of a device, from `connected` to its end.

@@ -89,7 +89,7 @@ func (a *auditor) body(d *Device, t *talk, s *Sighting) {
 }
 
 // lags checks the conversations that /sync told a device to page: not one in which
-// its user certainly was not when it asked.
+// its user certainly was not from the asking to the answer.
 func (a *auditor) lags(d *Device) {
 	for i := range d.Lags {
 		l := &d.Lags[i]
@@ -98,8 +98,8 @@ func (a *auditor) lags(d *Device) {
 			a.check(LagInside, false, "%s of %s was told to page %s, where nobody is", d.Name, d.User, l.ConversationID)
 			continue
 		}
-		since, out := t.outside(d.User, l.Asked)
-		a.check(LagInside, !out, "%s of %s was told to page %s up to %d at %s; they left by %s", d.Name, d.User, t.ID, l.HeadSeq,
+		since, out := t.outside(d.User, l.Answered)
+		a.check(LagInside, !out || since.After(l.Asked), "%s of %s was told to page %s up to %d at %s; they left by %s", d.Name, d.User, t.ID, l.HeadSeq,
 			l.Asked.Format(time.TimeOnly), since.Format(time.TimeOnly))
 		a.check(LagTrue, l.HeadSeq <= t.head() && l.ReadSeq <= l.HeadSeq, "%s of %s was told to page %s up to %d, having read %d; the head is %d",
 			d.Name, d.User, t.ID, l.HeadSeq, l.ReadSeq, t.head())

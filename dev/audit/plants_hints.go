@@ -135,13 +135,13 @@ func headPlants() []Plant {
 func hintPlants() []Plant {
 	return []Plant{
 		{"typing is told to a stranger", TypingInside, func(e *Evidence, a *auditor) bool {
-			d, h := e.hinted(func(_ *Device, h *Hint) bool { return h.Typing != nil && a.stranger(h.Typing.ConversationID) != nil })
-			if d == nil {
-				return false
+			for _, c := range e.Conversations {
+				if d := a.stranger(c.ID); d != nil {
+					d.Hints = append(d.Hints, Hint{Typing: &wire.Typing{ConversationID: c.ID, UserID: c.Creator, IsTyping: true}})
+					return true
+				}
 			}
-			stranger := a.stranger(h.Typing.ConversationID)
-			stranger.Hints = append(stranger.Hints, *h)
-			return true
+			return false
 		}},
 		{"somebody is called offline who is connected", NotGone, func(e *Evidence, a *auditor) bool {
 			for _, d := range e.Devices {

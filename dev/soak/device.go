@@ -146,7 +146,7 @@ func (d *device) synced(begun time.Time, asked wire.SyncRequest, answer wire.Syn
 		d.event(audit.Sync, d.connections, &answer.Events[i])
 	}
 	for _, h := range answer.Heads {
-		d.lags = append(d.lags, audit.Lag{Head: h, Asked: begun})
+		d.lags = append(d.lags, audit.Lag{Head: h, Asked: begun, Answered: time.Now()})
 	}
 	d.answered(from, func(id chat.ConversationID) chat.Seq { return asked.Have[id] })
 }
