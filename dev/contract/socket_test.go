@@ -89,12 +89,24 @@ func (s *socket) write(kind, id string, data object) {
 	s.send(string(encoded))
 }
 
+// patient waits for d at most in what is read from now on.
+func (s *socket) patient(d time.Duration) {
+	s.t.Helper()
+	if err := s.net.SetReadDeadline(time.Now().Add(d)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // any waits for the next frame of any kind.
 func (s *socket) any() ws.Frame {
 	s.t.Helper()
-	if err := s.net.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		s.t.Fatal(err)
-	}
+	s.patient(patience)
+	return s.take()
+}
+
+// take reads a frame.
+func (s *socket) take() ws.Frame {
+	s.t.Helper()
 	header, err := ws.ReadHeader(s.in)
 	if err != nil {
 		s.t.Fatalf("read: %v", err)
@@ -112,8 +124,9 @@ func (s *socket) any() ws.Frame {
 // read waits for a frame of text or the one that closes.
 func (s *socket) read() ws.Frame {
 	s.t.Helper()
+	s.patient(patience) // Pings make it no longer.
 	for {
-		f := s.any()
+		f := s.take()
 		switch f.Header.OpCode {
 		case ws.OpPing:
 			if !s.deaf {
@@ -162,11 +175,14 @@ func (s *socket) await(kinds ...string) frame {
 func (s *socket) within(d time.Duration, kind string) (frame, bool) {
 	s.t.Helper()
 	for {
-		if err := s.net.SetReadDeadline(time.Now().Add(d)); err != nil {
-			s.t.Fatal(err)
-		}
-		if _, err := s.in.Peek(1); errors.Is(err, os.ErrDeadlineExceeded) {
+		s.patient(d)
+		head, err := s.in.Peek(1)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return frame{}, false
+		case err == nil && ws.OpCode(head[0]&0xf) == ws.OpPing:
+			s.put(ws.NewPongFrame(s.any().Payload))
+			continue
 		}
 		if f := s.next(); f.Type == kind {
 			return f, true
