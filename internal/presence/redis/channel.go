@@ -70,13 +70,20 @@ func choose(addrs []string, server string) int {
 	for i, addr := range addrs {
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(addr + "\x00" + server))
-		sum := h.Sum64() * 0x9e3779b97f4a7c15 // What differs at the end differs at the front.
-		sum ^= sum >> 32
+		sum := mixed(h.Sum64())
 		if i == 0 || sum > highest {
 			best, highest = i, sum
 		}
 	}
 	return best
+}
+
+// mixed spreads what differs in a hash over all of its bits, as MurmurHash3 ends:
+// by itself FNV orders two addresses alike for most servers.
+func mixed(h uint64) uint64 {
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
 }
 
 // Publish implements presence.Channel: one pipeline for each Redis server.
