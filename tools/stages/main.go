@@ -84,8 +84,8 @@ func stages() []stage {
 		// These start servers of their own, one package at a time: on two cores that is
 		// ten minutes for dev/system alone, and twice that for all.
 		{
-			name: "cluster", asks: words("SERVERS"), limit: 50 * time.Minute, env: words("SWITCHBOARD_TEST_SERVERS=1"),
-			args: words("go test -json -count=1 -p 1 -timeout 25m"),
+			name: "cluster", asks: words("SERVERS"), limit: 70 * time.Minute, env: words("SWITCHBOARD_TEST_SERVERS=1"),
+			args: words("go test -json -count=1 -p 1 -timeout 45m"),
 		},
 		{name: "race", args: words("go test -race -count=1 -timeout 12m ./...")},
 	}
