@@ -71,6 +71,8 @@ TestClose4000ServerError                     gateway/session      TestYoungerBoo
 TestClose4001Draining                        gateway/session      TestDrain
 TestClose4001Draining                        dev/system           TestDrainOnRealServers
 TestClose4003SlowConsumer                    gateway/session      TestReaderThatDoesNotDrainIsClosed
+TestClose4003SlowConsumer                    dev/single           TestReaderThatIsClosedConnectsAgainAndIsComplete
+TestClose4003SlowConsumer                    dev/system           TestReadersThatDoNotReadHoldUpNobody
 TestSmallPrintBefore                         storage-worker/rest  TestGoingBackBySecondsLosesAndDoublesNothing
 TestSmallPrintBefore                         storage-worker/rest  TestASecondOfManyEvents
 TestSmallPrintLeftConversations              storage-worker/rest  TestTheLastEventsOfALongAbsence
@@ -96,12 +98,14 @@ TestGuarantee7Devices                        gateway/node         TestADeviceTha
 TestGuarantee7Devices                        dev/system           TestDevicesOverTwoGateways
 TestGuarantee8SlowReaders                    gateway/session      TestReaderThatDoesNotDrainIsClosed
 TestGuarantee8SlowReaders                    dev/single           TestBehindAfterASlowReader
+TestGuarantee8SlowReaders                    dev/system           TestReadersThatDoNotReadHoldUpNobody
 TestGuarantee9Membership                     dev/system           TestLargeConversationOnAKilledSystem
 TestGuarantee9Membership                     storage-worker/rest  TestARemovalIsInForceWhenItIsAnswered
 TestGuarantee9Membership                     dev/single           TestMembershipIsInForceWhenItIsAnswered
 TestGuarantee9Membership                     dev/single           TestOutsidersAreToldNothingByListsAndSync
 TestGuarantee11ComingAndGoing                router/signals       TestWhoIsBackWithinTheGraceWasNeverGone
 TestGuarantee11ComingAndGoing                dev/single           TestOfADeadGatewayThoseAreAnnouncedWhoDoNotComeBack
+TestGuarantee11ComingAndGoing                dev/system           TestGatewayWithFiveThousandRestarts
 TestGuarantee12Speed                         gateway/session      TestSweepFindsWhatTheDirectoryForgot
 TestGuarantee12Speed                         dev/single           TestBehindAfterRedisForgot
 `
