@@ -62,7 +62,7 @@ func TestDirectoryOnSecuredRedis(t *testing.T) {
 	c := secured(t)
 	presencetest.Run(t, func(t *testing.T) presencetest.Backend {
 		d := openAs(t, c)
-		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Advance: time.Sleep}
+		return presencetest.Backend{Directory: d, Sightings: d, Notices: d, Wrecks: d, Advance: time.Sleep}
 	})
 }
 
