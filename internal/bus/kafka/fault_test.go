@@ -74,7 +74,6 @@ func TestRefusals(t *testing.T) {
 		{"out of order", embedded.OutOfOrderSequence, 2},
 		{"unknown producer", embedded.UnknownProducerID, 2},
 		{"old epoch", embedded.InvalidProducerEpoch, 2},
-		{"too large", embedded.MessageTooLarge, 1},
 	}
 	for _, test := range tests {
 		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
@@ -98,6 +97,22 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("producer ids %v, want %d of them", ids, test.ids)
 			}
 		})
+	}
+}
+
+// TestBatchAboveTheTopicsLimit has a batch that is too large until it is an eighth.
+// Its records are there before the producer runs, so that they are one batch.
+func TestBatchAboveTheTopicsLimit(t *testing.T) {
+	cluster, client := start(t, 1)
+	ensure(t, client, "t", 1)
+	producer := client.Producer(kafka.ProducerConfig{})
+	acks := enqueue(t, producer, "t", 0, numbers(100)...)
+	cluster.Fail(embedded.Produce, "t", embedded.MessageTooLarge, 3)
+	begin(t, producer)
+	acks.Wait()
+	equal(t, read(t, client, "t", 0, 100), numbers(100))
+	if ids := producers(t, cluster.Addr(), "t"); len(ids) != 1 {
+		t.Errorf("producer ids %v, want one", ids)
 	}
 }
 

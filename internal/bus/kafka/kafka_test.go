@@ -54,6 +54,13 @@ func output(t testing.TB) io.Writer {
 func run(t testing.TB, client *kafka.Client, config kafka.ProducerConfig) *kafka.Producer {
 	t.Helper()
 	producer := client.Producer(config)
+	begin(t, producer)
+	return producer
+}
+
+// begin is run for a producer that was made before.
+func begin(t testing.TB, producer *kafka.Producer) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- producer.Run(ctx) }()
@@ -63,7 +70,6 @@ func run(t testing.TB, client *kafka.Client, config kafka.ProducerConfig) *kafka
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return producer
 }
 
 // ensure creates a topic.
@@ -76,6 +82,12 @@ func ensure(t testing.TB, client *kafka.Client, name string, partitions int32) {
 
 // produce writes records and waits for all acknowledgements.
 func produce(t testing.TB, producer bus.Producer, topic string, partition int32, values ...string) {
+	t.Helper()
+	enqueue(t, producer, topic, partition, values...).Wait()
+}
+
+// enqueue writes records and returns what waits for all acknowledgements.
+func enqueue(t testing.TB, producer bus.Producer, topic string, partition int32, values ...string) *sync.WaitGroup {
 	t.Helper()
 	var acks sync.WaitGroup
 	for _, value := range values {
@@ -91,7 +103,7 @@ func produce(t testing.TB, producer bus.Producer, topic string, partition int32,
 			t.Fatal(err)
 		}
 	}
-	acks.Wait()
+	return &acks
 }
 
 // read returns the values of the next n records.
