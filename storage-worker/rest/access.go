@@ -22,7 +22,7 @@ type membership struct {
 func (m *membership) current() archive.Stay { return m.stays[len(m.stays)-1] }
 
 // inside is the authorization of every route that names a conversation: one
-// read of the archive, whatever the answer.
+// read of the archive, whatever the refusal.
 func (s *Server) inside(h func(*http.Request, *membership) (reply, error)) handler {
 	return func(r *http.Request, who chat.UserID) (reply, error) {
 		c, err := chat.ParseConversationID(r.PathValue("conversation"))
@@ -41,27 +41,31 @@ func (s *Server) inside(h func(*http.Request, *membership) (reply, error)) handl
 // meanwhile.
 const reread = 3
 
-// shown is inside for what is read. The authorization is asked for again when the
-// answer is ready: a reading that began before a removal and ended after it would
-// show what was sent to those who were left, since an open stay has no end.
+// shown is inside for what is read.
 func (s *Server) shown(h func(*http.Request, *membership) (reply, error)) handler {
-	return s.inside(func(r *http.Request, m *membership) (reply, error) {
-		for range reread {
-			answer, err := h(r, m)
-			if err != nil {
-				return reply{}, err
-			}
-			now, err := s.membership(r.Context(), m.user, m.conversation)
-			if err != nil {
-				return reply{}, err
-			}
-			if now.current().Joined == m.current().Joined {
-				return answer, nil
-			}
-			m = now
+	return s.inside(func(r *http.Request, m *membership) (reply, error) { return s.settled(r, m, h) })
+}
+
+// settled answers with what h reads of a conversation; every answer that shows some
+// of one comes from here. The authorization is asked for again when it is ready: a
+// reading that began before a removal and ended after it would show what was sent to
+// those who were left, since an open stay has no end. h may be called several times.
+func (s *Server) settled(r *http.Request, m *membership, h func(*http.Request, *membership) (reply, error)) (reply, error) {
+	for range reread {
+		answer, err := h(r, m)
+		if err != nil {
+			return reply{}, err
 		}
-		return reply{}, unavailable("memberships change faster than they can be read")
-	})
+		now, err := s.membership(r.Context(), m.user, m.conversation)
+		if err != nil {
+			return reply{}, err
+		}
+		if now.current().Joined == m.current().Joined {
+			return answer, nil
+		}
+		m = now
+	}
+	return reply{}, unavailable("memberships change faster than they can be read")
 }
 
 // membership returns the caller's membership, or notMember.

@@ -1,6 +1,8 @@
 package rest
 
 import (
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -197,20 +199,104 @@ func TestEndlessComingAndGoingDuringAReading(t *testing.T) {
 	r.refused(bob, chat.Unavailable, "GET", group+"/messages", "")
 }
 
+// enlarge marks the current stay of a user as one in a large conversation, whose index
+// row does not bound what is read.
+func (r *rig) enlarge(id chat.ConversationID, u chat.UserID) {
+	r.t.Helper()
+	stays, err := r.Store.StaysIn(r.t.Context(), u, id)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	large := stays[len(stays)-1]
+	large.Large = true
+	if err := r.Store.Write(r.t.Context(), &archive.Batch{Stays: []archive.StayWrite{{Stay: large, By: r.road.next()}}}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// late is a body whose client takes its time: something happens before it comes.
+type late struct {
+	io.Reader
+	meanwhile func()
+}
+
+func (l *late) Read(p []byte) (int, error) {
+	if happens := l.meanwhile; happens != nil {
+		l.meanwhile = nil
+		happens()
+	}
+	return l.Reader.Read(p)
+}
+
+// A change that changes nothing is answered with what is there: not to somebody who is
+// removed while the body is on its way or the answer is being read.
+func TestRemovalDuringAnEmptyPatch(t *testing.T) {
+	for _, when := range []string{"body", "answer"} {
+		r := newRig(t)
+		id, group := r.group(bob, carol)
+		r.say(alice, group, "to all")
+		r.enlarge(id, bob)
+		request := r.request(bob, "PATCH", group, `{}`)
+		removed := false
+		remove := func() {
+			r.do(alice, http.StatusNoContent, nil, "DELETE", group+"/members/"+bob.String(), "")
+			r.do(alice, http.StatusOK, nil, "PATCH", group, `{"name":"not for bob"}`)
+			r.say(alice, group, "not for bob")
+			removed = true
+		}
+		if when == "body" {
+			request.Body = io.NopCloser(&late{request.Body, remove})
+		} else {
+			r.store.meanwhile = remove
+		}
+		r.isProblem(r.serve(request), http.StatusNotFound, chat.NotMember)
+		if !removed {
+			t.Errorf("%s: bob was not removed", when)
+		}
+	}
+}
+
+// A group that was made already is shown to its maker, unless removed meanwhile.
+func TestRemovalWhileAGroupIsMadeAgain(t *testing.T) {
+	r := newRig(t)
+	made := fmt.Sprintf(`{"type":"group","name":"g","member_ids":[%q],"client_conversation_id":%q}`, bob, chat.NewRequestID())
+	var c wire.Conversation
+	r.do(alice, http.StatusCreated, &c, "POST", conversations, made)
+	group := conversations + "/" + c.ID.String()
+	r.do(alice, http.StatusCreated, nil, "PUT", group+"/members/"+carol.String(), `{"role":"admin"}`)
+	r.enlarge(c.ID, alice)
+	r.store.meanwhile = func() {
+		r.do(carol, http.StatusNoContent, nil, "DELETE", group+"/members/"+alice.String(), "")
+		r.say(bob, group, "not for alice")
+	}
+	r.refused(alice, chat.NotMember, "POST", conversations, made)
+	if r.store.meanwhile != nil {
+		t.Error("alice was not removed")
+	}
+}
+
+// Whoever is removed while a member that is there already is put again is not told how
+// far that one has read since.
+func TestRemovalWhileAMemberIsPut(t *testing.T) {
+	r := newRig(t)
+	_, group := r.group(bob)
+	r.do(alice, http.StatusCreated, nil, "PUT", group+"/members/"+carol.String(), `{"role":"admin"}`)
+	r.store.meanwhile = func() {
+		r.do(carol, http.StatusNoContent, nil, "DELETE", group+"/members/"+alice.String(), "")
+		r.say(bob, group, "not for alice")
+	}
+	r.refused(alice, chat.NotMember, "PUT", group+"/members/"+bob.String(), "")
+	if r.store.meanwhile != nil {
+		t.Error("alice was not removed")
+	}
+}
+
 // The list has the last message of each conversation: of a large one, which its index
 // row does not bound, too.
 func TestRemovalDuringAReadingOfTheList(t *testing.T) {
 	r := newRig(t)
 	id, group := r.group(bob, carol)
-	stays, err := r.Store.StaysIn(r.t.Context(), bob, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	large := stays[0]
-	large.Large = true
-	if err := r.Store.Write(t.Context(), &archive.Batch{Stays: []archive.StayWrite{{Stay: large, By: r.road.next()}}}); err != nil {
-		t.Fatal(err)
-	}
+	r.enlarge(id, bob)
 	var list wire.ConversationList
 	r.do(bob, http.StatusOK, &list, "GET", "/api/v1/conversations", "")
 	if len(list.Conversations) != 1 {

@@ -109,7 +109,7 @@ func (s *Server) views(ctx context.Context, spots []spot) ([]wire.Conversation, 
 	return slices.DeleteFunc(bodies, func(b wire.Conversation) bool { return b.ID.IsZero() }), err
 }
 
-// sure reads a conversation as [Server.shown] does. The index row of a small one
+// sure reads a conversation as [Server.settled] does. The index row of a small one
 // says how far it goes, so that nothing later can be in the answer.
 func (s *Server) sure(ctx context.Context, a spot) (wire.Conversation, error) {
 	for range reread {
@@ -224,21 +224,16 @@ func (s *Server) scan(ctx context.Context, a spot, body *wire.Conversation) erro
 	return nil
 }
 
-// see returns the conversation of a membership as in the list.
-func (s *Server) see(ctx context.Context, m *membership) (wire.Conversation, error) {
-	head, err := s.head(ctx, m.current())
-	if err != nil {
-		return wire.Conversation{}, err
-	}
-	body, err := s.view(ctx, spot{m.current(), head})
-	if errors.Is(err, archive.ErrNotFound) {
-		return wire.Conversation{}, notMember()
-	}
-	return body, err
-}
-
+// getConversation answers with the conversation of a membership as in the list.
 func (s *Server) getConversation(r *http.Request, m *membership) (reply, error) {
-	body, err := s.see(r.Context(), m)
+	head, err := s.head(r.Context(), m.current())
+	if err != nil {
+		return reply{}, err
+	}
+	body, err := s.view(r.Context(), spot{m.current(), head})
+	if errors.Is(err, archive.ErrNotFound) {
+		return reply{}, notMember()
+	}
 	return reply{http.StatusOK, body}, err
 }
 
@@ -263,7 +258,7 @@ func (s *Server) patchConversation(r *http.Request, m *membership) (reply, error
 			return reply{}, err
 		}
 	}
-	return s.getConversation(r, m)
+	return s.settled(r, m, s.getConversation)
 }
 
 // command fills in who asks for what. Commands have an id like everything on

@@ -46,8 +46,9 @@ func (s *Server) createConversation(r *http.Request, who chat.UserID) (reply, er
 	if err != nil {
 		return reply{}, err
 	}
-	view, err := s.see(r.Context(), m)
-	return reply{created(answer), view}, err
+	view, err := s.settled(r, m, s.getConversation)
+	view.status = created(answer)
+	return view, err
 }
 
 // creation turns what was asked for into a record. The conversation's id follows

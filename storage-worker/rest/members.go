@@ -104,11 +104,23 @@ func (s *Server) putMember(r *http.Request, m *membership) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	body, err := s.members(r.Context(), m.conversation)
+	view, err := s.settled(r, m, func(r *http.Request, m *membership) (reply, error) {
+		return s.member(r.Context(), m.conversation, user, answer)
+	})
+	if err == nil && view.body == nil {
+		// Removed again between the answer and this reading.
+		err = chat.Errorf(chat.NotFound, "there is no such member any more")
+	}
+	return view, err
+}
+
+// member reads what putMember answers with; no body: there is no such member.
+func (s *Server) member(ctx context.Context, c chat.ConversationID, user chat.UserID, answer bus.Answer) (reply, error) {
+	body, err := s.members(ctx, c)
 	if err != nil {
 		return reply{}, err
 	}
-	stays, err := s.Store.StaysIn(r.Context(), user, m.conversation)
+	stays, err := s.Store.StaysIn(ctx, user, c)
 	if err != nil {
 		return reply{}, fmt.Errorf("read the member's stays: %w", err)
 	}
@@ -121,8 +133,7 @@ func (s *Server) putMember(r *http.Request, m *membership) (reply, error) {
 		}
 		return reply{http.StatusOK, b}, nil
 	}
-	// Removed again between the answer and this reading.
-	return reply{}, chat.Errorf(chat.NotFound, "there is no such member any more")
+	return reply{}, nil
 }
 
 // roleOf reads the role that the body of a PUT may name.

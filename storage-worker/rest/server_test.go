@@ -33,7 +33,15 @@ type counted struct {
 	archive.Store
 	authorizations, others atomic.Int64
 	fail                   error  // of every read but StaysIn
-	meanwhile              func() // happens once, before events are read
+	meanwhile              func() // happens once, before something of a conversation is read
+}
+
+// happen has happen what is to happen meanwhile.
+func (c *counted) happen() {
+	if happens := c.meanwhile; happens != nil {
+		c.meanwhile = nil
+		happens()
+	}
 }
 
 func (c *counted) StaysIn(ctx context.Context, u chat.UserID, id chat.ConversationID) ([]archive.Stay, error) {
@@ -51,29 +59,25 @@ func (c *counted) Stays(ctx context.Context, u chat.UserID) ([]archive.Stay, err
 
 func (c *counted) Spans(ctx context.Context, id chat.ConversationID) ([]archive.Span, error) {
 	c.others.Add(1)
-	if happens := c.meanwhile; happens != nil {
-		c.meanwhile = nil
-		happens()
-	}
+	c.happen()
 	return c.Store.Spans(ctx, id)
 }
 
 func (c *counted) Info(ctx context.Context, id chat.ConversationID) (archive.Info, error) {
 	c.others.Add(1)
+	c.happen()
 	return c.Store.Info(ctx, id)
 }
 
 func (c *counted) Tip(ctx context.Context, id chat.ConversationID, border chat.MessageID) (archive.Tip, error) {
 	c.others.Add(1)
+	c.happen()
 	return c.Store.Tip(ctx, id, border)
 }
 
 func (c *counted) Entries(ctx context.Context, id chat.ConversationID, from, to chat.Seq, limit int, newest bool) ([]archive.Row, error) {
 	c.others.Add(1)
-	if happens := c.meanwhile; happens != nil {
-		c.meanwhile = nil
-		happens()
-	}
+	c.happen()
 	return c.Store.Entries(ctx, id, from, to, limit, newest)
 }
 
