@@ -291,23 +291,28 @@ func TestRemovalWhileAMemberIsPut(t *testing.T) {
 	}
 }
 
-// The list has the last message of each conversation: of a large one, which its index
-// row does not bound, too.
+// The list has the last message and the name of each conversation. Of a large one the
+// index row bounds neither, and of a small one not the name.
 func TestRemovalDuringAReadingOfTheList(t *testing.T) {
-	r := newRig(t)
-	id, group := r.group(bob, carol)
-	r.enlarge(id, bob)
-	var list wire.ConversationList
-	r.do(bob, http.StatusOK, &list, "GET", "/api/v1/conversations", "")
-	if len(list.Conversations) != 1 {
-		t.Fatalf("bob is told of %d conversations", len(list.Conversations))
-	}
-	r.store.meanwhile = func() {
-		r.do(alice, http.StatusNoContent, nil, "DELETE", group+"/members/"+bob.String(), "")
-		r.say(alice, group, "not for bob")
-	}
-	w := r.do(bob, http.StatusOK, &list, "GET", "/api/v1/conversations", "")
-	if strings.Contains(w.Body.String(), "not for bob") || len(list.Conversations) != 0 {
-		t.Errorf("bob is told %s", w.Body)
+	for _, large := range []bool{true, false} {
+		r := newRig(t)
+		id, group := r.group(bob, carol)
+		if large {
+			r.enlarge(id, bob)
+		}
+		var list wire.ConversationList
+		r.do(bob, http.StatusOK, &list, "GET", "/api/v1/conversations", "")
+		if len(list.Conversations) != 1 {
+			t.Fatalf("bob is told of %d conversations", len(list.Conversations))
+		}
+		r.store.meanwhile = func() {
+			r.do(alice, http.StatusNoContent, nil, "DELETE", group+"/members/"+bob.String(), "")
+			r.do(alice, http.StatusOK, nil, "PATCH", group, `{"name":"not for bob"}`)
+			r.say(alice, group, "not for bob")
+		}
+		w := r.do(bob, http.StatusOK, &list, "GET", "/api/v1/conversations", "")
+		if strings.Contains(w.Body.String(), "not for bob") || len(list.Conversations) != 0 {
+			t.Errorf("large %v: bob is told %s", large, w.Body)
+		}
 	}
 }

@@ -109,12 +109,12 @@ func (s *Server) views(ctx context.Context, spots []spot) ([]wire.Conversation, 
 	return slices.DeleteFunc(bodies, func(b wire.Conversation) bool { return b.ID.IsZero() }), err
 }
 
-// sure reads a conversation as [Server.settled] does. The index row of a small one
-// says how far it goes, so that nothing later can be in the answer.
+// sure reads a conversation as [Server.settled] does. That is for small ones, too: how
+// far their messages go is said by the index row, but not when they got their name.
 func (s *Server) sure(ctx context.Context, a spot) (wire.Conversation, error) {
 	for range reread {
 		body, err := s.view(ctx, a)
-		if err != nil || !a.stay.Large {
+		if err != nil {
 			return body, err
 		}
 		now, err := s.membership(ctx, a.stay.User, a.stay.Conversation)
