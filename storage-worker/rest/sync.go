@@ -103,6 +103,17 @@ func (l *lag) fill(ctx context.Context, have chat.Seq, named bool) error {
 		return fmt.Errorf("read the head: %w", err)
 	}
 	top = min(top, tip.Seq)
+	if last.Left == 0 && last.Large {
+		// Its index row bounds nothing: the head may be from after a removal.
+		now, err := l.store.StaysIn(ctx, last.User, l.conversation)
+		if err != nil {
+			return fmt.Errorf("read the stays again: %w", err)
+		}
+		if n := len(now); n > 0 && (now[n-1].Joined != last.Joined || now[n-1].Left != 0) {
+			l.stays = now
+			return l.fill(ctx, have, named)
+		}
+	}
 	switch {
 	case have >= top:
 		return nil

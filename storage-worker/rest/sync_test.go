@@ -232,3 +232,19 @@ func TestSyncsThatAreNone(t *testing.T) {
 		r.refused(alice, chat.BadRequest, "POST", "/api/v1/sync", body)
 	}
 }
+
+// Somebody is removed from a large conversation while its head is being read: it is told
+// as one that was left.
+func TestRemovalDuringASync(t *testing.T) {
+	r := newRig(t)
+	id, group := r.group(bob)
+	r.enlarge(id, bob)
+	r.store.meanwhile = func() {
+		r.do(alice, http.StatusNoContent, nil, "DELETE", group+"/members/"+bob.String(), "")
+		r.say(alice, group, "not for bob")
+	}
+	got := r.sync(bob, map[chat.ConversationID]chat.Seq{id: 1}, 200)
+	if len(got.Heads) != 0 || len(got.Events) != 1 || got.Events[0].Data.Seq != 2 {
+		t.Errorf("bob is told of %+v, want seq 2 alone", got)
+	}
+}
