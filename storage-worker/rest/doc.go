@@ -15,12 +15,13 @@
 //
 // # Authorization
 //
-// Each call that names a conversation asks the archive for the caller's stays
-// in it, once, past any cache. A conversation that the caller has left, never
-// was in, or that does not exist gives one and the same answer, after the same
-// one read. Whoever is in sees what lies inside the stays, earlier ones
-// included, and nothing else. What is read asks again when its answer is ready,
-// so that a reading under way during a removal shows nothing from after it.
+// Each call that names a conversation first asks the archive for the caller's stays
+// in it, past any cache. A conversation that the caller has left, never was in, or
+// that does not exist gives one and the same refusal, after that one read. Whoever
+// is in sees what lies inside the stays, earlier ones included, and nothing else.
+// Whatever shows some of a conversation, the answer to a change included, asks again
+// when it is ready, so that one under way during a removal shows nothing from after
+// it.
 //
 // Who is online is told to those who share a conversation now, by the same index
 // and not by the roster, which may be late: whoever was removed from the last
