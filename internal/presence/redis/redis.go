@@ -199,21 +199,41 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 return redis.call('DEL', KEYS[1])`)
 
-// Claim takes the lease of a slot for a boot.
+// Claim takes the lease of a slot for a boot. Unlike a renewal it insists on the
+// boot being on the list of lives.
 func (d *Directory) Claim(ctx context.Context, slot string, boot uint64) error {
-	if _, err := d.Renew(ctx, slot, boot); err != nil {
+	end := d.now().Add(presence.LeaseTTL)
+	if _, err := d.hold(ctx, slot, boot, end); err != nil {
+		return err
+	}
+	if err := d.enlist(ctx, presence.Life{Slot: slot, Boot: boot}, end); err != nil {
 		return err
 	}
 	return d.forgetLives(ctx)
 }
 
+// asideTimeout bounds what is noted of a lease at livesKey. That is on one server,
+// and no lease must depend on it: while it is away, what it says of the end is too
+// old, and whoever looks for the dead asks for the lease as well.
+const asideTimeout = 500 * time.Millisecond
+
 // Renew keeps the lease of a slot. That it had lapsed is said once, so nothing may
 // fail after that is known.
 func (d *Directory) Renew(ctx context.Context, slot string, boot uint64) (lapsed bool, err error) {
 	end := d.now().Add(presence.LeaseTTL)
-	if err := d.enlist(ctx, presence.Life{Slot: slot, Boot: boot}, end); err != nil {
+	lapsed, err = d.hold(ctx, slot, boot, end)
+	if err != nil {
 		return false, err
 	}
+	aside, cancel := context.WithTimeout(ctx, asideTimeout)
+	defer cancel()
+	_ = d.enlist(aside, presence.Life{Slot: slot, Boot: boot}, end) // The next renewal tries again.
+	return lapsed, nil
+}
+
+// hold takes or keeps a lease, which ends then, and reports whether it had to be
+// taken.
+func (d *Directory) hold(ctx context.Context, slot string, boot uint64, end time.Time) (taken bool, err error) {
 	answer, err := hold.Run(ctx, d.client, append(slotKeys(slot), endsKey(slot)), number(boot),
 		presence.LeaseTTL.Milliseconds(), presence.RouteTTL.Milliseconds(),
 		end.Unix(), presence.LastSeenFor.Milliseconds(), bootsKept).Int()
@@ -232,7 +252,10 @@ func (d *Directory) Release(ctx context.Context, slot string, boot uint64) error
 	if err := release.Run(ctx, d.client, keys, number(boot), now.Unix()).Err(); err != nil {
 		return fmt.Errorf("release the lease of %s: %w", slot, err)
 	}
-	return d.delist(ctx, presence.Life{Slot: slot, Boot: boot}, now)
+	aside, cancel := context.WithTimeout(ctx, asideTimeout)
+	defer cancel()
+	_ = d.delist(aside, presence.Life{Slot: slot, Boot: boot}, now) // Its end is thought to be later than it was.
+	return nil
 }
 
 // begin registers a new session: above all entries that are there, in one step

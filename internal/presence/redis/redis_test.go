@@ -164,6 +164,38 @@ func TestAServerThatForgotTheScript(t *testing.T) {
 	}
 }
 
+// The list of all lives is on one server of a cluster. While that one is away every
+// lease is kept, and given back; only a new gateway waits for it.
+func TestNoLeaseDependsOnTheListOfLives(t *testing.T) {
+	server, d := start(t)
+	ctx := t.Context()
+	if err := d.Claim(ctx, "gw-1", 1); err != nil {
+		t.Fatal(err)
+	}
+	raw := goredis.NewClient(&goredis.Options{Addr: server.Addr()})
+	defer raw.Close()
+	if err := raw.Set(ctx, "lives", "no list", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	server.Advance(presence.LeaseTTL - time.Second)
+	if lapsed, err := d.Renew(ctx, "gw-1", 1); err != nil || lapsed {
+		t.Fatalf("renew: lapsed %v, err %v", lapsed, err)
+	}
+	server.Advance(presence.LeaseTTL - time.Second)
+	if lapsed, err := d.Renew(ctx, "gw-1", 1); err != nil || lapsed {
+		t.Errorf("the lease was not kept: lapsed %v, err %v", lapsed, err)
+	}
+	if err := d.Release(ctx, "gw-1", 1); err != nil {
+		t.Errorf("release: %v", err)
+	}
+	if raw.Exists(ctx, "g:{gw-1}").Val() != 0 {
+		t.Error("the lease is still there")
+	}
+	if err := d.Claim(ctx, "gw-1", 2); err == nil {
+		t.Error("claimed a slot without being on the list")
+	}
+}
+
 func TestRefusingRedisIsAnError(t *testing.T) {
 	server, d := start(t)
 	server.Refuse("LOADING Redis is loading the dataset in memory")
