@@ -314,6 +314,10 @@ func acknowledged(arg any) {
 // missed it until now.
 func (l *loop) repeated(c edge.Conn, s *state, fresh bool) {
 	tell := fresh || s.is(announce)
+	if s.is(announce) {
+		// Whoever looked while the lease had lapsed did not count this session.
+		l.keeper.rivals.suspect(s.user)
+	}
 	if s.is(announce) && !fresh {
 		// The lease had lapsed, so others may have been told that the user is gone.
 		// Where everything was lost nobody was.

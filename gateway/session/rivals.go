@@ -40,7 +40,8 @@ const (
 // Which of two is older the directory has decided when they registered, see
 // [presence.Change], so that all who look decide alike: of two that come at once
 // exactly one goes, whoever looks first. Nobody looks without a reason: a user has
-// entries on other slots when a session begins, or the directory had lost one.
+// entries on other slots when a session begins, or the directory had lost one, or the
+// lease had lapsed.
 //
 // # When a word is lost
 //

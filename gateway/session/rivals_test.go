@@ -332,6 +332,31 @@ func TestASessionThatTheDirectoryLostDoesNotWin(t *testing.T) {
 	})
 }
 
+// A session on a lapsed lease is not counted, so nobody closes it while its device is
+// elsewhere; when the lease is held again, it is looked at.
+func TestALapsedLeaseThatIsHeldAgainLeavesNoSecondSession(t *testing.T) {
+	inFleet(t, 2, func(f *fleet) {
+		w := f.gateways[0]
+		left := w.connect(0, "alice", "phone")
+		f.lapse(0)
+		back := f.gateways[1].connect(0, "alice", "phone")
+		time.Sleep(10 * rivalLast)
+		w.want(left)
+		f.directory.do(func() { delete(f.directory.dead, "gw-0"); f.directory.lapsed = true })
+		end, _ := w.hold()
+		time.Sleep(presence.RenewEvery + time.Second)
+		w.visit(left, 0)
+		events := w.seen(left)
+		if n := len(events); n == 0 || events[n-1].Code != chat.CloseSessionReplaced {
+			t.Errorf("the one that was left over saw %+v, want 4504", events)
+		}
+		f.gateways[1].want(back)
+		if err := end(); err != nil {
+			t.Errorf("Hold = %v", err)
+		}
+	})
+}
+
 // A word that comes too late names nobody, or somebody else.
 func TestAWordForAnotherSessionIsNotHeard(t *testing.T) {
 	inWorld(t, 2, nil, func(w *world) {
