@@ -20,7 +20,9 @@ type Notices interface {
 	// NoticeOnline remembers that the users are announced as online and says, in
 	// the order asked, of whom that is news. An error means that nothing is known.
 	NoticeOnline(ctx context.Context, users []chat.UserID) (news []bool, err error)
-	// NoticeOffline forgets it again and says of whom there was something to
-	// forget: that they are offline is news.
+	// NoticeOffline remembers that the users are announced as offline and says of
+	// whom others were told anything lately: that they are offline is news, and it
+	// is so again for whoever asks again within an hour, so that a word which was
+	// lost on the way is repeated and not forgotten. Others know it of anybody else.
 	NoticeOffline(ctx context.Context, users []chat.UserID) (news []bool, err error)
 }

@@ -120,7 +120,8 @@ func (p *passage) endGraces(ctx context.Context) {
 }
 
 // noticedGone ends the graces of those who are somewhere, and of those of whom
-// nobody was told that they are; the others have no notice any more.
+// nobody was told that they are. Of the others it is noticed that they are gone; if
+// this is asked again, since what follows went wrong, they are among them again.
 func (p *passage) noticedGone(ctx context.Context, over []chat.UserID) (noticed []chat.UserID, err error) {
 	gone, err := p.nowhere(ctx, over)
 	if err != nil {

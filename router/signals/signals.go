@@ -40,8 +40,8 @@
 // has been over for [SettledAfter], and they go the way of all: who is back by the
 // end of the grace was never gone. A gateway that was only cut off takes its lease
 // again and says anew of everybody that they are there, which is news of those who
-// were called offline meanwhile. If two routers write, or one does twice, a grace
-// begins twice and ends once.
+// were called offline meanwhile. If two routers write, or one does twice, the
+// same word is said twice.
 //
 // That somebody is nowhere is believed of a directory that has answered for
 // [SettledAfter], and of somebody whom it remembers to have been announced. So one

@@ -190,7 +190,7 @@ func (w *world) NoticeOnline(ctx context.Context, users []chat.UserID) ([]bool, 
 	defer w.mu.Unlock()
 	news := make([]bool, len(users))
 	for i, u := range users {
-		news[i], w.noticed[u] = !w.noticed[u], true
+		news[i], w.noticed[u] = !w.noticed[u], true // Also where it was noticed that they are not.
 	}
 	return news, nil
 }
@@ -207,8 +207,9 @@ func (w *world) NoticeOffline(ctx context.Context, users []chat.UserID) ([]bool,
 	}
 	news := make([]bool, len(users))
 	for i, u := range users {
-		news[i] = w.noticed[u]
-		delete(w.noticed, u)
+		if _, news[i] = w.noticed[u]; news[i] {
+			w.noticed[u] = false
+		}
 	}
 	return news, nil
 }

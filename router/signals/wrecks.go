@@ -159,7 +159,7 @@ var errAlive = errors.New("the gateway lives")
 // where they are, and a word to their peers if that is nowhere.
 //
 // Each part is forgotten when its hints are on the log, so a successor repeats one
-// part at most; hints that come twice change nothing.
+// part at most; hints that come twice say the same twice.
 func (r *Router) sweep(ctx context.Context, w presence.Wreck) error {
 	left := 0
 	for part := range presence.AboardParts {

@@ -151,6 +151,14 @@ func (s *suite) news() {
 	forget(second, newUser())
 	forget()
 	notice([]bool{false, true}, first, second)
+	for range 2 { // Whoever did not hear the answer asks again.
+		gone, err := s.Notices.NoticeOffline(s.Context(), []chat.UserID{second, newUser()})
+		if err != nil || !slices.Equal(gone, []bool{true, false}) {
+			s.Fatalf("news of the end: got %v, %v, want it of the first only, each time", gone, err)
+		}
+	}
+	notice([]bool{false, true}, first, second)
+	notice([]bool{false, false}, first, second)
 	ctx, cancel := context.WithCancel(s.Context())
 	cancel()
 	if _, err := s.Notices.NoticeOnline(ctx, []chat.UserID{first}); err == nil {

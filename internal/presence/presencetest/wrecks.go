@@ -155,7 +155,7 @@ func (s *suite) noticeRestored() {
 		}
 	}
 	gone, err := s.Notices.NoticeOffline(s.Context(), []chat.UserID{lost, newUser(), comes, comes})
-	if want := []bool{true, false, true, false}; err != nil || !slices.Equal(gone, want) {
+	if want := []bool{true, false, true, true}; err != nil || !slices.Equal(gone, want) {
 		s.Fatalf("news of the end: got %v, %v, want %v", gone, err, want)
 	}
 }

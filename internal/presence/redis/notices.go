@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -15,47 +16,59 @@ var _ presence.Notices = (*Directory)(nil)
 
 func noticeKey(u chat.UserID) string { return "o:{" + u.String() + "}" }
 
+// What a notice says that others were told.
+const toldOnline, toldOffline = "1", "0"
+
+// offlineFor is for how long it is remembered that others were told that somebody is
+// offline: longer than a router takes to do again what another left half done.
+const offlineFor = time.Hour
+
 // NoticeOnline implements presence.Notices: one command a user, in one round trip.
 func (d *Directory) NoticeOnline(ctx context.Context, users []chat.UserID) ([]bool, error) {
+	before, err := d.notice(ctx, users, toldOnline, goredis.SetArgs{Get: true, TTL: presence.NoticeFor})
+	if err != nil {
+		return nil, fmt.Errorf("note that %d users are online: %w", len(users), err)
+	}
+	news := make([]bool, len(users))
+	for i, b := range before {
+		news[i] = b == "" || b == toldOffline
+	}
+	return news, nil
+}
+
+// NoticeOffline implements presence.Notices, as NoticeOnline does. Nothing is deleted:
+// a caller whose answer was lost, or who died of it, must get the same again.
+func (d *Directory) NoticeOffline(ctx context.Context, users []chat.UserID) ([]bool, error) {
+	before, err := d.notice(ctx, users, toldOffline, goredis.SetArgs{Mode: "XX", Get: true, TTL: offlineFor})
+	if err != nil {
+		return nil, fmt.Errorf("note that %d users are offline: %w", len(users), err)
+	}
+	news := make([]bool, len(users))
+	for i, b := range before {
+		news[i] = b != ""
+	}
+	return news, nil
+}
+
+// notice writes what others are told, and returns what was there; "" is nothing.
+func (d *Directory) notice(ctx context.Context, users []chat.UserID, value string, how goredis.SetArgs) ([]string, error) {
 	if len(users) == 0 {
 		return nil, nil
 	}
 	pipe := d.client.Pipeline()
 	answers := make([]*goredis.StatusCmd, len(users))
 	for i, u := range users {
-		answers[i] = pipe.SetArgs(ctx, noticeKey(u), "1", goredis.SetArgs{Get: true, TTL: presence.NoticeFor})
+		answers[i] = pipe.SetArgs(ctx, noticeKey(u), value, how)
 	}
 	_, _ = pipe.Exec(ctx) // Its error may be that one of the answers is "nothing was there".
-	news := make([]bool, len(users))
+	before := make([]string, len(users))
 	for i, a := range answers {
-		switch err := a.Err(); {
-		case errors.Is(err, goredis.Nil):
-			news[i] = true
-		case err != nil:
-			return nil, fmt.Errorf("note that %d users are online: %w", len(users), err)
+		if err := a.Err(); err != nil && !errors.Is(err, goredis.Nil) {
+			return nil, err
 		}
+		before[i] = a.Val()
 	}
-	return news, nil
-}
-
-// NoticeOffline implements presence.Notices.
-func (d *Directory) NoticeOffline(ctx context.Context, users []chat.UserID) ([]bool, error) {
-	if len(users) == 0 {
-		return nil, nil
-	}
-	pipe := d.client.Pipeline()
-	answers := make([]*goredis.IntCmd, len(users))
-	for i, u := range users {
-		answers[i] = pipe.Del(ctx, noticeKey(u))
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("note that %d users are offline: %w", len(users), err)
-	}
-	news := make([]bool, len(users))
-	for i, a := range answers {
-		news[i] = a.Val() == 1
-	}
-	return news, nil
+	return before, nil
 }
 
 // restoreNotices remembers anew of whom others know that they are online: a session
@@ -67,7 +80,7 @@ func (d *Directory) restoreNotices(ctx context.Context, users []chat.UserID) {
 	}
 	pipe := d.client.Pipeline()
 	for _, u := range users {
-		pipe.Set(ctx, noticeKey(u), "1", presence.NoticeFor)
+		pipe.Set(ctx, noticeKey(u), toldOnline, presence.NoticeFor)
 	}
 	_, _ = pipe.Exec(ctx)
 }

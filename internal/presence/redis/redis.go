@@ -8,6 +8,7 @@
 //	l:{slot}  hash   boot → Unix seconds, TTL 30 d  when the leases of the last boots ended
 //	s:{user}  string Unix seconds, TTL 30 d         when a session of the user last ended
 //	o:{user}  string 1, TTL 30 d                    others were told that the user is online
+//	          or 0, TTL 1 h                         and then that the user is offline
 //	lives     zset   slot.boot → Unix milliseconds  when the leases end, for whoever looks for dead gateways
 //	a:{slot.boot.n}  hash user and session → nothing, TTL 7 d   who is on the gateway, over 8,192 hashes
 //
