@@ -166,16 +166,34 @@ func (l *loop) eof(i uint32, s *slot) {
 	l.listen(s, writes)
 }
 
-// closeTimeout ends a connection whose peer does not take part in the ending. What
-// the peer does not read the kernel would keep for it long after the descriptor is
-// closed: a reset throws it away.
+// lastWordsTimeout is how long the kernel goes on sending what was said to a peer
+// that acknowledges none of it, after the descriptor is closed.
+const lastWordsTimeout = 30 * time.Second
+
+// closeTimeout ends a connection whose peer does not take part in the ending. One
+// that has no room for what it was sent would keep the kernel busy for as long as it
+// likes: a reset throws that away. Who has room may be alive and slow, on a radio
+// link say, and gets the last words when it is back.
 func (l *loop) closeTimeout(e *extra) {
 	s := l.slots.at(e.slot)
-	if unread, err := unix.IoctlGetInt(int(s.fd), unix.SIOCOUTQ); err == nil && unread > 0 {
-		_ = unix.SetsockoptLinger(int(s.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // or it takes longer
+	if fd := int(s.fd); e.out.bytes > 0 || shut(fd) {
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // or it takes longer
+	} else {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(lastWordsTimeout.Milliseconds()))
 	}
 	l.tell(e.slot, s, e.code, true)
 	l.release(e.slot, s)
+}
+
+// shut reports whether a peer has not acknowledged more than it said last that it
+// has room for. How much is unsent tells nothing: after a loss that waits too.
+func shut(fd int) bool {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return false
+	}
+	unread, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	return err == nil && unread > int(info.Snd_wnd)
 }
 
 // release gives everything of a connection back. The descriptor may be somebody

@@ -368,14 +368,83 @@ func TestStopAcceptingLeavesConnectionsAlone(t *testing.T) {
 
 // What a peer does not read is not kept for it, in the kernel either.
 func TestPeerThatReadsNothingIsReset(t *testing.T) {
+	for name, write := range map[string]func(s *Server, c Conn, frame []byte){
+		"queue": func(s *Server, c Conn, frame []byte) { fill(s, c, frame) },
+		"kernel": func(s *Server, c Conn, frame []byte) {
+			onLoop(s, c, func() {
+				for unsent := 0; unsent == 0 && s.Write(c, frame); {
+					unsent, _ = unix.IoctlGetInt(int(s.loops[c.Loop].slots.at(c.Slot).fd), unix.SIOCOUTQNSD)
+				}
+				if n := s.Queued(c); n > 0 {
+					t.Errorf("%d bytes are queued, want all in the kernel", n)
+				}
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, conn, c := openOne(t, &echo{}, nil)
+			if err := conn.SetReadBuffer(4 << 10); err != nil {
+				t.Fatal(err)
+			}
+			write(s, c, AppendBinary(nil, make([]byte, 1000)))
+			onLoop(s, c, func() { s.Close(c, chat.CloseSlowConsumer) })
+			eventually(t, "it is closed", func() bool { return s.live.Load() == 0 })
+			if n, err := io.Copy(io.Discard, conn); !errors.Is(err, unix.ECONNRESET) {
+				t.Errorf("got %d bytes and %v, want a reset", n, err)
+			}
+		})
+	}
+}
+
+// A peer whose packets are lost for more than a second is told why it was closed
+// when they arrive again, and is not waited for without end.
+func TestPeerThatIsSlowGetsItsCloseCode(t *testing.T) {
 	s, conn, c := openOne(t, &echo{}, nil)
-	if err := conn.SetReadBuffer(4 << 10); err != nil {
+	deafen(t, conn, true)
+	frame := AppendBinary(nil, make([]byte, 100))
+	var socket int
+	onLoop(s, c, func() {
+		var err error
+		if socket, err = unix.Dup(int(s.loops[c.Loop].slots.at(c.Slot).fd)); err != nil {
+			t.Error(err)
+		}
+		s.Write(c, frame)
+	})
+	eventually(t, "it is sent again", func() bool {
+		info, err := unix.GetsockoptTCPInfo(socket, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err != nil || info.Total_retrans > 1
+	})
+	onLoop(s, c, func() { s.Close(c, chat.CloseSessionReplaced) }) // is not sent at all before what was lost
+	eventually(t, "it is closed", func() bool { return s.live.Load() == 0 })
+	limit, err := unix.GetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
+	if want := int(lastWordsTimeout.Milliseconds()); err != nil || limit != want {
+		t.Errorf("the kernel goes on for %d ms (%v), want %d", limit, err, want)
+	}
+	if err := unix.Close(socket); err != nil { // The FIN goes out now.
+		t.Error(err)
+	}
+	deafen(t, conn, false)
+	want := string(frame) + closes(chat.CloseSessionReplaced)
+	if got, err := io.ReadAll(conn); string(got) != want || err != nil {
+		t.Errorf("got %q and %v, want %q", got, err, want)
+	}
+}
+
+// deafen has the kernel drop all that arrives for a connection, as a network does.
+func deafen(t *testing.T, conn *net.TCPConn, deaf bool) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
 		t.Fatal(err)
 	}
-	fill(s, c, AppendBinary(nil, make([]byte, 1000)))
-	onLoop(s, c, func() { s.Close(c, chat.CloseSlowConsumer) })
-	eventually(t, "it is closed", func() bool { return s.live.Load() == 0 })
-	if n, err := io.Copy(io.Discard, conn); !errors.Is(err, unix.ECONNRESET) {
-		t.Errorf("got %d bytes and %v, want a reset", n, err)
+	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	if controlErr := raw.Control(func(fd uintptr) {
+		if deaf {
+			err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
+		} else {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+		}
+	}); controlErr != nil || err != nil {
+		t.Fatal(controlErr, err)
 	}
 }
