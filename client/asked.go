@@ -16,6 +16,9 @@ import (
 type asked struct {
 	sync  time.Time // `behind`
 	leave time.Time // `reconnect`
+
+	from  time.Time     // not before then, since a sync was refused
+	bound time.Duration // of what was drawn then; it doubles each time
 }
 
 // errElsewhere ends a connection whose server asked for that.
@@ -30,6 +33,9 @@ func (c *Client) behind(ctx context.Context, data json.RawMessage) error {
 	}
 	now := time.Now()
 	at := now.Add(time.Duration(b.AfterMS) * time.Millisecond)
+	if at.Before(c.asked.from) {
+		at = c.asked.from
+	}
 	if c.asked.sync.IsZero() || at.Before(c.asked.sync) {
 		c.asked.sync = at
 	}
@@ -54,8 +60,23 @@ func (c *Client) heed(ctx context.Context, now time.Time) error {
 		return errElsewhere
 	}
 	if at := c.asked.sync; !at.IsZero() && !now.Before(at) {
-		c.asked.sync = time.Time{}
-		return c.sync(ctx)
+		err := c.sync(ctx)
+		if status, ok := errors.AsType[*StatusError](err); ok && status.Temporary() {
+			c.postpone(err)
+			return nil
+		}
+		c.asked.sync, c.asked.from, c.asked.bound = time.Time{}, time.Time{}, 0
+		return err
 	}
 	return nil
+}
+
+// postpone has a sync that was refused for now made later. The connection is none the
+// worse for that, and to open another would load a server that has too much to do.
+func (c *Client) postpone(err error) {
+	c.asked.bound = min(max(2*c.asked.bound, BackoffFirst), BackoffLast)
+	pause := told(err) + rand.N(c.asked.bound)
+	c.cfg.Log.Info("syncing later", "error", err, "after", pause)
+	c.asked.from = time.Now().Add(pause)
+	c.asked.sync = c.asked.from
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,78 @@ func TestBehindIsHeededWhenTheServerSays(t *testing.T) {
 	if n := s.syncs(); n != 1 {
 		t.Errorf("synced %d times, want once", n)
 	}
+}
+
+// A server that has too much to do refuses a sync: it is made again when that was told,
+// on the same connection, which goes on serving.
+func TestBehindThatIsRefusedForNowIsHeededLater(t *testing.T) {
+	for _, status := range []int{503, 504} {
+		s := newScript(t)
+		d := s.device()
+		c := s.next()
+		c.say("new_message", at(2))
+		d.wants(2)
+		s.syncs()
+		s.mu.Lock()
+		s.busy = []int{status}
+		s.synced = []wire.Message{at(3), at(4)}
+		s.mu.Unlock()
+		began := time.Now()
+		c.say("behind", wire.Behind{Reason: "slow"})
+		c.say("behind", wire.Behind{Reason: "slow"}) // hurries nothing
+		c.say("new_message", at(3))
+		d.wants(3, 4)
+		if took := time.Since(began); took < 400*time.Millisecond {
+			t.Errorf("%d: synced after %v, want 400 ms", status, took)
+		}
+		c.say("new_message", at(5))
+		d.wants(5)
+		opened, synced := 0, 0
+		for len(s.asked) > 0 {
+			switch path := <-s.asked; {
+			case strings.HasSuffix(path, "/ws"):
+				opened++
+			case strings.HasSuffix(path, "/sync"):
+				synced++
+			}
+		}
+		if opened != 0 || synced != 2 {
+			t.Errorf("%d: connected %d times and synced %d times, want 0 and 2", status, opened, synced)
+		}
+	}
+}
+
+func TestBehindThatIsRefusedForGoodEndsTheDevice(t *testing.T) {
+	s := newScript(t)
+	d := s.device()
+	c := s.next()
+	c.say("new_message", at(2))
+	d.wants(2)
+	s.mu.Lock()
+	s.busy = []int{403}
+	s.mu.Unlock()
+	c.say("behind", wire.Behind{Reason: "slow"})
+	select {
+	case err := <-d.ended:
+		if status, ok := errors.AsType[*StatusError](err); !ok || status.Status != 403 {
+			t.Errorf("ended with %v, want 403", err)
+		}
+	case <-time.After(patience):
+		t.Error("it goes on")
+	}
+}
+
+// Somebody who is behind may have come and gone before the joining that is pushed.
+func TestOwnJoiningWhileBehindIsNotTakenForTheBeginning(t *testing.T) {
+	s := newScript(t)
+	d := s.device(fromNothing)
+	c := s.next()
+	s.mu.Lock()
+	s.history = []wire.Message{at(3), at(4), at(10)}
+	s.mu.Unlock()
+	c.say("behind", wire.Behind{Reason: "routing", AfterMS: 60_000})
+	c.say("conversation_updated", wire.ConversationUpdated{ConversationID: talk, Seq: 10, Change: "member_added", UserID: &alice})
+	d.wants(3, 4, 10)
 }
 
 func TestReconnectIsHeededWithinItsJitterAndUntilThenTheConnectionServes(t *testing.T) {

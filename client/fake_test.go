@@ -41,6 +41,7 @@ type script struct {
 	heads   []wire.Head    // and which conversations it says are to be paged
 	left    bool           // history is closed
 	refuse  int            // the status of every upgrade, unless 0
+	busy    []int          // the statuses of the next syncs
 	asked   chan string    // paths of REST calls
 }
 
@@ -75,6 +76,10 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		s.accept(w, r)
 		s.mu.Lock()
+	case strings.HasSuffix(r.URL.Path, "/sync") && len(s.busy) > 0:
+		w.WriteHeader(s.busy[0])
+		_ = json.NewEncoder(w).Encode(wire.Problem{RetryAfterMS: 400})
+		s.busy = s.busy[1:]
 	case strings.HasSuffix(r.URL.Path, "/sync"):
 		answer := wire.SyncResponse{Heads: s.heads}
 		var asked wire.SyncRequest

@@ -47,9 +47,10 @@ func (c *Client) receive(m wire.Message) {
 // may see, apart from seq 1. Whatever else comes first from a conversation that is
 // not known yet says that its beginning was missed: a directory that forgot this
 // device and learned of it again drops what came between, and the sync that
-// follows would be told of the later event as if nothing were missing below it.
+// follows would be told of the later event as if nothing were missing below it. While
+// that sync is still to come, one's own joining may not have been the first one either.
 func (c *Client) begins(m wire.Message) bool {
-	if m.Event == nil || m.Event.Change != chat.MemberAdded.String() || m.Event.UserID == nil {
+	if !c.asked.sync.IsZero() || m.Event == nil || m.Event.Change != chat.MemberAdded.String() || m.Event.UserID == nil {
 		return false
 	}
 	c.mu.Lock()
