@@ -3,6 +3,7 @@ package signals
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,6 +125,19 @@ func (r *Router) isWreck(l presence.Life) bool {
 	return ok && !r.lookout.since.IsZero()
 }
 
+// stillWreck asks now, right before something of a life is forgotten: a gateway that
+// is back may have put its people on the list again. The error is errAlive if it is.
+func (r *Router) stillWreck(ctx context.Context, l presence.Life) error {
+	wrecks, err := r.cfg.Wrecks.Wrecks(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(wrecks, func(w presence.Wreck) bool { return w.Life == l }) {
+		return errAlive
+	}
+	return nil
+}
+
 // sweepWrecks sweeps one wreck after another, until ctx ends.
 func (r *Router) sweepWrecks(ctx context.Context) {
 	ticker := time.NewTicker(lookAgain)
@@ -176,6 +190,9 @@ func (r *Router) sweep(ctx context.Context, w presence.Wreck) error {
 		if err := r.sayGone(ctx, users, w.Ended); err != nil {
 			return err
 		}
+		if err := r.stillWreck(ctx, w.Life); err != nil {
+			return err
+		}
 		if err := r.cfg.Wrecks.Disembark(ctx, w.Life, part); err != nil {
 			return err
 		}
@@ -186,6 +203,9 @@ func (r *Router) sweep(ctx context.Context, w presence.Wreck) error {
 			return ctx.Err()
 		case <-time.After(time.Duration(len(users)) * time.Second / SweptPerSecond):
 		}
+	}
+	if err := r.stillWreck(ctx, w.Life); err != nil {
+		return err
 	}
 	if err := r.cfg.Wrecks.Remove(ctx, w.Life); err != nil {
 		return err
