@@ -108,7 +108,7 @@ func (c *Client) markRefused(e wire.Error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.marksFrom = time.Now().Add(time.Duration(e.RetryAfterMS) * time.Millisecond)
+	c.marksFrom = time.Now().Add(pauseOf(e.RetryAfterMS, time.Millisecond))
 	c.doubt()
 }
 

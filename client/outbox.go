@@ -216,8 +216,7 @@ func (c *Client) refused(data json.RawMessage) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if p := c.outbox[*e.ClientMessageID]; p != nil {
-			pause := time.Duration(e.RetryAfterMS) * time.Millisecond
-			p.due = time.Now().Add(pause)
+			p.due = time.Now().Add(pauseOf(e.RetryAfterMS, time.Millisecond))
 		}
 		return nil
 	}

@@ -22,13 +22,22 @@ import (
 // answers with 429: it came too soon.
 const LimitedWait = 30 * time.Second
 
+// RetryLast bounds how long anybody is believed who says when trying again is of use:
+// a mistake there, of a proxy for one, must not keep a device away for a day.
+const RetryLast = 5 * time.Minute
+
+// pauseOf returns a pause that is said in some unit, bounded.
+func pauseOf(n int64, unit time.Duration) time.Duration {
+	return time.Duration(min(max(n, 0), int64(RetryLast/unit))) * unit
+}
+
 // StatusError is an HTTP answer that is not a success. Problem is set where the
 // server explained itself.
 type StatusError struct {
 	Status  int
 	Problem wire.Problem
-	// RetryAfter is when the server says that trying again is of use; 0 = it does
-	// not.
+	// RetryAfter is when the server says that trying again is of use, [RetryLast] at
+	// most; 0 = it does not.
 	RetryAfter time.Duration
 }
 
@@ -40,14 +49,14 @@ func statusError(response *http.Response) *StatusError {
 		_ = json.NewDecoder(response.Body).Decode(&e.Problem) // a body of another kind explains nothing
 	}
 	text := response.Header.Get("Retry-After")
-	switch seconds, err := strconv.Atoi(text); {
+	switch seconds, err := strconv.ParseInt(text, 10, 64); {
 	case e.Problem.RetryAfterMS > 0:
-		e.RetryAfter = time.Duration(e.Problem.RetryAfterMS) * time.Millisecond
-	case err == nil && seconds > 0:
-		e.RetryAfter = time.Duration(seconds) * time.Second
+		e.RetryAfter = pauseOf(e.Problem.RetryAfterMS, time.Millisecond)
+	case err == nil || errors.Is(err, strconv.ErrRange): // then it is the highest number
+		e.RetryAfter = pauseOf(seconds, time.Second)
 	default:
 		if at, err := http.ParseTime(text); err == nil {
-			e.RetryAfter = max(0, time.Until(at))
+			e.RetryAfter = pauseOf(int64(time.Until(at)), 1)
 		}
 	}
 	return e
@@ -76,7 +85,8 @@ type REST struct {
 
 // Do sends one request and decodes the answer into out unless it is nil. path
 // may carry a query. body nil means none. The error is a [*StatusError] for an
-// answer other than 2xx.
+// answer other than 2xx, joined with ctx's if that ended while Do waited to send it
+// again.
 //
 // What came too soon, 429, was not done: Do waits for as long as it is told and
 // sends it again, for up to [LimitedWait] or until ctx ends. Everything else is the
@@ -102,7 +112,7 @@ func (r *REST) Do(ctx context.Context, method, path string, body, out any) error
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return errors.Join(err, ctx.Err())
 		case <-time.After(pause):
 		}
 	}

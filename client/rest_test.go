@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"switchboard/internal/chat"
 )
 
 // answers is a network that gives one answer after the other, the last one for
@@ -120,8 +122,10 @@ func TestACallIsNotHeldBackForEver(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began = time.Now()
-		if err := a.rest().Do(ctx, "GET", "/x", nil, nil); err == nil || time.Since(began) != time.Second {
-			t.Errorf("got %v after %v, want a refusal when the caller's time ends", err, time.Since(began))
+		err = a.rest().Do(ctx, "GET", "/x", nil, nil)
+		status, ok = errors.AsType[*StatusError](err)
+		if !ok || status.Status != 429 || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Second {
+			t.Errorf("got %v after %v, want a refusal when the caller's time ends, and that it did", err, time.Since(began))
 		}
 	})
 }
@@ -133,6 +137,51 @@ func TestRetryAfterMayBeADate(t *testing.T) {
 		status, ok := errors.AsType[*StatusError](a.rest().Do(t.Context(), "GET", "/x", nil, nil))
 		if !ok || status.RetryAfter > 90*time.Second || status.RetryAfter < 89*time.Second {
 			t.Errorf("got %+v, want 90 s", status)
+		}
+	})
+}
+
+// Nobody is believed who says that trying again is of use in a day, or in longer than
+// can be counted.
+func TestRetryAfterIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tomorrow := time.Now().Add(24 * time.Hour).UTC().Format(http.TimeFormat)
+		for _, refusal := range []answer{
+			{429, "86400", ""},
+			{429, "9223372036854775807", ""},
+			{429, "9223372037", ""},
+			{429, "99999999999999999999", ""},
+			{429, tomorrow, ""},
+			{429, "1", `{"retry_after_ms":86400000}`},
+			{429, "1", `{"retry_after_ms":9223372036855}`},
+			{429, "1", `{"retry_after_ms":9223372036854775807}`},
+		} {
+			a := &answers{list: []answer{refusal}}
+			status, ok := errors.AsType[*StatusError](a.rest().Do(t.Context(), "GET", "/x", nil, nil))
+			if !ok || status.RetryAfter != RetryLast {
+				t.Errorf("%+v: got %+v, want %v", refusal, status, RetryLast)
+			}
+		}
+		a := &answers{list: []answer{{429, "-9223372036854775808", ""}}}
+		status, ok := errors.AsType[*StatusError](a.rest().Do(t.Context(), "GET", "/x", nil, nil))
+		if !ok || status.RetryAfter != 0 {
+			t.Errorf("got %+v, want none", status)
+		}
+	})
+}
+
+func TestPausesThatFramesTellAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Config{})
+		id, p := chat.NewRequestID(), &parcel{}
+		c.outbox[id] = p
+		for _, of := range []string{fmt.Sprintf(`"client_message_id":%q`, id), fmt.Sprintf(`"id":%q`, markID)} {
+			if err := c.refused([]byte(`{` + of + `,"code":"rate_limited","temporary":true,"retry_after_ms":9223372036854775807}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if sends, marks := time.Until(p.due), time.Until(c.marksFrom); sends != RetryLast || marks != RetryLast {
+			t.Errorf("sends pause for %v and marks for %v, want %v", sends, marks, RetryLast)
 		}
 	})
 }
