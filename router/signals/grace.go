@@ -7,6 +7,7 @@ import (
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/presence"
 	"switchboard/internal/wire"
 )
 
@@ -99,15 +100,20 @@ func (p *passage) endGraces(ctx context.Context) {
 	}
 	asking, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
+	if p.doubtful {
+		if _, err := p.where(asking, over); err != nil {
+			p.doubt(ctx)
+			return
+		}
+		p.doubtful, p.looked = false, time.Now().Add(SettledAfter)
+		return
+	}
 	noticed, err := p.noticedGone(asking, over)
 	if err == nil {
 		noticed, err = p.stillGone(asking, noticed)
 	}
 	if err != nil {
-		if ctx.Err() == nil { // Else nobody is to blame.
-			p.retries.Inc()
-			p.unsettle()
-		}
+		p.doubt(ctx)
 		return
 	}
 	var updates []update
@@ -117,6 +123,17 @@ func (p *passage) endGraces(ctx context.Context) {
 		updates = append(updates, update{wire.Presence{UserID: u, Status: chat.Offline.String(), LastSeen: left / 1000}, left})
 	}
 	p.announce(asking, updates)
+}
+
+// doubt is for a question of this partition that failed: it asks again after a while,
+// and believes what it hears when there has been an answer for SettledAfter. Others,
+// whose users are elsewhere in the directory, have no part in it.
+func (p *passage) doubt(ctx context.Context) {
+	if ctx.Err() != nil {
+		return // Nobody is to blame.
+	}
+	p.retries.Inc()
+	p.doubtful, p.looked = true, time.Now().Add(presence.RenewEvery)
 }
 
 // noticedGone ends the graces of those who are somewhere, and of those of whom

@@ -97,7 +97,34 @@ func TestASilentDirectoryCallsNobodyOffline(t *testing.T) {
 		w.do(func() { w.silent = "" })
 		time.Sleep(SettledAfter / 2)
 		wants(t, w) // The gateways may not even know yet that it is back.
-		time.Sleep(SettledAfter/2 + Patience + presence.RenewEvery)
+		time.Sleep(SettledAfter/2 + 2*Patience + presence.RenewEvery)
+		wants(t, w, saidOfBob(chat.Offline, ended))
+	})
+}
+
+// One partition that gets no answer waits by itself: the dead gateways are still known.
+func TestAPartitionInDoubtDoubtsForItself(t *testing.T) {
+	w := pair()
+	w.noticed[bob] = true
+	users := make([]chat.UserID, 500)
+	for i := range users {
+		users[i] = chat.UserID{9, byte(i), byte(i >> 8)}
+	}
+	inTime(t, w, func(func()) {
+		ended := time.Now()
+		w.say(left(bob))
+		time.Sleep(Grace - time.Second)
+		w.do(func() { w.silent = "places" })
+		w.wreck(users...)
+		time.Sleep(SettledAfter + presence.RenewEvery - time.Second)
+		if got := w.hinted(); got != uint64(len(users)) {
+			t.Errorf("%d hints of %d were given meanwhile", got, len(users))
+		}
+		wants(t, w)
+		w.do(func() { w.silent = "" })
+		time.Sleep(SettledAfter)
+		wants(t, w)
+		time.Sleep(Patience + presence.RenewEvery + time.Second)
 		wants(t, w, saidOfBob(chat.Offline, ended))
 	})
 }
@@ -220,8 +247,8 @@ func TestARestartingGatewayIsNoNews(t *testing.T) {
 		if w.asked["roster"] != 0 || w.asked["channel"] != 0 {
 			t.Errorf("asked %v, want nobody's peers and no publication", w.asked)
 		}
-		if least := people / usersPerLookup; w.asked["directory"] > 4*least {
-			t.Errorf("the directory was asked %d times for %d people, want about %d", w.asked["directory"], people, least)
+		if least := people / usersPerLookup; w.asked["places"] > 4*least {
+			t.Errorf("the directory was asked %d times for %d people, want about %d", w.asked["places"], people, least)
 		}
 		if got := w.count("switchboard_router_presence_back_total"); got != people {
 			t.Errorf("%d were found to be back, want %d", got, people)

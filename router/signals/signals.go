@@ -172,7 +172,8 @@ type passage struct {
 	committed int64
 	noted     time.Time // when that was committed
 	graces    map[chat.UserID]*grace
-	looked    time.Time // when it was last seen who is overdue
+	looked    time.Time // when it was last seen who is overdue; in the future, when that is due again
+	doubtful  bool      // the directory did not say where these are
 }
 
 // run works until the claim ends. Who has never been here begins at the end: what

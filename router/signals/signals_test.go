@@ -42,7 +42,7 @@ type world struct {
 	peers     map[chat.UserID][]chat.UserID
 	noticed   map[chat.UserID]bool
 	heard     []string
-	silent    string // which of roster, directory, notices, wrecks, channel, log does not answer
+	silent    string // which of roster, directory, places or wrecks of it, notices, channel, log does not answer
 	asked     map[string]int
 
 	meanwhile func() // happens once, when notices are asked of who is offline
@@ -64,7 +64,7 @@ func (w *world) do(change func()) { w.mu.Lock(); defer w.mu.Unlock(); change() }
 func (w *world) ask(ctx context.Context, whom string) error {
 	w.mu.Lock()
 	w.asked[whom]++
-	silent := w.silent == whom
+	silent := w.silent == whom || w.silent == "directory" && (whom == "places" || whom == "wrecks")
 	w.mu.Unlock()
 	if silent {
 		<-ctx.Done()
@@ -221,7 +221,7 @@ type directory struct {
 }
 
 func (d directory) Where(ctx context.Context, users []chat.UserID) ([]presence.Places, error) {
-	if err := d.ask(ctx, "directory"); err != nil {
+	if err := d.ask(ctx, "places"); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
@@ -458,7 +458,7 @@ func TestManyQuestionsAreOne(t *testing.T) {
 		if got := len(w.news()); got != 200 {
 			t.Errorf("%d frames were published, want 200", got)
 		}
-		want := map[string]int{"roster": 200, "directory": 1, "channel": 1}
+		want := map[string]int{"roster": 200, "places": 1, "channel": 1}
 		delete(w.asked, "wrecks") // That is asked by the clock.
 		if !maps.Equal(w.asked, want) {
 			t.Errorf("asked %v, want %v", w.asked, want)

@@ -131,8 +131,8 @@ func TestADeadGatewayIsNoStorm(t *testing.T) {
 			if w.asked["roster"] != 0 || w.asked["channel"] != 0 {
 				t.Errorf("asked %v, want nobody's peers and no publication", w.asked)
 			}
-			if most := 3 * people / usersPerLookup; w.asked["directory"] > most {
-				t.Errorf("the directory was asked %d times for %d people, want %d at most", w.asked["directory"], people, most)
+			if most := 3 * people / usersPerLookup; w.asked["places"] > most {
+				t.Errorf("the directory was asked %d times for %d people, want %d at most", w.asked["places"], people, most)
 			}
 		})
 	})
@@ -284,7 +284,7 @@ func TestAGatewayThatWasForgottenIsWaitedFor(t *testing.T) {
 		time.Sleep(Grace + SettledAfter - time.Second)
 		wants(t, w)
 		w.do(func() {
-			if w.asked["directory"] < 5 {
+			if w.asked["places"] < 5 {
 				t.Error("it was not asked whether the gateway is back")
 			}
 		})
