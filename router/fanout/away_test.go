@@ -159,3 +159,31 @@ func TestNotificationsWaitForAPushLogThatTakesNothing(t *testing.T) {
 		}
 	})
 }
+
+// Heads of events that wait when the road opens again have nothing to do with whom
+// it kept from being notified.
+func TestNotificationsThatWereSkippedComeInSpiteOfEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, g := crowd(alice, bob, carol)
+		w.places[carol], w.stuck = at(), bus.TopicPush
+		rename := func() {
+			w.accept(g.happens(true, chat.Entry{Kind: chat.KindEvent, Change: chat.Renamed, Name: "new"}))
+		}
+		w.run(t, func() { w.accept(g.says("one")) }, elapse(2*StallAfter),
+			func() { w.accept(g.says("two")) }, elapse(5*time.Second+CommitEvery/2),
+			rename, elapse(100*time.Millisecond), // Its head is said, and that of the next waits a second.
+			w.unstick, rename, elapse(800*time.Millisecond),
+			func() {
+				if got := w.confirmed(); got > 1 {
+					t.Errorf("committed %d, want 1 at most: carol was not notified", got)
+				}
+			}, elapse(10*time.Second))
+		if w.committed != 4 {
+			t.Errorf("committed %d at the end, want 4", w.committed)
+		}
+		if got := w.pushes(t); got[len(got)-1].Seq != 3 {
+			t.Errorf("notified of %d at last, want 3", got[len(got)-1].Seq)
+		}
+		w.wantHeads(t, "2 one ab", "3 two ab", "4  ab", "5  ab")
+	})
+}

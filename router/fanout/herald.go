@@ -472,8 +472,9 @@ func (h *herald) rewind() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, n := range h.news {
-		if n.fresh == 0 {
-			n.seen = 0 // What waits for its notification is met again too.
+		// A head that waits makes up for those before it, and so does a notification.
+		if n.fresh == 0 || n.unread.Seq == 0 {
+			n.seen = 0
 		}
 	}
 }

@@ -51,8 +51,11 @@ func (n *news) note(e *bus.Event, large bool, at chat.Position, from int64) {
 	if !large || e.Seq <= n.seen {
 		return // Everybody got it, or everybody was told of it.
 	}
-	if !n.unsaid() {
+	switch {
+	case !n.unsaid():
 		n.from = from
+	case n.from != nothing:
+		n.from = min(n.from, from) // It is less after a step back.
 	}
 	n.seen, n.newest = e.Seq, e.Entry
 	n.fresh++
