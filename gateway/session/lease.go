@@ -27,6 +27,7 @@ func (k *Keeper) Hold(ctx context.Context, report func(error)) error {
 			return nil
 		case <-ticker.C:
 		}
+		begun := time.Now()
 		lapsed, err := k.cfg.Directory.Renew(ctx, k.cfg.Server, k.cfg.Boot)
 		switch {
 		case errors.Is(err, presence.ErrReplaced):
@@ -39,7 +40,9 @@ func (k *Keeper) Hold(ctx context.Context, report func(error)) error {
 				report(err)
 			}
 			continue
-		case lapsed:
+		case lapsed, begun.Sub(held) > presence.LeaseTTL:
+			// That it had lapsed the directory says once, maybe in an answer that was
+			// lost; after such a time it had.
 			k.cfg.Logger.Warn("the lease had lapsed, all sessions are registered again", "slot", k.cfg.Server)
 			k.registerAgain()
 		}
