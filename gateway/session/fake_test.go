@@ -189,6 +189,7 @@ type directory struct {
 	younger bool
 	dead    map[string]bool         // slots whose lease has ended
 	applied func([]presence.Change) // after the changes, before the answer
+	unheard bool                    // the next answer is lost
 }
 
 type place struct {
@@ -228,8 +229,12 @@ func (d *directory) Apply(_ context.Context, changes []presence.Change) ([]prese
 	for i, c := range changes {
 		answers[i] = d.apply(c)
 	}
-	applied := d.applied
+	applied, unheard := d.applied, d.unheard
+	d.unheard = false
 	d.mu.Unlock()
+	if unheard {
+		return nil, errAway
+	}
 	if applied != nil {
 		applied(changes)
 	}

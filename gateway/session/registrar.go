@@ -226,7 +226,7 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 			k.count.written.Add(len(batch))
 			r.done(batch)
 			r.acknowledge(batch, applied, try > 1)
-			r.hint(batch)
+			r.hint(batch, try > 1)
 			return true
 		}
 		k.count.retries.Inc()
@@ -244,8 +244,9 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 }
 
 // hint says who came and who is gone, now that whoever is told and asks the
-// directory finds it so. A sweep says nothing: nothing has changed.
-func (r *registrar) hint(batch []change) {
+// directory finds it so. A sweep says nothing: nothing has changed. After a second try
+// it does: the first one may have put back what was lost, and nobody heard of it.
+func (r *registrar) hint(batch []change, retried bool) {
 	for i := range batch {
 		switch batch[i].kind {
 		case register:
@@ -253,6 +254,9 @@ func (r *registrar) hint(batch []change) {
 		case remove:
 			r.keeper.cfg.Uplink.Presence(batch[i].user, chat.Offline)
 		case repeat:
+			if retried {
+				r.keeper.cfg.Uplink.Presence(batch[i].user, chat.Online)
+			}
 		}
 	}
 }
@@ -320,7 +324,7 @@ func (l *loop) repeated(c edge.Conn, s *state, fresh bool) {
 	}
 	if s.is(announce) && !fresh {
 		// The lease had lapsed, so others may have been told that the user is gone.
-		// Where everything was lost nobody was.
+		// Where everything was lost nobody was; after a second try it has been said.
 		l.keeper.cfg.Uplink.Presence(s.user, chat.Online)
 	}
 	s.unset(repeating | announce)

@@ -147,6 +147,60 @@ func TestAfterALapsedLeaseItIsSaidAgainWhoIsThere(t *testing.T) {
 	}
 }
 
+// The sweep puts an entry back, and its answer is lost: the second try finds nothing
+// amiss, but whoever relies on the first must hear that the user is there.
+func TestAfterALostAnswerItIsSaidWhoIsThere(t *testing.T) {
+	for _, forgot := range []bool{false, true} {
+		inWorld(t, 1, nil, func(w *world) {
+			c := w.connect(0, "alice", "")
+			end, _ := w.hold()
+			w.uplink.hints = nil
+			w.directory.do(func() {
+				w.directory.lapsed, w.directory.unheard = true, true
+				if forgot {
+					w.directory.forget()
+				}
+			})
+			time.Sleep(presence.RenewEvery + time.Second)
+			w.visit(c, 0)
+			time.Sleep(presenceLast)
+			w.want(c, "behind")
+			if err := end(); err != nil {
+				t.Errorf("Hold = %v", err)
+			}
+			w.uplink.mu.Lock()
+			defer w.uplink.mu.Unlock()
+			if want := []string{"online " + alice.String()}; !slices.Equal(w.uplink.hints, want) {
+				t.Errorf("the directory forgot: %v; hinted %v, want %v", forgot, w.uplink.hints, want)
+			}
+		})
+	}
+}
+
+// Of a renewal whose answer was lost nobody knows whether the lease had lapsed before
+// it. The next one says that it has not.
+func TestALapseThatNobodyHeardOfRegistersAllAgain(t *testing.T) {
+	inWorld(t, 1, nil, func(w *world) {
+		c := w.connect(0, "alice", "")
+		end, _ := w.hold()
+		w.directory.do(func() { w.directory.away = true })
+		time.Sleep(presence.LeaseTTL - time.Second)
+		w.directory.do(func() { w.directory.away = false })
+		time.Sleep(presence.RenewEvery)
+		w.visit(c, 0)
+		w.want(c) // It was in time.
+		w.directory.do(func() { w.directory.away = true })
+		time.Sleep(presence.LeaseTTL + time.Second)
+		w.directory.do(func() { w.directory.away = false })
+		time.Sleep(presence.RenewEvery)
+		w.visit(c, 0)
+		w.want(c, "behind")
+		if err := end(); err != nil {
+			t.Errorf("Hold = %v", err)
+		}
+	})
+}
+
 func TestDirectoryAwayIsReportedWhenTheLeaseIsOver(t *testing.T) {
 	inWorld(t, 1, nil, func(w *world) {
 		end, reports := w.hold()
