@@ -30,8 +30,8 @@ It measures on ` + "`dev cluster`" + `, with as many members allowed (SWITCHBOAR
 in its environment): what a reader costs its gateway, in queues, in memory of the
 process and in the kernel; the latency of the others before and meanwhile; when the
 readers were closed; and what is left of it afterwards. Exit status 1 when a reader
-costs more than -max-bytes, was not closed with 4003, or somebody else missed
-something.`
+costs more than -max-bytes or was not closed with 4003, when none read that code, or
+when somebody else missed something.`
 
 // slow is one run of `bench slow`.
 type slow struct {
@@ -198,8 +198,9 @@ func (s *slow) user(i int) chat.UserID {
 	return chat.DemoUser(fmt.Sprintf("slow-%s-%d", s.others.run, i))
 }
 
-// release ends the readers.
+// release ends the readers, also those who wait for one to be closed.
 func (s *slow) release() {
+	defer s.watch.closing()
 	for _, r := range s.idle {
 		if r != nil && r.valve.Conn != nil {
 			_ = r.valve.Conn.Close() // It may be closed already.
@@ -309,6 +310,8 @@ func (r *slowReport) judge(most int64) error {
 		return fmt.Errorf("a reader that does not read costs %.0f bytes, more than %d", r.Each(), most)
 	case r.Closed != r.Readers:
 		return fmt.Errorf("%d of %d readers were closed with 4003", r.Closed, r.Readers)
+	case r.Witnesses > 0 && r.Saw == 0:
+		return fmt.Errorf("none of %d readers who read on read 4003", r.Witnesses)
 	case r.Missed > 0:
 		return errors.New("the others missed something")
 	}

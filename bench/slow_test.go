@@ -13,7 +13,7 @@ import (
 )
 
 func TestSlowRunIsJudged(t *testing.T) {
-	right := slowReport{Readers: 10, Closed: 10, Peak: weight{Queued: 600_000, Kernel: 300_000}}
+	right := slowReport{Readers: 10, Closed: 10, Witnesses: 2, Saw: 1, Peak: weight{Queued: 600_000, Kernel: 300_000}}
 	for name, tt := range map[string]struct {
 		change func(r *slowReport)
 		right  bool
@@ -24,6 +24,8 @@ func TestSlowRunIsJudged(t *testing.T) {
 		"too much of the process":     {func(r *slowReport) { r.Peak.PSS = 900_000 }, false},
 		"one was not closed":          {func(r *slowReport) { r.Closed = 9 }, false},
 		"one was closed for another":  {func(r *slowReport) { r.Closed, r.ClosedElse = 9, 1 }, false},
+		"nobody read why":             {func(r *slowReport) { r.Saw = 0 }, false},
+		"nobody was to read why":      {func(r *slowReport) { r.Saw, r.Witnesses = 0, 0 }, true},
 		"somebody else missed a push": {func(r *slowReport) { r.Missed = 1 }, false},
 	} {
 		r := right
@@ -95,6 +97,25 @@ func TestWitnessReadsOnWhenOthersAreClosed(t *testing.T) {
 	<-r.done
 	if got := chat.CloseCode(r.code.Load()); got != chat.CloseSlowConsumer {
 		t.Errorf("read code %d, want 4003", got)
+	}
+}
+
+// No gateway closes anybody: the witnesses do not wait for that beyond the run.
+func TestWitnessEndsWithTheRun(t *testing.T) {
+	server, conn := net.Pipe()
+	defer server.Close()
+	s := &slow{shut: make(chan struct{}), watch: &watch{drip: make(chan struct{})}}
+	close(s.shut)
+	r := &reader{valve: valve{Conn: conn, shut: s.shut, drip: s.watch.drip, witness: true}, done: make(chan struct{})}
+	r.in = bufio.NewReaderSize(&r.valve, dripBytes)
+	s.idle = []*reader{r}
+	go r.listen()
+	s.release()
+	s.release() // once more, as at the end of a run
+	select {
+	case <-r.done:
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for a reader to be closed")
 	}
 }
 

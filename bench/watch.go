@@ -62,11 +62,14 @@ func (w *watch) run(ctx context.Context) {
 			continue
 		}
 		if n := len(w.moments); n > 0 && m.closed > w.moments[0].closed {
-			w.once.Do(func() { close(w.drip) })
+			w.closing()
 		}
 		w.moments = append(w.moments, m)
 	}
 }
+
+// closing says that readers are being closed.
+func (w *watch) closing() { w.once.Do(func() { close(w.drip) }) }
 
 func (w *watch) look(ctx context.Context) (m moment, err error) {
 	m.at = time.Now()
