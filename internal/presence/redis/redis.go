@@ -369,13 +369,37 @@ func (d *Directory) Where(ctx context.Context, users []chat.UserID) ([]presence.
 	if err := d.readSlots(ctx, slots); err != nil {
 		return nil, err
 	}
+	over := d.over(ctx, routes, slots)
 	places := make([]presence.Places, len(users))
 	var dead []presence.Change
 	for i, u := range users {
-		places[i], dead = place(u, routes[i], slots, dead)
+		places[i], dead = place(u, routes[i], slots, over, dead)
 	}
 	d.bury(ctx, dead)
 	return places, nil
+}
+
+// over returns the lives, on slots that nothing else is known of, whose lease ended
+// more than RouteTTL ago: their slot is not used any more, and nothing else would ever
+// remove their entries. A gateway that was cut off for so long registers its sessions
+// again when it is back. Not to know is no failure to look up.
+func (d *Directory) over(ctx context.Context, routes [][]presence.Route, slots map[string]slot) map[presence.Life]bool {
+	ends := make(map[presence.Life]int64)
+	for _, some := range routes {
+		for _, r := range some {
+			if slots[r.Slot].last == 0 {
+				ends[r.Life()] = 0
+			}
+		}
+	}
+	if len(ends) == 0 || d.readEnds(ctx, ends) != nil {
+		return nil
+	}
+	before, over := d.now().Add(-presence.RouteTTL).Unix(), make(map[presence.Life]bool)
+	for l, end := range ends {
+		over[l] = 0 < end && end < before
+	}
+	return over
 }
 
 // slot is what the two keys of a slot say; 0 where a key has expired.
@@ -411,13 +435,17 @@ func boot(value any) uint64 {
 
 // place sorts a user's entries: those on the last boot of their slot are routes,
 // one with a valid lease makes the user online, and those of an older boot are
-// added to dead, for they can never come back. Of a slot that nothing is known of
-// only one thing is: that the directory once knew it.
-func place(u chat.UserID, routes []presence.Route, slots map[string]slot, dead []presence.Change) (presence.Places, []presence.Change) {
+// added to dead, for they can never come back, as are those of lives that are over.
+// Of a slot that nothing is known of only one thing is: that the directory once knew it.
+func place(
+	u chat.UserID, routes []presence.Route, slots map[string]slot, over map[presence.Life]bool, dead []presence.Change,
+) (presence.Places, []presence.Change) {
 	var p presence.Places
 	for _, r := range routes {
 		s := slots[r.Slot]
 		switch {
+		case s.last == 0 && over[r.Life()]:
+			dead = append(dead, presence.Change{User: u, Route: r, Remove: true})
 		case s.last == 0:
 			p.Unknown = true
 		case r.Boot == s.last:

@@ -140,6 +140,54 @@ func TestEntriesOfAnOlderReleaseAreTheOldest(t *testing.T) {
 	}
 }
 
+// Where a slot is not used any more no younger boot replaces its last one; when its
+// lease has been over for long enough its entries go all the same. Of a slot that was
+// forgotten they stay.
+func TestEntriesOfASlotThatIsGoneAreRemoved(t *testing.T) {
+	for _, forgotten := range []bool{false, true} {
+		server, err := embedded.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		var ahead atomic.Int64
+		ctx, user, began := t.Context(), chat.UserID{9}, time.Now()
+		d := openWith(t, redis.Config{
+			Addrs: []string{server.Addr()}, Now: func() time.Time { return began.Add(time.Duration(ahead.Load())) },
+		})
+		raw := goredis.NewClient(&goredis.Options{Addr: server.Addr()})
+		defer raw.Close()
+		if err := d.Claim(ctx, "gw-1", 1); err != nil {
+			t.Fatal(err)
+		}
+		change := presence.Change{User: user, Route: presence.Route{Slot: "gw-1", Boot: 1, Session: 1}, Begins: true}
+		if _, err := d.Apply(ctx, []presence.Change{change}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // At first it is gone from the routes only.
+			server.Advance(presence.RouteTTL)
+			ahead.Add(int64(presence.RouteTTL))
+			if n := raw.HLen(ctx, "r:{"+user.String()+"}").Val(); n != 1 {
+				t.Fatalf("%d entries too early, want 1", n)
+			}
+			if forgotten {
+				raw.Del(ctx, "l:{gw-1}")
+			}
+			places, err := d.Where(ctx, []chat.UserID{user})
+			if known := ahead.Load() > int64(presence.RouteTTL) && !forgotten; err != nil || places[0].Unknown == known {
+				t.Errorf("got %+v, %v, want it known: %v", places, err, known)
+			}
+		}
+		if n := raw.HLen(ctx, "r:{"+user.String()+"}").Val(); n == 1 != forgotten {
+			t.Errorf("the slot was forgotten: %v; %d entries are left", forgotten, n)
+		}
+		seen, err := d.Seen(ctx, []chat.UserID{user})
+		if want := began.Add(presence.LeaseTTL).Unix(); err != nil || !forgotten && seen[0].Last.Unix() != want {
+			t.Errorf("last seen: got %+v, %v, want %d", seen, err, want)
+		}
+	}
+}
+
 // A server that was restarted has forgotten the script.
 func TestAServerThatForgotTheScript(t *testing.T) {
 	server, d := start(t)

@@ -22,7 +22,7 @@ if end_ > tonumber(redis.call('GET', KEYS[2]) or '0') then
 end
 return 1`)
 
-// bury removes the entries of boots that were replaced. A failure to tidy up is no
+// bury removes the entries of boots that were replaced or are over. A failure to tidy up is no
 // failure to look up: the next reader tries.
 func (d *Directory) bury(ctx context.Context, dead []presence.Change) {
 	if len(dead) == 0 {
@@ -127,7 +127,7 @@ func (d *Directory) judge(ctx context.Context, users []chat.UserID, seen []sight
 				ended[r.Life()] = 0
 			}
 		}
-		_, dead = place(users[i], s.routes, slots, dead)
+		_, dead = place(users[i], s.routes, slots, nil, dead)
 	}
 	if err := d.readEnds(ctx, ended); err != nil {
 		return nil, err
