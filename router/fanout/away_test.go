@@ -139,6 +139,39 @@ func TestSuccessorNotifiesWhoIsAway(t *testing.T) {
 	})
 }
 
+// A roster that is late holds no commit, but who is to be notified after the head
+// that waited for it does.
+func TestSuccessorNotifiesWhoIsAwayAfterALateHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users, _ := multitude(1)
+		w, g := newWorld(), newGroup(users...)
+		w.roster = g
+		w.run(t, func() { w.accept(g.says("one")) }, elapse(3*time.Second),
+			func() {
+				g.answer(errDead)
+				two := g.says("two")
+				two.Position.Offset += 10 // Something is missing between, so the list has to be read again.
+				w.accept(two)
+			}, elapse(RosterPatience+2*CommitEvery),
+			func() {
+				if got := w.confirmed(); got != 2 {
+					t.Errorf("committed %d, want 2: a dead roster holds nothing for long", got)
+				}
+				g.answer(nil)
+			}, elapse(2*time.Second))
+		if got := len(w.pushes(t)); got != len(users) {
+			t.Fatalf("%d notifications before the end, want %d", got, len(users))
+		}
+		if w.committed != 1 {
+			t.Errorf("committed %d at the end, want 1", w.committed)
+		}
+		w.run(t, elapse(3*time.Second))
+		if got := w.pushes(t)[len(users):]; len(got) != len(users) || got[0].Seq != 3 {
+			t.Errorf("%d notifications after it, want %d of message 3", len(got), len(users))
+		}
+	})
+}
+
 func TestNotificationsWaitForAPushLogThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, g := crowd(alice, bob, carol)

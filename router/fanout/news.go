@@ -23,6 +23,7 @@ type news struct {
 	from   int64     // the accepted offset at which what is to be said begins, or nothing
 	said   time.Time // when the last head was
 	unread bus.Push  // the newest message of which those who are away were not notified; Seq 0 = none
+	begins int64     // the accepted offset of the batch with unread
 	notify time.Time // before this they are not
 
 	// To whom.
@@ -60,9 +61,9 @@ func (n *news) note(e *bus.Event, large bool, at chat.Position, from int64) {
 	n.seen, n.newest = e.Seq, e.Entry
 	n.fresh++
 	if e.Kind != chat.KindEvent {
-		n.unread = bus.Push{
+		n.unread, n.begins = bus.Push{
 			Position: at, Conversation: e.Conversation, ID: e.ID, Seq: e.Seq, Sender: e.Sender, Kind: e.Kind,
-		}
+		}, from
 	}
 }
 
@@ -118,8 +119,11 @@ func (n *news) take(now time.Time) *head {
 		}
 		n.unread, n.notify = bus.Push{}, now.Add(notifyEvery(len(h.away)))
 	}
-	if !n.unsaid() {
-		n.from = nothing
+	// What is left is a message of the last seconds: it holds the commit, even if the
+	// head was late and did not.
+	n.from = nothing
+	if n.unread.Seq > 0 {
+		n.from = n.begins
 	}
 	n.wanted = time.Time{}
 	return h
