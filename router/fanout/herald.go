@@ -20,9 +20,10 @@ const (
 	// notified, on average: up to so many with each head, and 10,000 every ten
 	// seconds, of the newest message then.
 	PushesPerSecond = 1000
-	// RosterPatience is how long a head that waits for the roster holds the
-	// commit. After that it is late, and lost if the process ends before it: it is
-	// a hint, and a dead roster must not make a successor repeat an hour.
+	// RosterPatience is how long a head, or a notification, that waits for the
+	// roster holds the commit. After that it is late, and lost, with the
+	// notifications that go with it, if the process ends before it: they are hints,
+	// and a dead roster must not make a successor repeat an hour.
 	RosterPatience = time.Second
 	// ListTimeout bounds the reading of one list.
 	ListTimeout = 2 * time.Second
@@ -38,7 +39,7 @@ const (
 	// right, and it stays.
 	keepFor = time.Minute
 	// conversationsMax bounds how many conversations of one partition are
-	// remembered. One beyond it has no heads for the moment.
+	// remembered. One beyond it has no heads for the moment, and nobody is notified.
 	conversationsMax = 10_000
 	// membersMax bounds the members remembered in a router, some 24 bytes each,
 	// but for one list of each partition.
@@ -91,7 +92,8 @@ func newHeadCounts(set *metrics.Set) *headCounts {
 // event. Until the roster has such a list nothing is said.
 //
 // A message waits for none of this. The commit does: it stays before what is to be
-// said, for [RosterPatience] if it is the roster that is waited for.
+// said, for [RosterPatience] if it is the roster that is waited for, and goes back to
+// a message of which somebody is to be notified after a head that was late.
 type herald struct {
 	*Router
 	out  *sender

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// CommitEvery is the longest time for which finished work stays uncommitted:
-	// the most that a successor repeats while every road is open.
+	// CommitEvery is the longest time for which finished work stays uncommitted.
+	// A successor repeats that, and what came after the first thing that is not said
+	// yet: with every road open two seconds of heads, or ten of notifications.
 	CommitEvery = time.Second
 	// lookAgain is how often a quiet partition looks whether a blocked road is
 	// open again.
