@@ -118,6 +118,7 @@ func (a *allowances) forget(now uint32) {
 	for i := range a.shards {
 		shard := &a.shards[i]
 		shard.mu.Lock()
+		before := len(shard.users)
 		for u, allowed := range shard.users {
 			full := true
 			for m, p := range all {
@@ -127,7 +128,7 @@ func (a *allowances) forget(now uint32) {
 				delete(shard.users, u)
 			}
 		}
-		if len(shard.users) == 0 {
+		if before > 0 && len(shard.users) == 0 {
 			shard.users = make(map[chat.UserID]allowance) // A map keeps the room that it had.
 		}
 		shard.mu.Unlock()

@@ -44,7 +44,7 @@ func (k *Keeper) Handshake(c edge.Conn, r *edge.Request) {
 	// The request's strings may be views of a buffer: the verifier needs copies.
 	j := job{conn: c, kind: upgrade, token: strings.Clone(token), device: strings.Clone(r.DeviceID)}
 	if !k.verifier.add(j) {
-		k.reject(c, &refusal{status: 503, reason: "verifier_full", body: "too many sign in at once", retry: overloadedRetry})
+		k.reject(c, overloaded("verifier_full", "too many sign in at once"))
 	}
 }
 
@@ -85,20 +85,22 @@ func (k *Keeper) judge(r *edge.Request) *refusal {
 // overload says why nobody new is taken in, or nil: a newcomer would wait for what
 // does not come, and be in the way of those who are here.
 func (k *Keeper) overload() *refusal {
-	no := &refusal{status: 503, retry: overloadedRetry}
+	full, silent := k.registrar.state()
 	switch {
-	case k.registrar.full():
-		no.reason, no.body = "presence_full", "too many wait for the directory"
-	case k.registrar.silent():
-		no.reason, no.body = "presence_silent", "the directory does not answer"
+	case full:
+		return overloaded("presence_full", "too many wait for the directory")
+	case silent:
+		return overloaded("presence_silent", "the directory does not answer")
 	case k.verifier.full():
-		no.reason, no.body = "verifier_full", "too many sign in at once"
+		return overloaded("verifier_full", "too many sign in at once")
 	case k.cfg.Uplink.Stalled():
-		no.reason, no.body = "log_stalled", "the log takes no messages"
-	default:
-		return nil
+		return overloaded("log_stalled", "the log takes no messages")
 	}
-	return no
+	return nil
+}
+
+func overloaded(reason, body string) *refusal {
+	return &refusal{status: 503, reason: reason, body: body, retry: overloadedRetry}
 }
 
 // bearer returns the token of an Authorization header.
@@ -123,7 +125,7 @@ func (l *loop) upgraded(j *job, who auth.Identity, err error) {
 		return
 	}
 	if wait := l.keeper.tooManyOpens(who.User); wait > 0 {
-		l.keeper.reject(j.conn, &refusal{status: 429, reason: "opens", body: tooManyOpens, retry: wait})
+		l.keeper.reject(j.conn, &refusal{status: 429, reason: "opens", body: saidOfOpens, retry: wait})
 		return
 	}
 	l.identify(j, s, who)
@@ -142,7 +144,7 @@ func (l *loop) connecting(j *job, who auth.Identity, err error) {
 	}
 	if wait := l.keeper.tooManyOpens(who.User); wait > 0 {
 		l.keeper.count.refused["opens"].Inc()
-		no := &chat.Error{Code: chat.RateLimited, Message: tooManyOpens, RetryAfter: wait}
+		no := &chat.Error{Code: chat.RateLimited, Message: saidOfOpens, RetryAfter: wait}
 		l.sendAway(j.conn, s, j.id, no, chat.CloseRateLimited)
 		return
 	}
@@ -160,8 +162,8 @@ func (l *loop) identify(j *job, s *state, who auth.Identity) {
 	l.keepDevice(j.conn.Slot, s, device)
 }
 
-// tooManyOpens is what is said to a user who comes too often.
-const tooManyOpens = "too many connections were opened lately"
+// saidOfOpens is what is said to a user who comes too often.
+const saidOfOpens = "too many connections were opened lately"
 
 // sendAway ends a session that is nobody's: the reason, then the close.
 func (l *loop) sendAway(c edge.Conn, s *state, id string, err error, code chat.CloseCode) {

@@ -113,18 +113,12 @@ func (r *registrar) queued(c change) bool {
 	return true
 }
 
-// full reports whether a newcomer would be turned away.
-func (r *registrar) full() bool {
+// state reports whether a newcomer would be turned away for the queue, and whether the
+// directory has taken nothing for presencePatience.
+func (r *registrar) state() (full, silent bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.waiting >= registerQueue
-}
-
-// silent reports whether the directory has taken nothing for presencePatience.
-func (r *registrar) silent() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.failing.IsZero() && time.Since(r.failing) >= presencePatience
+	return r.waiting >= registerQueue, !r.failing.IsZero() && time.Since(r.failing) >= presencePatience
 }
 
 // failed notes that the directory has not taken a batch.
