@@ -101,7 +101,8 @@ type Places struct {
 	// is away and gets a push notification as well.
 	Online bool
 	// Unknown reports that there is an entry of a slot which the directory knows
-	// nothing else of: it was forgotten and is about to say that it is there.
+	// nothing else of: its lease ended about RouteTTL ago, or it was forgotten and
+	// is about to say that it is there.
 	Unknown bool
 }
 

@@ -145,8 +145,8 @@ func New(cfg Config) *Router {
 // Run routes until ctx ends. Its error is the group's.
 func (r *Router) Run(ctx context.Context) error {
 	looking, stop := context.WithCancel(ctx)
-	var lookout sync.WaitGroup
-	lookout.Go(func() { r.keepLookout(looking) })
+	var keeping sync.WaitGroup
+	keeping.Go(func() { r.keepLookout(looking) })
 	err := r.cfg.Signals.Run(ctx, func(ctx context.Context, claim bus.Claim) error {
 		var sweeping sync.WaitGroup
 		if claim.Partition() == sweeper {
@@ -157,7 +157,7 @@ func (r *Router) Run(ctx context.Context) error {
 		return nil
 	})
 	stop()
-	lookout.Wait()
+	keeping.Wait()
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // that it ended with its context is no failure
 	}

@@ -23,7 +23,8 @@ const (
 	aboardHashes = 1 << 13
 	// aboardFor is how long a hash outlives its last new session, so that lists which
 	// nobody clears do not stay. Where no session is new for longer, the next sweep
-	// of one that stays makes the hash anew.
+	// of one that stays makes the hash anew; that one has no end until a new session
+	// comes, so it stays if the gateway dies first and nobody clears it.
 	aboardFor = 7 * 24 * time.Hour
 	// livesKey is of all slots together, which are some hundreds.
 	livesKey = "lives"
