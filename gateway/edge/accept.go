@@ -33,11 +33,11 @@ const (
 // bounds what is under way to a peer that reads, the second what is kept for one that
 // does not. A socket inherits them from the listener, which saves three calls each.
 //
-// TCP_USER_TIMEOUT is left alone until the end. It also ends connections whose peer is alive and
-// has closed its window, by a clock that the kernel does not always reset when the
-// window opens again: readers with small buffers then lose their connection in the
-// first moment of a later stall, instead of after the 30 seconds that they have. A
-// dead peer is found by its missing pongs.
+// TCP_USER_TIMEOUT is left alone until a connection ends. It also ends those whose
+// peer is alive and has closed its window, by a clock that the kernel does not always
+// reset when the window opens again: readers with small buffers then lose their
+// connection in the first moment of a later stall, instead of after the 30 seconds
+// that they have. A dead peer is found by its missing pongs.
 const (
 	sendBufferBytes = 16 << 10
 	unsentBytes     = 8 << 10

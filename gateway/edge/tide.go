@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
+	"sync"
 	"time"
 )
 
@@ -59,31 +60,38 @@ func (t *tide) ebbs(lent int64, opens uint64, now time.Time) bool {
 // lets as much garbage gather as there is memory in use, so that queues which nobody
 // empties would cost up to twice their size. While tideBytes or more are lent, as
 // much may gather as if nothing were. The ticker owns it; the setting is the whole
-// process's, and is put back as it was.
+// process's, and is put back as it was. Of several servers in a process, the one that
+// changed it last is heeded.
 type thrift struct {
 	usual, set int // percent; set is 0 while nothing is changed
 }
+
+func newThrift() thrift { return thrift{usual: usualPercent()} }
+
+// usualPercent returns the setting as it was before any server changed it.
+var usualPercent = sync.OnceValue(func() int {
+	now := []runtimemetrics.Sample{{Name: "/gc/gogc:percent"}}
+	runtimemetrics.Read(now)
+	return int(min(now[0].Value.Uint64(), math.MaxInt32)) // "off" is more than that
+})
 
 // heed is told how much is lent.
 func (t *thrift) heed(lent int64) {
 	if t.set == 0 && lent < tideBytes {
 		return
 	}
-	now := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
-	runtimemetrics.Read(now)
-	if t.set == 0 {
-		t.usual = int(min(now[1].Value.Uint64(), math.MaxInt32)) // "off" is more than that
-	}
 	if t.usual > maxPercent {
 		return // Memory is bounded in another way, or not at all.
 	}
+	now := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	runtimemetrics.Read(now)
 	want := garbage(t.usual, int64(now[0].Value.Uint64()), lent)
 	switch {
 	case want == t.usual:
 		t.restore()
 	case t.set == 0 || want > t.set+t.set/4 || want < t.set-t.set/4:
 		t.set = want
-		debug.SetGCPercent(want) // It stops the world for a moment: not for every change.
+		debug.SetGCPercent(want) // It locks the heap and paces the collector anew: not for every change.
 	}
 }
 

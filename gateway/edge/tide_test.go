@@ -60,13 +60,8 @@ func TestWhatIsLentMakesNoRoomForGarbage(t *testing.T) {
 func TestThriftEndsWithTheNeedForIt(t *testing.T) {
 	before := debug.SetGCPercent(100)
 	defer debug.SetGCPercent(before)
-	percent := func() int {
-		now := debug.SetGCPercent(100)
-		debug.SetGCPercent(now)
-		return now
-	}
 	runtime.GC()
-	var th thrift
+	th := thrift{usual: 100}
 	th.heed(1 << 40)
 	if got := percent(); got != leastGarbage {
 		t.Errorf("with much lent %d percent may gather, want %d", got, leastGarbage)
@@ -80,6 +75,30 @@ func TestThriftEndsWithTheNeedForIt(t *testing.T) {
 	if got := percent(); got != 100 {
 		t.Errorf("at the end %d percent may gather, want 100", got)
 	}
+}
+
+func TestThriftOfTwoServersEndsWhereItBegan(t *testing.T) {
+	usual := newThrift().usual
+	defer debug.SetGCPercent(debug.SetGCPercent(usual))
+	live := make([]byte, 64<<20)
+	runtime.GC()
+	first := newThrift()
+	first.heed(20 << 20)
+	second := newThrift()
+	second.heed(40 << 20)
+	first.heed(0)
+	second.heed(0)
+	runtime.KeepAlive(live)
+	if got := percent(); got != usual {
+		t.Errorf("at the end %d percent may gather, want %d", got, usual)
+	}
+}
+
+// percent returns the setting.
+func percent() int {
+	now := debug.SetGCPercent(100)
+	debug.SetGCPercent(now)
+	return now
 }
 
 func TestTideOfHandshakes(t *testing.T) {
