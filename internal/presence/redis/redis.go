@@ -88,7 +88,10 @@ func (cfg *Config) options() *goredis.UniversalOptions {
 		timeout = 500 * time.Millisecond
 	}
 	// The client's own retries would stack up to seconds and hide an outage
-	// that callers treat better: they repeat whole batches, in order.
+	// that callers treat better: they repeat whole batches, in order. For a cluster
+	// this turns off part of them only: as often as it follows redirections, which
+	// it must, it also repeats what a broken connection or a time-out left without
+	// an answer. What was carried out the first time is then found done.
 	return &goredis.UniversalOptions{
 		Addrs: cfg.Addrs, Username: cfg.Username, Password: cfg.Password, TLSConfig: cfg.TLS,
 		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout,
