@@ -170,10 +170,9 @@ func (l *loop) eof(i uint32, s *slot) {
 // that acknowledges none of it, after the descriptor is closed.
 const lastWordsTimeout = 30 * time.Second
 
-// closeTimeout ends a connection whose peer does not take part in the ending. One
-// that has no room for what it was sent would keep the kernel busy for as long as it
-// likes: a reset throws that away. Who has room may be alive and slow, on a radio
-// link say, and gets the last words when it is back.
+// closeTimeout ends a connection whose peer does not take part in the ending. What it
+// has no room for the kernel would keep for ever: a reset throws it away. Who has room
+// may be alive and slow, on a radio link say, and gets the last words later.
 func (l *loop) closeTimeout(e *extra) {
 	s := l.slots.at(e.slot)
 	if fd := int(s.fd); e.out.bytes > 0 || shut(fd) {
@@ -185,15 +184,12 @@ func (l *loop) closeTimeout(e *extra) {
 	l.release(e.slot, s)
 }
 
-// shut reports whether a peer has not acknowledged more than it said last that it
-// has room for. How much is unsent tells nothing: after a loss that waits too.
+// shut reports whether a peer has been sent more than its window holds. How much is
+// unsent tells nothing: after a loss that waits too.
 func shut(fd int) bool {
-	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-	if err != nil {
-		return false
-	}
+	info, infoErr := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	unread, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-	return err == nil && unread > int(info.Snd_wnd)
+	return infoErr == nil && err == nil && unread > int(info.Snd_wnd)
 }
 
 // release gives everything of a connection back. The descriptor may be somebody

@@ -221,7 +221,7 @@ func (s *Server) ticker(ctx context.Context) {
 	ticks := time.NewTicker(s.tick)
 	defer ticks.Stop()
 	var tide tide
-	thrift := newThrift()
+	thrift := thrift{usual: usualPercent()}
 	defer thrift.restore()
 	for {
 		select {

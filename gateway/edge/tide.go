@@ -60,13 +60,10 @@ func (t *tide) ebbs(lent int64, opens uint64, now time.Time) bool {
 // lets as much garbage gather as there is memory in use, so that queues which nobody
 // empties would cost up to twice their size. While tideBytes or more are lent, as
 // much may gather as if nothing were. The ticker owns it; the setting is the whole
-// process's, and is put back as it was. Of several servers in a process, the one that
-// changed it last is heeded.
+// process's (the last server to change it is heeded), and is put back as it was.
 type thrift struct {
-	usual, set int // percent; set is 0 while nothing is changed
+	usual, set int // percent; usual is usualPercent, set is 0 while nothing is changed
 }
-
-func newThrift() thrift { return thrift{usual: usualPercent()} }
 
 // usualPercent returns the setting as it was before any server changed it.
 var usualPercent = sync.OnceValue(func() int {

@@ -78,13 +78,13 @@ func TestThriftEndsWithTheNeedForIt(t *testing.T) {
 }
 
 func TestThriftOfTwoServersEndsWhereItBegan(t *testing.T) {
-	usual := newThrift().usual
+	usual := usualPercent()
 	defer debug.SetGCPercent(debug.SetGCPercent(usual))
 	live := make([]byte, 64<<20)
 	runtime.GC()
-	first := newThrift()
+	first := thrift{usual: usualPercent()}
 	first.heed(20 << 20)
-	second := newThrift()
+	second := thrift{usual: usualPercent()}
 	second.heed(40 << 20)
 	first.heed(0)
 	second.heed(0)
