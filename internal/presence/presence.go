@@ -101,8 +101,8 @@ type Places struct {
 	// is away and gets a push notification as well.
 	Online bool
 	// Unknown reports that there is an entry of a slot which the directory knows
-	// nothing else of: its lease ended about RouteTTL ago, or it was forgotten and
-	// is about to say that it is there.
+	// nothing else of: none has been there for RouteTTL, or it was forgotten and is
+	// about to say that it is there.
 	Unknown bool
 }
 
@@ -125,8 +125,8 @@ type Directory interface {
 	Apply(ctx context.Context, changes []Change) ([]Applied, error)
 	// Where returns where each of the users is, in the order asked, in two
 	// round trips. It never answers from a cache. Entries of boots that a
-	// younger one has replaced, or whose lease ended more than RouteTTL ago, are
-	// removed on the way, with more round trips, and their users were last seen
-	// when the lease of that boot ended.
+	// younger one has replaced, or whose lease ended a day ago, are removed on the
+	// way, with more round trips, and their users were last seen when the lease of
+	// that boot ended.
 	Where(ctx context.Context, users []chat.UserID) ([]Places, error)
 }

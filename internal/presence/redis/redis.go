@@ -382,10 +382,14 @@ func (d *Directory) Where(ctx context.Context, users []chat.UserID) ([]presence.
 	return places, nil
 }
 
+// goneAfter is for how long a lease must have been over before the entries on a slot
+// that is not used any more are removed: longer than any gateway is cut off. One that
+// came back would find its people lost, and could not say that they are there again.
+const goneAfter = 24 * time.Hour
+
 // over returns the lives, on slots that nothing else is known of, whose lease ended
-// more than RouteTTL ago: their slot is not used any more, and nothing else would ever
-// remove their entries. A gateway that was cut off for so long registers its sessions
-// again when it is back. Not to know is no failure to look up.
+// more than goneAfter ago: nothing else would ever remove their entries. Not to know
+// is no failure to look up.
 func (d *Directory) over(ctx context.Context, routes [][]presence.Route, slots map[string]slot) map[presence.Life]bool {
 	ends := make(map[presence.Life]int64)
 	for _, some := range routes {
@@ -398,7 +402,7 @@ func (d *Directory) over(ctx context.Context, routes [][]presence.Route, slots m
 	if len(ends) == 0 || d.readEnds(ctx, ends) != nil {
 		return nil
 	}
-	before, over := d.now().Add(-presence.RouteTTL).Unix(), make(map[presence.Life]bool)
+	before, over := d.now().Add(-goneAfter).Unix(), make(map[presence.Life]bool)
 	for l, end := range ends {
 		over[l] = 0 < end && end < before
 	}
