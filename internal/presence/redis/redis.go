@@ -74,6 +74,9 @@ func Open(cfg Config) (*Directory, error) {
 	}
 	client := goredis.NewUniversalClient(cfg.options())
 	cfg.hook(client)
+	if cluster, ok := client.(*goredis.ClusterClient); ok {
+		cluster.OnNewNode(func(node *goredis.Client) { node.AddHook(unheard{}) })
+	}
 	now := cfg.Now
 	if now == nil {
 		now = time.Now
@@ -91,7 +94,8 @@ func (cfg *Config) options() *goredis.UniversalOptions {
 	// that callers treat better: they repeat whole batches, in order. For a cluster
 	// this turns off part of them only: as often as it follows redirections, which
 	// it must, it also repeats what a broken connection or a time-out left without
-	// an answer. What was carried out the first time is then found done.
+	// an answer. What was carried out the first time is then found done, which Apply
+	// notices, and others do not.
 	return &goredis.UniversalOptions{
 		Addrs: cfg.Addrs, Username: cfg.Username, Password: cfg.Password, TLSConfig: cfg.TLS,
 		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout,
@@ -282,6 +286,7 @@ return made + 2 * company`)
 // script says so once, and is then sent all of it again with the script; what was
 // carried out the first time has been found then.
 func (d *Directory) Apply(ctx context.Context, changes []presence.Change) ([]presence.Applied, error) {
+	ctx, unheard := heedUnheard(ctx)
 	applied, err := d.apply(ctx, changes, begin.EvalSha)
 	if goredis.HasErrorPrefix(err, "NOSCRIPT") {
 		first := applied
@@ -295,6 +300,9 @@ func (d *Directory) Apply(ctx context.Context, changes []presence.Change) ([]pre
 	}
 	var lost []chat.UserID
 	for i, c := range changes {
+		if unheard.Load() && !c.Begins && !c.Remove {
+			return nil, errUnheard // Whether it had been lost the caller must not take from this.
+		}
 		if applied[i].Fresh && !c.Begins {
 			lost = append(lost, c.User)
 		}
