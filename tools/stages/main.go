@@ -82,7 +82,7 @@ func stages() []stage {
 			args: words("go test -json -race -count=1 -p 2 -timeout 5m -run Secured"),
 		},
 		// These start servers of their own, one package at a time: on two cores that is
-		// ten minutes for dev/system alone, and twice that for all.
+		// a quarter of an hour for dev/system alone, and nearly twice that for all.
 		{
 			name: "cluster", asks: words("SERVERS"), limit: 70 * time.Minute, env: words("SWITCHBOARD_TEST_SERVERS=1"),
 			args: words("go test -json -count=1 -p 1 -timeout 45m"),
