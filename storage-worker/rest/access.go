@@ -46,26 +46,31 @@ func (s *Server) shown(h func(*http.Request, *membership) (reply, error)) handle
 	return s.inside(func(r *http.Request, m *membership) (reply, error) { return s.settled(r, m, h) })
 }
 
-// settled answers with what h reads of a conversation; every answer that shows some
-// of one comes from here. The authorization is asked for again when it is ready: a
-// reading that began before a removal and ended after it would show what was sent to
-// those who were left, since an open stay has no end. h may be called several times.
+// settled answers with what h reads of a conversation.
 func (s *Server) settled(r *http.Request, m *membership, h func(*http.Request, *membership) (reply, error)) (reply, error) {
+	return settle(r.Context(), s, m, func(m *membership) (reply, error) { return h(r, m) })
+}
+
+// settle returns what is read of a conversation; everything that shows some of one
+// comes from here. The authorization is asked for again when it is ready: a reading
+// that began before a removal and ended after it would show what was sent to those
+// who were left, since an open stay has no end. read may be called several times.
+func settle[T any](ctx context.Context, s *Server, m *membership, read func(*membership) (T, error)) (shown T, err error) {
+	var none T
 	for range reread {
-		answer, err := h(r, m)
-		if err != nil {
-			return reply{}, err
+		if shown, err = read(m); err != nil {
+			return none, err
 		}
-		now, err := s.membership(r.Context(), m.user, m.conversation)
+		now, err := s.membership(ctx, m.user, m.conversation)
 		if err != nil {
-			return reply{}, err
+			return none, err
 		}
 		if now.current().Joined == m.current().Joined {
-			return answer, nil
+			return shown, nil
 		}
 		m = now
 	}
-	return reply{}, unavailable("memberships change faster than they can be read")
+	return none, unavailable("memberships change faster than they can be read")
 }
 
 // membership returns the caller's membership, or notMember.

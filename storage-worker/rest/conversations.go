@@ -101,7 +101,6 @@ func (s *Server) views(ctx context.Context, spots []spot) ([]wire.Conversation, 
 		bodies[i], err = s.sure(ctx, spots[i])
 		var refusal *chat.Error
 		if errors.Is(err, archive.ErrNotFound) || errors.As(err, &refusal) && refusal.Code == chat.NotMember {
-			bodies[i] = wire.Conversation{}
 			return nil
 		}
 		return err
@@ -109,25 +108,16 @@ func (s *Server) views(ctx context.Context, spots []spot) ([]wire.Conversation, 
 	return slices.DeleteFunc(bodies, func(b wire.Conversation) bool { return b.ID.IsZero() }), err
 }
 
-// sure reads a conversation as [Server.settled] does. That is for small ones, too: how
-// far their messages go is said by the index row, but not when they got their name.
+// sure settles what the list shows of a spot. That is for small ones, too: how far
+// their messages go is said by the index row, but not when they got their name.
 func (s *Server) sure(ctx context.Context, a spot) (wire.Conversation, error) {
-	for range reread {
-		body, err := s.view(ctx, a)
-		if err != nil {
-			return body, err
+	first := &membership{user: a.stay.User, conversation: a.stay.Conversation, stays: []archive.Stay{a.stay}}
+	return settle(ctx, s, first, func(m *membership) (wire.Conversation, error) {
+		if m == first {
+			return s.view(ctx, a) // Its head is known.
 		}
-		now, err := s.membership(ctx, a.stay.User, a.stay.Conversation)
-		if err != nil || now.current().Joined == a.stay.Joined {
-			return body, err
-		}
-		head, err := s.head(ctx, now.current())
-		if err != nil {
-			return body, err
-		}
-		a = spot{now.current(), head}
-	}
-	return wire.Conversation{}, unavailable("memberships change faster than they can be read")
+		return s.see(ctx, m)
+	})
 }
 
 // cursor returns what finds the place after this spot.
@@ -224,13 +214,17 @@ func (s *Server) scan(ctx context.Context, a spot, body *wire.Conversation) erro
 	return nil
 }
 
-// getConversation answers with the conversation of a membership as in the list.
-func (s *Server) getConversation(r *http.Request, m *membership) (reply, error) {
-	head, err := s.head(r.Context(), m.current())
+// see returns the conversation of a membership as in the list.
+func (s *Server) see(ctx context.Context, m *membership) (wire.Conversation, error) {
+	head, err := s.head(ctx, m.current())
 	if err != nil {
-		return reply{}, err
+		return wire.Conversation{}, err
 	}
-	body, err := s.view(r.Context(), spot{m.current(), head})
+	return s.view(ctx, spot{m.current(), head})
+}
+
+func (s *Server) getConversation(r *http.Request, m *membership) (reply, error) {
+	body, err := s.see(r.Context(), m)
 	if errors.Is(err, archive.ErrNotFound) {
 		return reply{}, notMember()
 	}
