@@ -300,18 +300,7 @@ func (d *Device) heads() []Hint {
 	return d.Hints[slices.IndexFunc(d.Hints, func(h Hint) bool { return h.Head != nil }):]
 }
 
-func TestFaultsOfWhatIsToldAreFound(t *testing.T) {
-	for name, fault := range toldWrong {
-		t.Run(name, func(t *testing.T) {
-			r := lively()
-			fault.plant(r)
-			report := Check(&r.Evidence)
-			if report.Broken[fault.want] == 0 {
-				t.Errorf("not found; the report says:\n%s", report.Table())
-			}
-		})
-	}
-}
+func TestFaultsOfWhatIsToldAreFound(t *testing.T) { findsEach(t, toldWrong, lively) }
 
 // Clara is added, or removed, while /sync is being answered.
 func TestSyncMayBeOvertaken(t *testing.T) {
