@@ -117,7 +117,7 @@ func (s *System) serve(ctx context.Context) error {
 	tokens := &tokens{keys: s.keys, origins: s.cfg.Origins}
 	return rest.Serve(ctx, s.public, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // A mux would answer some paths itself, and not as REST does.
-		case r.URL.Path == "/" && r.Method == http.MethodGet:
+		case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 			s.welcome(w, r)
 		case r.URL.Path == "/dev/token" && r.Method == http.MethodPost && s.demo:
 			tokens.ServeHTTP(w, r)

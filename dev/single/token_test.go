@@ -63,3 +63,25 @@ func TestTokensAreForWhoSitsAtThisMachine(t *testing.T) {
 		})
 	}
 }
+
+func TestWelcomeIsAtTheRoot(t *testing.T) {
+	s := start(t)
+	for method, want := range map[string]int{
+		http.MethodGet: http.StatusOK, http.MethodHead: http.StatusOK, http.MethodPost: http.StatusNotFound,
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), method, s.URLs().REST+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		if response.StatusCode != want {
+			t.Errorf("%s /: got %d, want %d", method, response.StatusCode, want)
+		}
+	}
+}
