@@ -271,7 +271,7 @@ func printApplied(w io.Writer, file string, done change.Applied, dry bool) error
 	}
 	switch {
 	case done.Written:
-		fmt.Fprintf(&b, "%s%s, %s %swritten\n", would, limits.Count(len(done.Changes), "setting"), file, strings.TrimPrefix(would, "would be "))
+		fmt.Fprintf(&b, "%s%s, %s written\n", would, limits.Count(len(done.Changes), "setting"), file)
 	case len(done.Changes) > 0:
 		fmt.Fprintf(&b, "%s%s, %s is as it should be\n", would, limits.Count(len(done.Changes), "setting"), file)
 	default:
