@@ -52,7 +52,8 @@ gateway/node                        : gateway/downlink gateway/edge gateway/sess
 gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire
 gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics internal/presence
 gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
-gateway/edge                        : internal/chat internal/metrics
+gateway/edge                        : gateway/edge/thrift internal/chat internal/metrics
+gateway/edge/thrift                 :
 
 router/signals                      : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 router                              : router/fanout router/signals internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres

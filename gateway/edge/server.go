@@ -14,6 +14,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"switchboard/gateway/edge/thrift"
 	"switchboard/internal/chat"
 	"switchboard/internal/metrics"
 )
@@ -220,9 +221,8 @@ func (s *Server) awaitEmpty() {
 func (s *Server) ticker(ctx context.Context) {
 	ticks := time.NewTicker(s.tick)
 	defer ticks.Stop()
-	var tide tide
-	thrift := thrift{usual: usualPercent()}
-	defer thrift.restore()
+	memory := thrift.New()
+	defer memory.End()
 	for {
 		select {
 		case <-ctx.Done():
@@ -232,11 +232,7 @@ func (s *Server) ticker(ctx context.Context) {
 		for _, l := range s.loops {
 			l.deliver(func(m *mail) { m.tick = true })
 		}
-		lent := s.buffers.lent.Load() + s.chunks.queued.Load()
-		thrift.heed(lent)
-		if tide.ebbs(lent, s.meter.opens.Get(), time.Now()) {
-			giveBack()
-		}
+		memory.Heed(s.buffers.lent.Load()+s.chunks.queued.Load(), s.meter.opens.Get(), time.Now())
 	}
 }
 

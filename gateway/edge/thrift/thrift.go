@@ -1,4 +1,7 @@
-package edge
+// Package thrift gives memory back to the kernel after a burst, and keeps what
+// connections are lent from making room for garbage. It watches two numbers, how
+// much is lent and how many connections were opened, and lends nothing itself.
+package thrift
 
 import (
 	"math"
@@ -28,7 +31,6 @@ const (
 const leastGarbage = 5
 
 // tide watches how much memory connections are lent, and how many are opened.
-// The ticker owns it.
 type tide struct {
 	high  int64     // most that was lent since the last ebb
 	calm  time.Time // since when little is lent and opened; zero = much is
@@ -59,7 +61,7 @@ func (t *tide) ebbs(lent int64, opens uint64, now time.Time) bool {
 // thrift keeps what connections are lent from making room for garbage. The collector
 // lets as much garbage gather as there is memory in use, so that queues which nobody
 // empties would cost up to twice their size. While tideBytes or more are lent, as
-// much may gather as if nothing were. The ticker owns it; the setting is the whole
+// much may gather as if nothing were. The setting is the whole
 // process's (the last server to change it is heeded), and is put back as it was.
 type thrift struct {
 	usual, set int // percent; usual is usualPercent, set is 0 while nothing is changed
@@ -117,3 +119,23 @@ func giveBack() {
 	runtime.GC() // the pools keep their victims for one round
 	debug.FreeOSMemory()
 }
+
+// Watch is both for one server. Only one goroutine may use it.
+type Watch struct {
+	tide   tide
+	thrift thrift
+}
+
+// New returns a watch that has seen nothing.
+func New() *Watch { return &Watch{thrift: thrift{usual: usualPercent()}} }
+
+// Heed is told how many bytes connections are lent, and how many were ever opened.
+func (w *Watch) Heed(lent int64, opens uint64, now time.Time) {
+	w.thrift.heed(lent)
+	if w.tide.ebbs(lent, opens, now) {
+		giveBack()
+	}
+}
+
+// End puts the collector's setting back as it was.
+func (w *Watch) End() { w.thrift.restore() }
