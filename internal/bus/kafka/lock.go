@@ -183,30 +183,19 @@ func (l *lock) keep(ctx context.Context, lose context.CancelCauseFunc) {
 }
 
 // beat shows that the holder lives and asks whether it still is a member.
-// kafka-go 0.4.51 reads the fields of an answer to Heartbeat in the wrong order
-// and so loses its error; what the coordinator knows of the group has it.
 func (l *lock) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	answer, err := l.client.kafka.Heartbeat(ctx, &kafkago.HeartbeatRequest{
+	answer, err := l.client.transport.RoundTrip(ctx, l.client.addr, &beatRequest{
 		GroupID: l.name, MemberID: l.member, GenerationID: int32(l.generation),
 	})
-	if err == nil {
-		err = answer.Error
-	}
 	if err != nil {
 		return err
 	}
-	group, err := l.describe(ctx)
-	if err != nil {
-		return err
+	if code := answer.(*beatResponse).ErrorCode; code != 0 {
+		return kafkago.Error(code)
 	}
-	for i := range group.Members {
-		if group.Members[i].MemberID == l.member {
-			return nil
-		}
-	}
-	return kafkago.UnknownMemberId
+	return nil
 }
 
 func (l *lock) describe(ctx context.Context) (kafkago.DescribeGroupsResponseGroup, error) {

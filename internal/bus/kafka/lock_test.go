@@ -18,7 +18,7 @@ import (
 func lockable(t *testing.T, test func(t *testing.T, name string, open func() *kafka.Client)) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		cluster, _ := start(t, 1)
+		cluster, _ := start(t, 3) // Most locks have another coordinator than the first broker.
 		test(t, "lock-"+rand.Text(), func() *kafka.Client { return open(t, cluster.Addr()) })
 	})
 	t.Run("real", func(t *testing.T) {
