@@ -136,7 +136,7 @@ func (g *group) complain(err error) {
 func (g *group) membership() kafkago.ConsumerGroupConfig {
 	return kafkago.ConsumerGroupConfig{
 		ID:                g.name,
-		Brokers:           g.client.config.Brokers,
+		Brokers:           []string{anyBroker},
 		Topics:            []string{g.topic},
 		Dialer:            g.client.dialer(),
 		GroupBalancers:    []kafkago.GroupBalancer{kafkago.RangeGroupBalancer{}},

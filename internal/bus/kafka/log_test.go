@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -242,5 +243,25 @@ func TestGroupWaitsForItsTopic(t *testing.T) {
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestGroupAsksAnotherBrokerThanTheSilent has a first broker that takes connections
+// and answers nothing, as one does that is stopped.
+func TestGroupAsksAnotherBrokerThanTheSilent(t *testing.T) {
+	silent, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	cluster, client := start(t, 3)
+	ensure(t, client, "t", 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	claimed := errors.New("claimed")
+	got := open(t, silent.Addr().String()+","+cluster.Addr()).Group("t", "g", kafka.GroupConfig{}).Run(ctx,
+		func(context.Context, bus.Claim) error { return claimed })
+	if !errors.Is(got, claimed) {
+		t.Errorf("got %v, want that the partition is claimed", got)
 	}
 }

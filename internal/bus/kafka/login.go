@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"strings"
 	"sync"
 
@@ -104,8 +106,27 @@ func (c *complaints) warn(line, about string, err error, facts ...any) {
 func (c *Client) dialer() *kafkago.Dialer {
 	return &kafkago.Dialer{
 		ClientID: c.config.ClientID, Timeout: coordinatorTimeout,
-		DialFunc: c.conns.Dial, SASLMechanism: c.login,
+		DialFunc: c.dial, SASLMechanism: c.login,
 	}
+}
+
+// anyBroker is an address that means one of Config.Brokers, another each time.
+// Given the list, kafka-go's groups always begin with the first that takes a
+// connection; a process that stands still goes on taking them, and a group would
+// stand still with it.
+const anyBroker = "any.broker.invalid:9092"
+
+// dial makes a connection to a broker, or to one of those that we know.
+func (c *Client) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	if address != anyBroker {
+		return c.conns.Dial(ctx, network, address)
+	}
+	for _, i := range rand.Perm(len(c.config.Brokers)) {
+		if conn, err = c.conns.Dial(ctx, network, c.config.Brokers[i]); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
 }
 
 // missing says why a topic is not in our picture of the cluster: there is none,
