@@ -32,6 +32,7 @@ internal/loopback                   :
 internal/metrics                    :
 internal/wire                       : internal/chat
 internal/auth                       : internal/chat
+internal/mediaurl                   : internal/chat
 internal/bus                        : internal/chat
 internal/bus/bustest                : internal/bus
 internal/bus/embedded               :
@@ -47,12 +48,13 @@ internal/roster/rostertest          : internal/chat internal/roster
 internal/roster/sqlite              : internal/chat internal/roster
 internal/daemon                     : internal/bus internal/complaint internal/metrics
 
-gateway                             : gateway/edge gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
-gateway/node                        : gateway/downlink gateway/edge gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence
+gateway                             : gateway/edge gateway/edge/proxyproto gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
+gateway/node                        : gateway/downlink gateway/edge gateway/edge/proxyproto gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence
 gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire
 gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics internal/presence
 gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
-gateway/edge                        : gateway/edge/thrift internal/chat internal/metrics
+gateway/edge                        : gateway/edge/proxyproto gateway/edge/thrift internal/chat internal/metrics
+gateway/edge/proxyproto             :
 gateway/edge/thrift                 :
 
 router/signals                      : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
@@ -70,6 +72,8 @@ storage-worker/receipts             : storage-worker/archive internal/bus intern
 storage-worker/projection           : internal/bus internal/chat internal/metrics internal/roster storage-worker/archive
 storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 
+docs                                :
+
 client                              : internal/chat internal/wire
 
 dev                                 : dev/cluster dev/servers dev/single dev/soak dev/terminal internal/auth internal/chat internal/daemon
@@ -82,6 +86,7 @@ dev/single                          : client gateway/edge gateway/node router/fa
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire
+dev/judge                           : docs
 dev/handset                         : client internal/chat internal/wire
 
 bench                               : bench/host client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/loopback internal/metrics internal/presence/embedded internal/wire

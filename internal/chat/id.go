@@ -19,6 +19,7 @@ type (
 	conversation struct{}
 	message      struct{}
 	request      struct{}
+	media        struct{}
 )
 
 type (
@@ -33,6 +34,8 @@ type (
 	// RequestID is chosen by a client to make a retry safe: the protocol's
 	// client_message_id or client_conversation_id.
 	RequestID = ID[request]
+	// MediaID names an upload; it is made by [NewMediaID].
+	MediaID = ID[media]
 )
 
 // Namespaces of the version 5 ids that this system derives. They are part of
@@ -134,6 +137,9 @@ func ParseMessageID(s string) (MessageID, error) { return parseUUID(s) }
 
 // ParseRequestID reads an id that a client chose.
 func ParseRequestID(s string) (RequestID, error) { return parseUUID(s) }
+
+// ParseMediaID reads an upload's id.
+func ParseMediaID(s string) (MediaID, error) { return parseUUID(s) }
 
 // parseUUID reads 8-4-4-4-12 hexadecimal digits without allocating.
 func parseUUID[T string | []byte](s T) (id [16]byte, err error) {

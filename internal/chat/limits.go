@@ -64,6 +64,8 @@ const (
 	TypingShown = 6 * time.Second
 	// TypingMembers is up to how many members are told of it.
 	TypingMembers = 50
+	// MediaKept is how long an upload is kept that is in no message.
+	MediaKept = 24 * time.Hour
 	// AuthTimeout is how long a socket may take to say who it is.
 	AuthTimeout = 10 * time.Second
 )
@@ -78,6 +80,10 @@ const (
 	KeyWindow = 7 * 24 * time.Hour
 	// KeyTTL is how long the archive keeps the row that KeyWindow needs.
 	KeyTTL = 8 * 24 * time.Hour
+	// MediaWindow is how long after it was uploaded a file may first be sent, by the
+	// record clock. What nobody has sent is removed after [MediaKept], so the fold
+	// may be hours late and no message names a file that is gone.
+	MediaWindow = 20 * time.Hour
 	// BucketSize is how many events of a conversation share a partition of the
 	// archive: bucket = (seq − 1) / BucketSize.
 	BucketSize = 4096
