@@ -71,7 +71,7 @@ func stages() []stage {
 		{name: "servers", holds: true, args: words("bin/dev servers")},
 		{
 			name: "suites", on: true, asks: words("KAFKA CQL POSTGRES REDIS"),
-			args: words("go test -json -race -count=1 -p 2 -timeout 12m -skip ^TestAKilledServer|Secured"),
+			args: words("go test -json -race -count=1 -p 2 -parallel 16 -timeout 12m -skip ^TestAKilledServer|Secured"),
 		},
 		// Servers of their own, so that one that dies unasked is not overlooked elsewhere.
 		{name: "mortals", holds: true, args: words("bin/dev servers -restart -only cassandra")},
@@ -79,7 +79,7 @@ func stages() []stage {
 		{name: "locks", holds: true, args: words("bin/dev servers -secure")},
 		{
 			name: "secured", on: true, asks: words("KAFKA_CREDENTIALS KAFKA_GUEST_CREDENTIALS CQL_CREDENTIALS POSTGRES_PASSWORD REDIS_CREDENTIALS"),
-			args: words("go test -json -race -count=1 -p 2 -timeout 5m -run Secured"),
+			args: words("go test -json -race -count=1 -p 2 -parallel 16 -timeout 5m -run Secured"),
 		},
 		// These start servers of their own, one package at a time: on two cores that is
 		// a quarter of an hour for dev/system alone, and nearly twice that for all.

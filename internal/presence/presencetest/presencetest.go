@@ -25,7 +25,8 @@ type Backend struct {
 	Advance   func(time.Duration)
 }
 
-// Run runs the suite; open is called for each test.
+// Run runs the suite; open is called for each test. They run at the same time: on a
+// real server most of their time is that of leases.
 func Run(t *testing.T, open func(t *testing.T) Backend) {
 	tests := []struct {
 		name string
@@ -67,6 +68,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			b := open(t)
 			test.run(&suite{T: t, Backend: b, slot: "gw-" + chat.NewRequestID().String()[:8]})
 		})
