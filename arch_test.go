@@ -89,7 +89,7 @@ dev/terminal                        : client internal/chat internal/wire
 dev/judge                           : docs
 dev/handset                         : client internal/chat internal/wire
 
-bench                               : bench/host client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/loopback internal/metrics internal/presence/embedded internal/wire
+bench                               : bench/host bench/result bench/scrape client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/loopback internal/metrics internal/presence/embedded internal/wire
 
 tuning                              : internal/daemon tuning/advice tuning/change tuning/host tuning/limits tuning/load tuning/report
 tuning/load                         :
@@ -100,6 +100,8 @@ tuning/advice                       : tuning/host tuning/limits tuning/load
 tuning/change                       : tuning/advice tuning/host tuning/limits tuning/load
 tuning/report                       : tuning/advice tuning/limits tuning/load
 bench/host                          :
+bench/result                        : bench/host internal/daemon
+bench/scrape                        :
 `
 
 // homes names the one package that imports a library and turns it into our
@@ -173,7 +175,7 @@ func sources(t *testing.T, tree fs.FS) []source {
 // listing names every file that belongs to the repository.
 func listing(t *testing.T, tree fs.FS) []string {
 	t.Helper()
-	ignored := []string{".git", "bin", ".switchboard", ".switchboard-cluster", ".cache", "__pycache__"}
+	ignored := []string{".git", "bin", ".switchboard", ".switchboard-cluster", ".cache", "__pycache__", "node_modules"}
 	var names []string
 	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,13 @@ func (l *addressLog) find(what string) string {
 		}
 	}
 	return ""
+}
+
+// says reports whether a line has been written that contains what.
+func (l *addressLog) says(what string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.lines, func(line string) bool { return strings.Contains(line, what) })
 }
 
 // await waits for such a line.

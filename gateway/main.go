@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"switchboard/gateway/edge"
+	"switchboard/gateway/edge/proxyproto"
 	"switchboard/gateway/node"
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
@@ -45,14 +46,16 @@ Kafka and Redis may want a login and TLS: -kafka-credentials, -kafka-ca, and the
 for -redis. A wrong password is one line, and is tried again; a file that cannot be
 used ends it with status 2.
 
-There is no TLS on -listen: end it in front. The PROXY protocol is not understood
-yet: a balancer must not send it.`
+There is no TLS on -listen: end it in front. A balancer that passes connections on
+may say whose they are by the PROXY protocol, version 1 or 2: from -proxy-protocol
+each connection must begin with it, and from elsewhere it is refused.`
 
 // options are the flags.
 type options struct {
 	listen, opsListen, server, advertise string
 	kafka, redis                         *daemon.Server
-	origins                              *[]string
+	origins, proxyProtocol               *[]string
+	proxies                              proxyproto.Trusted
 	authKeys, authIssuer, authAudience   string
 	maxConnections, members, replication int
 	partitions                           int
@@ -151,6 +154,7 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
 	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
 	o.origins = flags.List("origins", "`ORIGIN,…` of web pages that may connect, exactly as browsers send them; others get 403")
+	o.proxyProtocol = flags.List("proxy-protocol", "`CIDR,…` of balancers, whose connections must begin with a PROXY header, version 1 or 2;\nempty: it is taken from nobody")
 	flags.IntVar(&o.maxConnections, "max-connections", 0, "`NUMBER` of connections to accept, beyond which newcomers get 503; 0: what the descriptor limit allows")
 	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have, as clients are told; the same as that of storage-worker")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` without a byte from a client after which it is pinged; two missed close it")
@@ -161,6 +165,10 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker.\nThe delivery topic gets as many, if it has to be made")
 	if err := flags.Parse(args); err != nil {
 		return nil, nil, err
+	}
+	var err error
+	if o.proxies, err = proxyproto.ParseTrusted(*o.proxyProtocol); err != nil {
+		return nil, nil, daemon.Usagef("-proxy-protocol: %v", err)
 	}
 	return o, flags.Logger(logs), o.check()
 }
@@ -239,7 +247,7 @@ func newNode(o *options, cfg node.Config) (*node.Node, error) {
 	daemon.RoomForLoops(cfg.Loops)
 	cfg.Boot = uint64(time.Now().UnixNano()) // Ascends from life to life.
 	cfg.Generation, cfg.Replication = uint32(o.generation), o.replication
-	cfg.Origins, cfg.MaxConnections, cfg.Members = *o.origins, o.maxConnections, o.members
+	cfg.Origins, cfg.Proxies, cfg.MaxConnections, cfg.Members = *o.origins, o.proxies, o.maxConnections, o.members
 	cfg.Heartbeat, cfg.Recheck, cfg.DrainTimeout = o.heartbeat, o.recheck, o.drainTimeout
 	cfg.Metrics.Gauge(fmt.Sprintf("switchboard_gateway_info{server=%q,advertise=%q}", o.server, o.advertise),
 		func() float64 { return 1 })

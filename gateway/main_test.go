@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,8 @@ func TestWrongFlagsAreRefused(t *testing.T) {
 		{"-members", "10001"},
 		{"-partitions", "-1"},
 		{"-generation", "0"},
-		{"-proxy-protocol", "10.0.0.0/8"}, // Not understood yet, so not taken.
+		{"-proxy-protocol", "balancer"},
+		{"-proxy-protocol", "10.0.0.0/8,10.1.2.3/8"},
 		{"stray"},
 	} {
 		args := bad
@@ -80,6 +82,7 @@ func TestProgramServesAndDrains(t *testing.T) {
 		ended <- serve(ctx, []string{
 			"-server", "gw-1", "-kafka", cluster.Addr(), "-redis", redis.Addr(), "-auth-keys", keys, "-replication", "1",
 			"-listen", "127.0.0.1:0", "-ops-listen", "127.0.0.1:0", "-drain-timeout", "100ms",
+			"-proxy-protocol", "127.0.0.0/8", "-log-level", "debug",
 		}, logs)
 	}()
 	ops := logs.await(t, "ops listener is open")
@@ -99,8 +102,7 @@ func TestProgramServesAndDrains(t *testing.T) {
 	must(t, err)
 	token, err := set.Mint(chat.DemoUser("alice"), time.Hour)
 	must(t, err)
-	socket, response, err := websocket.Dial(ctx, "ws://"+public+"/api/v1/ws",
-		&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	socket, response, err := dial(ctx, public, token)
 	must(t, err)
 	if response.Body != nil {
 		defer response.Body.Close()
@@ -108,6 +110,12 @@ func TestProgramServesAndDrains(t *testing.T) {
 	_, payload, err := socket.Read(ctx)
 	if err != nil || !strings.Contains(string(payload), `"connected"`) {
 		t.Fatalf("read %s, %v; want connected", payload, err)
+	}
+	if _, refused, err := dial(ctx, public, "no token"); err == nil || refused == nil || refused.StatusCode != http.StatusUnauthorized { //nolint:bodyclose // the library has closed it
+		t.Errorf("no token: got %v, %v, want 401", refused, err)
+	}
+	if !logs.says(`program=gateway client=192.0.2.7:56324 reason=token`) {
+		t.Errorf("the log does not say who was refused: %q", logs.lines)
 	}
 	cancel()
 	if _, _, err := socket.Read(t.Context()); err != nil {
@@ -119,6 +127,21 @@ func TestProgramServesAndDrains(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the program ended with %v", err)
 	}
+}
+
+// dial connects as a balancer does that passes a client on.
+func dial(ctx context.Context, address, token string) (*websocket.Conn, *http.Response, error) {
+	passOn := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			_, err = io.WriteString(conn, "PROXY TCP4 192.0.2.7 198.51.100.1 56324 443\r\n")
+		}
+		return conn, err
+	}
+	return websocket.Dial(ctx, "ws://"+address+"/api/v1/ws", &websocket.DialOptions{
+		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
+		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: passOn, DisableKeepAlives: true}},
+	})
 }
 
 func makeTopics(t *testing.T, addr string) {

@@ -122,11 +122,11 @@ func setOptions(fd int) error {
 func (a *acceptor) run(ctx context.Context) {
 	pause := time.Duration(0)
 	for {
-		fd, err := a.accept()
+		fd, peer, err := a.accept()
 		switch {
 		case err == nil:
 			pause = 0
-			a.hand(fd)
+			a.hand(fd, peer)
 			continue
 		case a.ended():
 			return
@@ -145,15 +145,15 @@ func (a *acceptor) run(ctx context.Context) {
 	}
 }
 
-func (a *acceptor) accept() (fd int, err error) {
+func (a *acceptor) accept() (fd int, peer unix.Sockaddr, err error) {
 	waitErr := a.raw.Read(func(listener uintptr) bool {
-		fd, _, err = unix.Accept4(int(listener), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, peer, err = unix.Accept4(int(listener), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		return err != unix.EAGAIN
 	})
 	if waitErr != nil {
-		return -1, fmt.Errorf("wait for a connection: %w", waitErr)
+		return -1, nil, fmt.Errorf("wait for a connection: %w", waitErr)
 	}
-	return fd, err
+	return fd, peer, err
 }
 
 // starved reports whether trying again at once would fail again. The errors that
@@ -201,7 +201,7 @@ func (a *acceptor) sleep(ctx context.Context, pause time.Duration) bool {
 }
 
 // hand gives a socket to the loop with the fewest.
-func (a *acceptor) hand(fd int) {
+func (a *acceptor) hand(fd int, peer unix.Sockaddr) {
 	s := a.server
 	live := int(s.live.Add(1))
 	if live > s.maxConnections+refusals || !s.fds.reserve(fd) {
@@ -224,7 +224,7 @@ func (a *acceptor) hand(fd int) {
 	}
 	a.next++
 	l.live.Add(1)
-	taken := accepted{fd: int32(fd), refuse: live > s.maxConnections}
+	taken := accepted{fd: int32(fd), refuse: live > s.maxConnections, proxied: s.cfg.Proxies.Contains(addrPortOf(peer).Addr())}
 	if !l.deliver(func(m *mail) { m.accepted = append(m.accepted, taken) }) {
 		_ = unix.Close(fd)
 		l.release1()

@@ -12,6 +12,7 @@
 //
 // # Limits
 //
+//	PROXY header    8 KiB, HandshakeTimeout       closed without a word
 //	request         8 KiB, HandshakeTimeout       431, 408
 //	sockets         MaxConnections, descriptors   503; the listener pauses, and never ends
 //	message         MaxMessage                    1009, as soon as a header says so
@@ -56,9 +57,9 @@ type Request struct {
 	Host          string
 	Origin        string // empty when not sent
 	Authorization string
-	DeviceID      string   // X-Device-Id
-	Protocols     []string // as offered in Sec-WebSocket-Protocol
-	Peer          netip.AddrPort
+	DeviceID      string         // X-Device-Id
+	Protocols     []string       // as offered in Sec-WebSocket-Protocol
+	Peer          netip.AddrPort // the client, or where no PROXY header names it the other end of the socket
 }
 
 // Handler is told what happens to connections. See the package comment for the

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"net/netip"
 	"sync"
 
 	"switchboard/internal/chat"
@@ -21,6 +22,7 @@ type extra struct {
 	out    outbound
 	stash  *buffer // read, and not to be parsed before the answer or the drain
 	accept [28]byte
+	client netip.AddrPort // of the PROXY header, until the handler is asked
 	code   chat.CloseCode // what we closed with
 }
 

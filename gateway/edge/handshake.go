@@ -2,11 +2,8 @@ package edge
 
 import (
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"switchboard/internal/chat"
 )
@@ -27,6 +24,9 @@ func (l *loop) adopt(a accepted) {
 	if a.refuse {
 		s.flags |= refused
 	}
+	if a.proxied {
+		s.flags |= proxied
+	}
 	l.server.fds.set(a.fd, i+1)
 	l.requests.add(l.extras.give(i, s), l.now)
 	l.listen(s, reads)
@@ -44,6 +44,12 @@ func (l *loop) request(i uint32, s *slot, data []byte) {
 			return
 		}
 		data = e.stash.b
+	}
+	if s.flags&proxied != 0 {
+		if data = l.unproxied(i, s, e, data); len(data) == 0 {
+			return
+		}
+		from = 0
 	}
 	end, no := requestEnd(data, from)
 	switch {
@@ -79,7 +85,9 @@ func (l *loop) requested(i uint32, s *slot, e *extra, data []byte, end int) {
 	l.server.buffers.put(buf)
 	e.unline()
 	e.accept = acceptKey(key)
-	r.Peer = peerOf(s.fd)
+	if r.Peer = e.client; !r.Peer.IsValid() {
+		r.Peer = peerOf(s.fd)
+	}
 	s.state = waiting
 	s.flags |= told
 	l.limitEarly(s, e)
@@ -99,21 +107,6 @@ func (l *loop) limitEarly(s *slot, e *extra) {
 	if e.stash != nil && len(e.stash.b) >= earlyBytes {
 		l.listen(s, 0)
 	}
-}
-
-// peerOf asks the kernel who is at the other end, which it knows anyway.
-func peerOf(fd int32) netip.AddrPort {
-	name, err := unix.Getpeername(int(fd))
-	if err != nil {
-		return netip.AddrPort{} // gone already; a read will say so
-	}
-	switch a := name.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // answer is the handler's word on a request, on its way to the loop.
@@ -171,7 +164,7 @@ func (l *loop) refuse(i uint32, s *slot, no *refusal, retryAfter time.Duration) 
 func (l *loop) requestTimeout(i uint32, s *slot) {
 	e := l.extras.of(s)
 	e.unline()
-	if e.stash == nil {
+	if e.stash == nil || s.flags&proxied != 0 {
 		l.server.meter.failed("timeout")
 		l.doom(i, s, closeAbnormal, true)
 		return

@@ -87,8 +87,9 @@ type mail struct {
 
 // accepted is a socket on its way from the acceptor to its loop.
 type accepted struct {
-	fd     int32
-	refuse bool
+	fd      int32
+	refuse  bool
+	proxied bool
 }
 
 type task struct {

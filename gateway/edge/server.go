@@ -14,6 +14,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"switchboard/gateway/edge/proxyproto"
 	"switchboard/gateway/edge/thrift"
 	"switchboard/internal/chat"
 	"switchboard/internal/metrics"
@@ -39,6 +40,9 @@ type Config struct {
 	// MaxConnections bounds the sockets; 0 = what the descriptor limit allows.
 	// Whoever comes after that gets 503.
 	MaxConnections int
+	// Proxies are the balancers whose connections begin with a PROXY header; the
+	// client that it names is Request.Peer. From all others none is taken.
+	Proxies proxyproto.Trusted
 	// HandshakeTimeout is the time for the request; default 5 s.
 	HandshakeTimeout time.Duration
 	// PartialTimeout is the time from the first to the last byte of a message;
@@ -119,6 +123,8 @@ type Server struct {
 	chunks  chunks
 	live    atomic.Int64 // sockets
 	opened  atomic.Int64 // WebSockets
+
+	complained atomic.Int64 // when a balancer was, since start
 }
 
 // New prepares a server; nothing is accepted before Run, which has to be called

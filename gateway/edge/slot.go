@@ -22,6 +22,7 @@ const (
 	broken                    // the socket failed; its end is in loop.doomed
 	ended                     // the peer will send no more
 	refused                   // over MaxConnections: to be answered with 503
+	proxied                   // its PROXY header has to come before its request
 )
 
 // slot is all that an idle connection costs in user space, but for its word in

@@ -30,6 +30,7 @@ var (
 	badBody      = &refusal{http.StatusBadRequest, "an upgrade request has no body"}
 	badKey       = &refusal{http.StatusBadRequest, "exactly one Sec-WebSocket-Key of 16 bytes in base64 is needed"}
 	badRepeat    = &refusal{http.StatusBadRequest, "a header field is repeated"}
+	badProxy     = &refusal{http.StatusBadRequest, "a PROXY header is not taken from this address"}
 	wrongVersion = &refusal{http.StatusUpgradeRequired, "Sec-WebSocket-Version must be 13"}
 	noUpgrade    = &refusal{http.StatusUpgradeRequired, "this is a WebSocket endpoint"}
 )
@@ -94,6 +95,9 @@ func parseRequest(b []byte) (r *Request, key string, no *refusal) {
 
 func (f *fields) requestLine(line string) *refusal {
 	method, rest, _ := strings.Cut(line, " ")
+	if method == "PROXY" {
+		return badProxy
+	}
 	target, version, _ := strings.Cut(rest, " ")
 	if method != http.MethodGet || version != "HTTP/1.1" {
 		return badLine

@@ -44,6 +44,7 @@ import (
 
 	"switchboard/gateway/downlink"
 	"switchboard/gateway/edge"
+	"switchboard/gateway/edge/proxyproto"
 	"switchboard/gateway/session"
 	"switchboard/gateway/uplink"
 	"switchboard/internal/auth"
@@ -76,14 +77,15 @@ type Config struct {
 	Partitions  int32  // of the inbound log
 	Replication int    // of the delivery topic, when it has to be made; default 1
 
-	Origins        []string      // allowed when a browser sends one; none by default
-	Heartbeat      time.Duration // default 30 s
-	Recheck        time.Duration // default 6 h
-	Sweep          time.Duration // default session.SweepEvery; shorter in tests only
-	DrainTimeout   time.Duration // default 30 s
-	MaxConnections int           // default: what the descriptor limit allows
-	Loops          int           // default: the processors
-	Members        int           // the member limit that clients are told; default chat.MembersDefault
+	Origins        []string           // allowed when a browser sends one; none by default
+	Heartbeat      time.Duration      // default 30 s
+	Recheck        time.Duration      // default 6 h
+	Sweep          time.Duration      // default session.SweepEvery; shorter in tests only
+	DrainTimeout   time.Duration      // default 30 s
+	MaxConnections int                // default: what the descriptor limit allows
+	Loops          int                // default: the processors
+	Proxies        proxyproto.Trusted // balancers whose connections begin with a PROXY header; none by default
+	Members        int                // the member limit that clients are told; default chat.MembersDefault
 
 	// Ready is told how the parts "kafka", "redis" and "gateway" are; may be nil.
 	Ready   func(part string, err error)
@@ -148,7 +150,7 @@ func New(cfg Config) (*Node, error) {
 	var err error
 	n.edge, err = edge.New(edge.Config{
 		Listener: cfg.Listener, Loops: cfg.Loops,
-		MaxMessage: chat.FrameBytes, OutboundBytes: outboundBytes, MaxConnections: cfg.MaxConnections,
+		MaxMessage: chat.FrameBytes, OutboundBytes: outboundBytes, MaxConnections: cfg.MaxConnections, Proxies: cfg.Proxies,
 		VisitEvery: min(visitEvery, cfg.Heartbeat/visitsPerHeartbeat),
 		Log:        cfg.Logger, Metrics: cfg.Metrics,
 	}, n.sessions)

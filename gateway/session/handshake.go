@@ -1,6 +1,9 @@
 package session
 
 import (
+	"context"
+	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +33,7 @@ func (k *Keeper) Handshake(c edge.Conn, r *edge.Request) {
 	s := l.begin(c)
 	k.sessions.Add(1)
 	if no := k.judge(r); no != nil {
-		k.reject(c, no)
+		k.reject(c, r.Peer, no)
 		return
 	}
 	if len(r.Protocols) > 0 {
@@ -42,9 +45,9 @@ func (k *Keeper) Handshake(c edge.Conn, r *edge.Request) {
 	}
 	token, _ := bearer(r.Authorization)
 	// The request's strings may be views of a buffer: the verifier needs copies.
-	j := job{conn: c, kind: upgrade, token: strings.Clone(token), device: strings.Clone(r.DeviceID)}
+	j := job{conn: c, kind: upgrade, token: strings.Clone(token), device: strings.Clone(r.DeviceID), peer: r.Peer}
 	if !k.verifier.add(j) {
-		k.reject(c, overloaded("verifier_full", "too many sign in at once"))
+		k.reject(c, r.Peer, overloaded("verifier_full", "too many sign in at once"))
 	}
 }
 
@@ -56,8 +59,11 @@ func (k *Keeper) accept(c edge.Conn, s *state) {
 	k.sockets.Accept(c, protocol)
 }
 
-func (k *Keeper) reject(c edge.Conn, no *refusal) {
+func (k *Keeper) reject(c edge.Conn, client netip.AddrPort, no *refusal) {
 	k.count.refused[no.reason].Inc()
+	if k.cfg.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		k.cfg.Logger.Debug("a client is refused", "client", client.String(), "reason", no.reason)
+	}
 	k.sockets.Reject(c, no.status, no.retry, no.body)
 }
 
@@ -121,11 +127,11 @@ func (l *loop) upgraded(j *job, who auth.Identity, err error) {
 		return
 	}
 	if err != nil {
-		l.keeper.reject(j.conn, &refusal{status: 401, reason: "token", body: chat.AsError(err).Message})
+		l.keeper.reject(j.conn, j.peer, &refusal{status: 401, reason: "token", body: chat.AsError(err).Message})
 		return
 	}
 	if wait := l.keeper.tooManyOpens(who.User); wait > 0 {
-		l.keeper.reject(j.conn, &refusal{status: 429, reason: "opens", body: saidOfOpens, retry: wait})
+		l.keeper.reject(j.conn, j.peer, &refusal{status: 429, reason: "opens", body: saidOfOpens, retry: wait})
 		return
 	}
 	l.identify(j, s, who)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"net/netip"
 	"runtime"
 	"sync"
 
@@ -29,7 +30,8 @@ type job struct {
 	kind   purpose
 	token  string
 	device string
-	id     string // of the frame, echoed in the answer
+	peer   netip.AddrPort // with upgrade: the client
+	id     string         // of the frame, echoed in the answer
 }
 
 // verifier checks signatures away from the loops: an elliptic curve takes as
