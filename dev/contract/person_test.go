@@ -96,7 +96,9 @@ func (p *person) call(method, path string, body any, more ...string) answer {
 
 func (s *site) call(t *testing.T, method, path string, body any, header ...string) answer {
 	t.Helper()
-	return request(t, method, s.REST[0]+path, body, header...)
+	a := request(t, method, s.REST[0]+path, body, header...)
+	a.described(method, path, body)
+	return a
 }
 
 func request(t *testing.T, method, url string, body any, header ...string) answer {

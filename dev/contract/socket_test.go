@@ -158,6 +158,9 @@ func (s *socket) decode(text []byte) frame {
 	if err := decoder.Decode(&f); err != nil {
 		s.t.Fatalf("%q is no frame: %v", text, err)
 	}
+	if err := described(s.t).ServerFrame(text); err != nil {
+		s.t.Errorf("not as described: %v\n%s", err, text)
+	}
 	return f
 }
 
