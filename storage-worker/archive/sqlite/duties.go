@@ -39,18 +39,18 @@ func (s *Store) checkpoints(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if err := s.checkpoint(ctx); err != nil && ctx.Err() == nil {
+		if err := s.checkpoint(ctx, checkpointPages); err != nil && ctx.Err() == nil {
 			failures.Inc() // tried again at the next tick; the log grows meanwhile
 		}
 	}
 }
 
-// checkpoint moves most of the log while the writer goes on, and then, between
-// two transactions, the little that came meanwhile: only a log that was moved
-// wholly starts anew instead of growing.
-func (s *Store) checkpoint(ctx context.Context) error {
+// checkpoint moves most of a log of at least so many pages while the writer goes
+// on, and then, between two transactions, the little that came meanwhile: only a
+// log that was moved wholly starts anew instead of growing.
+func (s *Store) checkpoint(ctx context.Context, from int64) error {
 	pages, err := queryInts(ctx, s.checkpointer, "PRAGMA wal_checkpoint(NOOP)", 3)
-	if err != nil || pages[1]-pages[2] < checkpointPages {
+	if err != nil || pages[1]-pages[2] < from {
 		return err
 	}
 	// The second time moves what came during the first, so that the third, which

@@ -111,12 +111,12 @@ func TestSweepSparesAYoungerUseOfTheSameKey(t *testing.T) {
 	}
 }
 
-// fillLog writes until the write-ahead log is longer than a checkpoint allows.
-func fillLog(t *testing.T, s *Store, conversation byte) {
+// fillLog writes until the write-ahead log is longer than so many pages.
+func fillLog(t *testing.T, s *Store, conversation byte, pages int64) {
 	t.Helper()
 	b := &archive.Batch{}
 	content := make([]byte, chat.ContentBytes)
-	for seq := chat.Seq(1); seq <= checkpointPages/3; seq++ {
+	for seq := chat.Seq(1); seq <= chat.Seq(pages/3); seq++ {
 		b.Rows = append(b.Rows, archive.Row{Entry: chat.Entry{
 			Conversation: chat.ConversationID{conversation}, Seq: seq, ID: chat.NewMessageID(chat.Clock(seq), 1, 1),
 			Kind: chat.KindText, Content: string(content),
@@ -126,11 +126,12 @@ func fillLog(t *testing.T, s *Store, conversation byte) {
 }
 
 func TestCheckpointsKeepTheLogShort(t *testing.T) {
+	const pages = checkpointPages / 16
 	s, path := openHere(t)
 	var longest int64
 	for i := range byte(6) {
-		fillLog(t, s, i)
-		if err := s.checkpoint(t.Context()); err != nil {
+		fillLog(t, s, i, pages)
+		if err := s.checkpoint(t.Context(), pages); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(path + "-wal")
@@ -144,9 +145,9 @@ func TestCheckpointsKeepTheLogShort(t *testing.T) {
 			t.Fatalf("the log has %d bytes after round %d and began with %d", info.Size(), i, longest*2/3)
 		}
 	}
-	pages, err := queryInts(t.Context(), s.checkpointer, "PRAGMA wal_checkpoint(NOOP)", 3)
-	if err != nil || pages[1] != pages[2] {
-		t.Errorf("of %d pages %d were moved, %v", pages[1], pages[2], err)
+	log, err := queryInts(t.Context(), s.checkpointer, "PRAGMA wal_checkpoint(NOOP)", 3)
+	if err != nil || log[1] != log[2] {
+		t.Errorf("of %d pages %d were moved, %v", log[1], log[2], err)
 	}
 }
 
