@@ -4,8 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
+	"switchboard/bench/result"
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
 )
@@ -13,19 +12,17 @@ import (
 // measure ends the listening and fills in latencies and what was refused.
 func (r *road) measure(report *roadReport, from, to int) {
 	r.disconnect()
-	delivery, answer := newHistogram(), newHistogram()
-	seconds := make([]*hdrhistogram.Histogram, (to-from)/r.rate+1)
-	for i := range seconds {
-		seconds[i] = newHistogram()
-	}
+	delivery := result.NewTiming("delivery", "from the intended send to a member's socket")
+	answer := result.NewTiming("answer", "from the intended send to message_sent")
 	for _, p := range r.people {
 		<-p.done
-		p.record(delivery, answer, seconds, from, to)
+		p.record(delivery, answer, from, to)
 	}
 	report.Refused = r.refusals()
-	report.Delivery, report.Answer = summarize(delivery), summarize(answer)
+	report.delivery, report.answer = delivery, answer
+	report.Delivery, report.Answer = summarize(delivery.Total()), summarize(answer.Total())
 	report.Series = nil
-	for _, h := range seconds {
+	for _, h := range delivery.Intervals() {
 		report.Series = append(report.Series, summarize(h))
 	}
 }

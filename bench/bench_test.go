@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"switchboard/bench/result"
 	"switchboard/dev/single"
 	"switchboard/internal/chat"
 )
@@ -131,16 +134,90 @@ func embedded(t *testing.T) []string {
 	return []string{"-rest", system.URLs().REST, "-auth-keys", filepath.Join(data, "auth-keys.json")}
 }
 
+// late reports whether a run was only invalid, as it is when the machine has other
+// things to do: what tests are about is not when, but whether.
+func late(err error) bool { return err.Error() == "exit status 4" }
+
 // A short run against the whole system: everything arrives once and in order.
 func TestRoadOnTheEmbeddedSystem(t *testing.T) {
 	var out bytes.Buffer
 	report := filepath.Join(t.TempDir(), "report.json")
 	err := run(t.Context(), append([]string{"road"}, append(embedded(t),
 		"-users", "40", "-groups", "5", "-rate", "200", "-warmup", "1s", "-duration", "2s", "-json", report)...), &out)
-	if err != nil {
+	if err != nil && !late(err) {
 		t.Errorf("%v\n%s", err, &out)
 	}
 	if encoded, err := os.ReadFile(report); err != nil || !json.Valid(encoded) {
 		t.Errorf("the report is no JSON: %v", err)
 	}
+}
+
+// Results of two runs are compared as a script does it, by the exit status.
+func TestRunsAreCompared(t *testing.T) {
+	folder := func(wrong float64) string {
+		r := result.New("road")
+		r.Add("wrong", wrong, result.Count, result.Lower, "")
+		dir := t.TempDir()
+		if err := result.Write(dir, r); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	good, bad := folder(0), folder(3)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{good, good}, ""},
+		{[]string{good, bad}, "exit status 99"},
+		{[]string{good + "," + good, good, "-tolerance", "0"}, ""},
+	} {
+		got := ""
+		if err := run(t.Context(), append([]string{"compare"}, tt.args...), io.Discard); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.args, got, tt.want)
+		}
+	}
+	for _, args := range [][]string{{good}, {good, good, good}, {good, good, "-tolerance", "-1"}, {good, "nowhere"}} {
+		if err := run(t.Context(), append([]string{"compare"}, args...), io.Discard); err == nil {
+			t.Errorf("%q was compared", args)
+		}
+	}
+}
+
+// A signal in the middle of the load ends it, and what was sent is accounted for.
+func TestRoadIsAborted(t *testing.T) {
+	flags := embedded(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := t.TempDir()
+	out := &noticing{what: " sent, ", then: cancel}
+	err := run(ctx, append([]string{"road"}, append(flags,
+		"-users", "10", "-groups", "0", "-rate", "20", "-warmup", "0s", "-duration", "10m", "-out", dir)...), out)
+	if err == nil || err.Error() != "exit status 105" {
+		t.Errorf("got %v, want exit status 105", err)
+	}
+	r, err := result.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range r.Metrics {
+		if m.Name == "answer.count" && m.Value < 100 || m.Name == "wrong" && m.Value > 0 {
+			t.Errorf("got %v of %s", m.Value, m.Name)
+		}
+	}
+}
+
+// noticing does something when something is written.
+type noticing struct {
+	what string
+	then func()
+}
+
+func (n *noticing) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), n.what) {
+		n.then()
+	}
+	return len(p), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"switchboard/bench/host"
+	"switchboard/bench/scrape"
 	"switchboard/internal/daemon"
 )
 
@@ -66,4 +68,15 @@ func (c *cluster) programs() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// scrape reads the metrics of all programs.
+func (c *cluster) scrape(ctx context.Context) (scrape.Samples, error) {
+	all := make(scrape.Samples)
+	for _, name := range c.programs() {
+		if err := all.Read(ctx, c.Ops[name]+"/metrics"); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return all, nil
 }

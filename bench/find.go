@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"switchboard/bench/result"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 
 // find drives the road at higher and higher rates, with new users each time, and
 // reports the highest rate that kept the promise.
-func (r *road) find(ctx context.Context, out io.Writer, file string) error {
+func (r *road) find(ctx context.Context, out io.Writer, file string, results *result.Output) error {
 	var steps []*roadReport
 	var held *roadReport
 	for n := range mostSteps {
@@ -45,5 +47,5 @@ func (r *road) find(ctx context.Context, out io.Writer, file string) error {
 	}
 	fmt.Fprintf(out, "\nthe highest rate with p99 < %d ms and nothing lost:\n", promised)
 	held.print(out)
-	return nil
+	return results.Finish(held.result(), out)
 }

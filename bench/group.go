@@ -220,7 +220,7 @@ func (g *group) talkOn(ctx context.Context, report *groupReport) error {
 	report.Late, report.BenchCPU = g.late, (after.self - before.self).Seconds()
 	report.CPU = perMessage(before.cpu, after.cpu, measured)
 	if g.cluster != nil {
-		report.count(after.samples.since(before.samples))
+		report.count(after.samples.Since(before.samples))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/scrape"
 )
 
 // groupReport is the result of `bench group`.
@@ -48,8 +49,8 @@ func (r *groupReport) Complete() bool {
 }
 
 // count divides what the programs counted by messages and by heads.
-func (r *groupReport) count(s samples) {
-	heads := s.sum("switchboard_router_heads_total")
+func (r *groupReport) count(s scrape.Samples) {
+	heads := s.Sum("switchboard_router_heads_total")
 	r.Heads = heads / r.Seconds
 	for _, c := range [][2]string{
 		{"users looked up for messages", "switchboard_router_lookup_users_total"},
@@ -61,7 +62,7 @@ func (r *groupReport) count(s samples) {
 		{"records for gateways with a head", "switchboard_router_head_deliveries_total"},
 		{"push records", "switchboard_router_head_pushes_total"},
 	} {
-		total := s.sum(c[1])
+		total := s.Sum(c[1])
 		r.PerMessage = append(r.PerMessage, cost{c[0], total / float64(r.Messages)})
 		if heads > 0 {
 			r.PerHead = append(r.PerHead, cost{c[0], total / heads})

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"switchboard/bench/scrape"
 )
 
 // roadHops are the parts of a message's way, in their order; the last is all of
@@ -31,43 +33,43 @@ type cost struct {
 }
 
 // costs divides counters by messages.
-func costs(s samples, messages int) []cost {
+func costs(s scrape.Samples, messages int) []cost {
 	var all []cost
 	add := func(name string, total float64) {
 		all = append(all, cost{name, total / float64(messages)})
 	}
 	const statements, requests = "switchboard_archive_statements_total", "switchboard_archive_request_seconds_count"
-	add("CQL rows written", s.sum(statements, `op="write"`))
+	add("CQL rows written", s.Sum(statements, `op="write"`))
 	for _, table := range []string{"messages", "message_keys", "heads", "conversations_of", "watermarks"} {
-		add("CQL rows written, "+table, s.sum(statements, `op="write"`, `table="`+table+`"`))
+		add("CQL rows written, "+table, s.Sum(statements, `op="write"`, `table="`+table+`"`))
 	}
-	add("CQL questions asked", s.sum(statements, `op="read"`))
-	add("CQL requests", s.sum(requests))
-	add("CQL requests that are batches", s.sum(requests, `op="batch"`))
+	add("CQL questions asked", s.Sum(statements, `op="read"`))
+	add("CQL requests", s.Sum(requests))
+	add("CQL requests that are batches", s.Sum(requests, `op="batch"`))
 	for _, topic := range []string{"inbound", "accepted", "delivery", "push", "receipts", "status"} {
 		label := `topic="` + topic + `"`
-		if records := s.sum("switchboard_bus_produce_records_total", label); records > 0 {
+		if records := s.Sum("switchboard_bus_produce_records_total", label); records > 0 {
 			add("Kafka records, "+topic, records)
-			add("Kafka batches, "+topic, s.sum("switchboard_bus_produce_batches_total", label))
-			add("Kafka bytes, "+topic, s.sum("switchboard_bus_produce_bytes_total", label))
+			add("Kafka batches, "+topic, s.Sum("switchboard_bus_produce_batches_total", label))
+			add("Kafka bytes, "+topic, s.Sum("switchboard_bus_produce_bytes_total", label))
 		}
 	}
-	add("Kafka produce requests", s.sum("switchboard_bus_produce_seconds_count"))
-	add("Kafka fetch requests", s.sum("switchboard_bus_fetch_requests_total"))
-	add("Redis commands", s.sum("switchboard_presence_commands_total"))
-	add("Redis round trips", s.sum("switchboard_presence_round_trip_seconds_count"))
+	add("Kafka produce requests", s.Sum("switchboard_bus_produce_seconds_count"))
+	add("Kafka fetch requests", s.Sum("switchboard_bus_fetch_requests_total"))
+	add("Redis commands", s.Sum("switchboard_presence_commands_total"))
+	add("Redis round trips", s.Sum("switchboard_presence_round_trip_seconds_count"))
 	return all
 }
 
 // batchSizes are mean records of a batch, by what works in batches.
-func batchSizes(s samples) []cost {
+func batchSizes(s scrape.Samples) []cost {
 	var all []cost
 	for _, b := range [][2]string{
 		{"fold: records of a batch", "switchboard_fold_batch_records"},
 		{"router: outcomes of a batch", "switchboard_router_batch_records"},
 	} {
-		if n := s.sum(b[1] + "_count"); n > 0 {
-			all = append(all, cost{b[0], s.sum(b[1]+"_sum") / n})
+		if n := s.Sum(b[1] + "_count"); n > 0 {
+			all = append(all, cost{b[0], s.Sum(b[1]+"_sum") / n})
 		}
 	}
 	return all
@@ -75,15 +77,15 @@ func batchSizes(s samples) []cost {
 
 // inside is what the programs themselves say of the measured time.
 type inside struct {
-	Hops    []hop  `json:"hops"`
-	Costs   []cost `json:"costs_per_message"`
-	Batches []cost `json:"batches"`
+	Hops    []scrape.Hop `json:"hops"`
+	Costs   []cost       `json:"costs_per_message"`
+	Batches []cost       `json:"batches"`
 }
 
-func newInside(s samples, messages int) *inside {
+func newInside(s scrape.Samples, messages int) *inside {
 	in := &inside{Costs: costs(s, messages), Batches: batchSizes(s)}
 	for _, h := range roadHops() {
-		in.Hops = append(in.Hops, s.hop(h[0], h[1]))
+		in.Hops = append(in.Hops, s.Hop(h[0], h[1]))
 	}
 	return in
 }

@@ -6,6 +6,8 @@
 //	bench group  one conversation of ten thousand: look-ups, heads, who is complete
 //	bench slow   a thousand readers that do not read: what they cost, and whom
 //
+// bench compare sets the results of two runs side by side; see package result.
+//
 // Load goes to loopback addresses only. Latency counts from the time at which a
 // message should have been sent, so a stalled system cannot hide behind a
 // generator that waited for it.
@@ -25,6 +27,7 @@ const manual = `bench measures the system as its users meet it.
 	bench road [flags]   latency and completeness of messages, socket to socket
 	bench group [flags]  one large conversation: look-ups, heads, who is complete
 	bench slow [flags]   readers that do not read: what they cost, and whom
+	bench compare BEFORE AFTER   results of two runs, metric by metric
 
 Each command prints its own manual with -help.`
 
@@ -39,7 +42,9 @@ server, and shows hop by hop where the time went. -find looks for the highest ra
 at which 99 of 100 copies arrive within 500 ms.
 
 Real servers in Java answer in seconds until they are warm: give them -warmup 90s.
-Exit status 1 when anything was lost, doubled or out of order.`
+A signal ends the sending; the report is then of what was sent. Exit status 1 when
+anything was lost, doubled or out of order; 99 when a threshold was not kept, 4 when
+the generator was late, 105 after a signal.`
 
 func main() { os.Exit(daemon.Main(run)) }
 
@@ -54,6 +59,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			return runGroup(ctx, args[1:], stdout)
 		case "slow":
 			return runSlow(ctx, args[1:], stdout)
+		case "compare":
+			return runCompare(args[1:], stdout)
 		}
 	}
 	flags := daemon.NewFlags("bench", manual)

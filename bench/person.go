@@ -7,6 +7,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"switchboard/bench/result"
 	"switchboard/client"
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
@@ -114,21 +115,17 @@ func (p *person) lastOf(talk chat.ConversationID) (last chat.Seq) {
 // newHistogram holds latencies in microseconds up to a minute.
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
 
-// record adds this user's arrivals of the measured messages to the histograms,
-// counted from when each should have been sent: deliveries and answers over all,
-// and deliveries by the second in which the message should have been sent.
-func (p *person) record(delivery, answer *hdrhistogram.Histogram, seconds []*hdrhistogram.Histogram, from, to int) {
+// record adds this user's arrivals of the measured messages to the timings, counted
+// from when each should have been sent, and by the second of that.
+func (p *person) record(delivery, answer *result.Timing, from, to int) {
 	for _, a := range p.seen {
 		if a.number < from || a.number >= to {
 			continue
 		}
-		micros := max((a.nanos-p.road.intended[a.number].Load())/1000, 1)
-		h := delivery
+		timing := delivery
 		if a.sent {
-			h = answer
-		} else {
-			_ = seconds[(a.number-from)/p.road.rate].RecordValue(min(micros, 60_000_000)) // within the range
+			timing = answer
 		}
-		_ = h.RecordValue(min(micros, 60_000_000)) // within the range by min and max
+		timing.Record((a.number-from)/p.road.rate, time.Duration(a.nanos-p.road.intended[a.number].Load()))
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
+	"slices"
+	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/result"
 )
 
 // latency sums up a histogram, in milliseconds.
@@ -21,8 +23,18 @@ type latency struct {
 	Max   float64 `json:"max_ms"`
 }
 
-func summarize(h *hdrhistogram.Histogram) latency {
-	at := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
+// histogram counts microseconds: of all there was, or of a second of it.
+type histogram interface {
+	ValueAtPercentile(p float64) int64
+	TotalCount() int64
+	Max() int64
+}
+
+func summarize(h histogram) latency {
+	if h.TotalCount() == 0 {
+		return latency{}
+	}
+	at := func(q float64) float64 { return float64(h.ValueAtPercentile(q)) / 1000 }
 	return latency{
 		Count: h.TotalCount(), P50: at(50), P90: at(90), P99: at(99), P999: at(99.9),
 		Max: float64(h.Max()) / 1000,
@@ -62,12 +74,16 @@ type roadReport struct {
 	BenchCPU float64            `json:"bench_cpu_seconds"` // of the generator
 	Inside   *inside            `json:"inside,omitempty"`
 	CPU      map[string]float64 `json:"cpu_us_per_message,omitempty"`
+
+	started          time.Time
+	aborted          bool
+	delivery, answer *result.Timing
 }
 
 // Complete reports whether everything that was sent is where it belongs, once
 // and in order.
 func (r *roadReport) Complete() bool {
-	return r.Missing+r.Doubled+r.Gaps+r.NotDelivered+r.Repeated+r.Reordered+r.Misplaced == 0 && len(r.Refused) == 0
+	return r.wrong() == 0 && len(r.Refused) == 0
 }
 
 func (r *roadReport) print(w io.Writer) {
@@ -80,9 +96,65 @@ func (r *roadReport) print(w io.Writer) {
 	if r.Inside != nil {
 		r.Inside.write(w)
 	}
-	if r.Late > int64(r.Messages/100) {
-		fmt.Fprintln(w, "INVALID: the generator was late for more than 1 % of the sends")
+}
+
+// wrong counts what is not as it should be, beside refusals.
+func (r *roadReport) wrong() int {
+	return r.Missing + r.Doubled + r.Gaps + r.NotDelivered + r.Repeated + r.Reordered + r.Misplaced
+}
+
+// roadMetrics are the names of a road's figures.
+func roadMetrics() []string {
+	return append(result.TimingNames("delivery", "answer"), "lost", "missing", "doubled", "gaps", "not_delivered", "repeated", "reordered",
+		"misplaced", "refused", "wrong", "late", "rate", "bench.cpu_share", "cpu.*", "hop.*")
+}
+
+// result says it in the words of all results.
+func (r *roadReport) result() *result.Result {
+	out := result.New("road")
+	out.Started, out.Seconds, out.Aborted, out.Detail = r.started.UTC(), r.Seconds, r.aborted, r
+	out.Set("rate", fmt.Sprintf("%d messages a second", r.Rate))
+	out.Set("seed", r.Seed)
+	out.Set("mix", fmt.Sprintf("%.0f %% direct, the rest in groups of %d", directShare*100, groupSize))
+	out.AddTiming(r.delivery)
+	out.AddTiming(r.answer)
+	refused := 0
+	for _, n := range r.Refused {
+		refused += n
 	}
+	for _, m := range []struct {
+		name  string
+		value int
+		what  string
+	}{
+		{"lost", r.Missing + r.NotDelivered, "not in history, or not on a member's socket"},
+		{"missing", r.Missing, "not in history"},
+		{"doubled", r.Doubled, "in history twice"},
+		{"gaps", r.Gaps, "holes in the numbers of a conversation"},
+		{"not_delivered", r.NotDelivered, "in history, and not on a member's socket"},
+		{"repeated", r.Repeated, "twice on a socket"},
+		{"reordered", r.Reordered, "against the order of history on a socket"},
+		{"misplaced", r.Misplaced, "in another place than in history"},
+		{"refused", refused, "refused"},
+		{"wrong", r.wrong() + refused, "all of these"},
+	} {
+		out.Add(m.name, float64(m.value), result.Count, result.Lower, m.what)
+	}
+	out.Add("late", float64(r.Late), result.Count, result.Neither, "sends that began over 10 ms after their time")
+	out.Add("rate", float64(r.Rate), result.PerSecond, result.Neither, "messages on schedule")
+	out.Add("bench.cpu_share", r.BenchCPU/max(r.Seconds, 1e-9), result.Count, result.Neither, "cores that the generator took")
+	for _, name := range slices.Sorted(maps.Keys(r.CPU)) {
+		out.Add("cpu."+name, r.CPU[name]/1e6, result.Seconds, result.Lower, "processor time a message, "+name)
+	}
+	if r.Inside != nil {
+		for _, h := range r.Inside.Hops {
+			out.Add("hop."+h.Metric+".p99", h.P99/1e3, result.Seconds, result.Neither, h.Name+", 99th percentile")
+		}
+	}
+	if r.Late > int64(r.Messages/100) {
+		out.Invalidate("the generator was late for %d of %d sends, more than 1 %%", r.Late, r.Messages)
+	}
+	return out
 }
 
 // writeJSON writes a report to a file; no name, no file.

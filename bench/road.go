@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/result"
 	"switchboard/client"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
@@ -25,6 +26,9 @@ const (
 	directShare = 0.7
 	groupSize   = 8
 )
+
+// progressEvery is how many seconds of load are a line of progress.
+const progressEvery = 5
 
 // road drives the whole road, socket to socket, and checks every message of it.
 type road struct {
@@ -63,7 +67,8 @@ func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.DurationVar(&r.duration, "duration", 60*time.Second, "measured load")
 	flags.Uint64Var(&r.seed, "seed", 1, "seed of the plan")
 	find := flags.Bool("find", false, "raise -rate by a quarter until p99 is 500 ms or a message is lost; reports each step and the highest that held")
-	out := flags.String("json", "", "file for the report as JSON")
+	file := flags.String("json", "", "file for the report as JSON")
+	out := result.NewOutput(flags.FlagSet, roadMetrics()...)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -72,20 +77,21 @@ func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("bench road: %w", err)
 	}
 	if *find {
-		return r.find(ctx, stdout, *out)
+		return r.find(ctx, stdout, *file, out)
 	}
 	report, err := r.drive(ctx, stdout)
 	if err != nil {
 		return err
 	}
-	if err := writeJSON(*out, report); err != nil {
+	if err := writeJSON(*file, report); err != nil {
 		return err
 	}
 	report.print(stdout)
+	judged := out.Finish(report.result(), stdout)
 	if !report.Complete() {
 		return errors.New("messages were lost, doubled or out of order")
 	}
-	return nil
+	return judged
 }
 
 // drive opens the connections, sends on schedule, waits for the last deliveries
@@ -112,21 +118,43 @@ func (r *road) drive(ctx context.Context, progress io.Writer) (*roadReport, erro
 	if err != nil {
 		return nil, err
 	}
-	r.late.Store(0)
-	for i := warm; i < total; i++ {
-		r.send(ctx, random, i, start)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
+	r.late.Store(0)
+	began, calm := time.Now(), context.WithoutCancel(ctx) // A signal ends the sending, and nothing else.
+	for i := warm; i < total; i++ {
+		if ctx.Err() != nil && i > warm {
+			total = i
+			break
+		}
+		r.send(calm, random, i, start)
+		if n := i + 1 - warm; n%(r.rate*progressEvery) == 0 {
+			fmt.Fprintf(progress, "%4d s: %d sent, %d of them late\n", n/r.rate, n, r.late.Load())
+		}
+	}
+	report, err := r.sum(calm, before, warm, total)
+	if err != nil {
+		return nil, err
+	}
+	report.started, report.aborted = began, ctx.Err() != nil
+	return report, nil
+}
+
+// sum waits for the last deliveries and says what became of the measured
+// messages.
+func (r *road) sum(ctx context.Context, before sight, warm, total int) (*roadReport, error) {
 	after, err := r.look(ctx)
 	if err != nil {
 		return nil, err
 	}
 	report := &roadReport{
-		Rate: r.rate, Seconds: r.duration.Seconds(), Messages: total - warm, Seed: r.seed,
+		Rate: r.rate, Seconds: float64(total-warm) / float64(r.rate), Messages: total - warm, Seed: r.seed,
 		Late: r.late.Load(), BenchCPU: (after.self - before.self).Seconds(), Host: host.Describe(),
 		CPU: perMessage(before.cpu, after.cpu, total-warm),
 	}
 	if r.cluster != nil {
-		report.Inside = newInside(after.samples.since(before.samples), total-warm)
+		report.Inside = newInside(after.samples.Since(before.samples), total-warm)
 	}
 	r.await(ctx)
 	r.measure(report, warm, total)
@@ -152,7 +180,7 @@ func (r *road) connect(ctx context.Context) error {
 			return fmt.Errorf("user %d: %w", i, err)
 		}
 		r.people[i] = newPerson(r, i, user, conn)
-		go r.people[i].listen(ctx)
+		go r.people[i].listen(context.WithoutCancel(ctx)) // It ends with its connection.
 		return nil
 	})
 }

@@ -278,7 +278,7 @@ func (s *slow) compare(ctx context.Context, report *slowReport, start, shut time
 		return err
 	}
 	if !road.Complete() {
-		report.Missed += road.Missing + road.Doubled + road.Gaps + road.NotDelivered + road.Repeated + road.Reordered + road.Misplaced
+		report.Missed += road.wrong()
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/scrape"
 	"switchboard/client"
 	"switchboard/internal/auth"
 	"switchboard/internal/chat"
@@ -94,7 +95,7 @@ func (t *target) processes() []host.Process {
 type sight struct {
 	cpu     map[string]time.Duration
 	self    time.Duration
-	samples samples // empty without a cluster
+	samples scrape.Samples // empty without a cluster
 }
 
 // look takes CPU times and, of a cluster, metrics.

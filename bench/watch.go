@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/scrape"
 )
 
 // watchEvery is how often the gateways are looked at.
@@ -83,19 +84,19 @@ func (w *watch) look(ctx context.Context) (m moment, err error) {
 		}
 		m.pss += pss
 	}
-	s := make(samples)
+	s := make(scrape.Samples)
 	for name, url := range w.cluster.Ops {
 		if strings.HasPrefix(name, "gateway-") {
-			if err := s.read(ctx, url+"/metrics"); err != nil {
-				return m, fmt.Errorf("metrics of %s: %w", name, err)
+			if err := s.Read(ctx, url+"/metrics"); err != nil {
+				return m, fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}
 	const closes = "switchboard_gateway_closes_total"
-	m.queued = int64(s.sum("switchboard_gateway_queued_bytes"))
-	m.skipped = s.sum("switchboard_gateway_pushes_skipped_total", `reason="slow"`)
-	m.closed = s.sum(closes, `code="4003"`)
-	m.others = s.sum(closes) - m.closed
+	m.queued = int64(s.Sum("switchboard_gateway_queued_bytes"))
+	m.skipped = s.Sum("switchboard_gateway_pushes_skipped_total", `reason="slow"`)
+	m.closed = s.Sum(closes, `code="4003"`)
+	m.others = s.Sum(closes) - m.closed
 	m.kernel, err = host.MemoryOfSockets(w.ports)
 	return m, err
 }

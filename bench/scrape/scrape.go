@@ -1,4 +1,6 @@
-package main
+// Package scrape reads the metrics of programs, as Prometheus would, and answers
+// questions about what was counted between two looks.
+package scrape
 
 import (
 	"bufio"
@@ -13,26 +15,25 @@ import (
 	"time"
 )
 
-// scrapeTimeout bounds one look at a program's metrics.
-const scrapeTimeout = 5 * time.Second
+// timeout bounds one look at a program's metrics.
+const timeout = 5 * time.Second
 
-// samples are counters and buckets by name and labels, as Prometheus writes them,
+// Samples are counters and buckets by name and labels, as Prometheus writes them,
 // added up over programs.
-type samples map[string]float64
+type Samples map[string]float64
 
-// scrape reads the metrics of all programs of a cluster.
-func (c *cluster) scrape(ctx context.Context) (samples, error) {
-	all := make(samples)
-	for _, name := range c.programs() {
-		if err := all.read(ctx, c.Ops[name]+"/metrics"); err != nil {
-			return nil, fmt.Errorf("metrics of %s: %w", name, err)
+// Read adds what the programs at some URLs of /metrics say.
+func (s Samples) Read(ctx context.Context, urls ...string) error {
+	for _, url := range urls {
+		if err := s.read(ctx, url); err != nil {
+			return fmt.Errorf("metrics: %w", err)
 		}
 	}
-	return all, nil
+	return nil
 }
 
-func (s samples) read(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
+func (s Samples) read(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -50,7 +51,7 @@ func (s samples) read(ctx context.Context, url string) error {
 }
 
 // parse adds the samples of one program that are ours.
-func (s samples) parse(text io.Reader) error {
+func (s Samples) parse(text io.Reader) error {
 	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -66,10 +67,10 @@ func (s samples) parse(text io.Reader) error {
 	return lines.Err()
 }
 
-// since returns what was added after before. A program that was started again
+// Since returns what was added after before. A program that was started again
 // began at 0, and what it had counted earlier is lost.
-func (s samples) since(before samples) samples {
-	added := make(samples, len(s))
+func (s Samples) Since(before Samples) Samples {
+	added := make(Samples, len(s))
 	for name, v := range s {
 		added[name] = v
 		if v >= before[name] {
@@ -79,8 +80,8 @@ func (s samples) since(before samples) samples {
 	return added
 }
 
-// sum adds all samples of a metric that have all the labels.
-func (s samples) sum(name string, labels ...string) (total float64) {
+// Sum adds all samples of a metric that have all the labels.
+func (s Samples) Sum(name string, labels ...string) (total float64) {
 	for sample, v := range s {
 		base, rest, _ := strings.Cut(sample, "{")
 		if base == name && !slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest, l) }) {
@@ -90,9 +91,9 @@ func (s samples) sum(name string, labels ...string) (total float64) {
 	return total
 }
 
-// hop is the latency of one part of the road, in milliseconds, from a histogram:
+// Hop is the latency of one part of the road, in milliseconds, from a histogram:
 // exact to the width of its buckets.
-type hop struct {
+type Hop struct {
 	Name   string  `json:"hop"`
 	Metric string  `json:"metric"`
 	Count  float64 `json:"count"`
@@ -101,11 +102,11 @@ type hop struct {
 	P99    float64 `json:"p99_ms"`
 }
 
-// hop reads a histogram.
-func (s samples) hop(name, metric string) hop {
-	h := hop{Name: name, Metric: metric, Count: s.sum(metric + "_count")}
+// Hop reads a histogram.
+func (s Samples) Hop(name, metric string) Hop {
+	h := Hop{Name: name, Metric: metric, Count: s.Sum(metric + "_count")}
 	if h.Count > 0 {
-		h.Mean = s.sum(metric+"_sum") / h.Count * 1000
+		h.Mean = s.Sum(metric+"_sum") / h.Count * 1000
 		h.P50, h.P99 = s.quantile(metric, 0.5)*1000, s.quantile(metric, 0.99)*1000
 	}
 	return h
@@ -115,7 +116,7 @@ func (s samples) hop(name, metric string) hop {
 type bucket struct{ bound, count float64 }
 
 // quantile interpolates inside a bucket, as histogram_quantile of Prometheus does.
-func (s samples) quantile(metric string, q float64) float64 {
+func (s Samples) quantile(metric string, q float64) float64 {
 	counts := make(map[float64]float64)
 	for sample, v := range s {
 		base, labels, _ := strings.Cut(sample, "{")
