@@ -70,6 +70,9 @@ storage-worker/archive/sqlite       : storage-worker/archive internal/chat inter
 storage-worker/fold                 : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/receipts             : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/projection           : internal/bus internal/chat internal/metrics internal/roster storage-worker/archive
+storage-worker/search               : storage-worker/archive internal/bus internal/chat internal/metrics
+storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
+storage-worker/search/sqlite        : storage-worker/search internal/chat
 storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 
 docs                                :
@@ -82,11 +85,12 @@ dev/audit                           : internal/chat internal/wire
 dev/contract                        :
 dev/faults                          :
 dev/servers                         :
-dev/single                          : client gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
+dev/single                          : client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire
 dev/judge                           : docs
+dev/reference                       : docs
 dev/handset                         : client internal/chat internal/wire
 
 bench                               : bench/host bench/result bench/scrape client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/loopback internal/metrics internal/presence/embedded internal/wire
@@ -121,6 +125,7 @@ github.com/redis/go-redis              internal/presence/redis
 github.com/scylladb/gocqlx             storage-worker/archive/scylla
 github.com/segmentio/kafka-go          internal/bus/kafka
 github.com/twmb/franz-go               internal/bus/embedded
+golang.org/x/text                      storage-worker/search
 google.golang.org/protobuf             internal/bus
 modernc.org/sqlite                     storage-worker/archive/sqlite
 pgregory.net/rapid                     storage-worker/archive/archivetest

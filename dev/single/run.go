@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"switchboard/client"
+	"switchboard/dev/reference"
 	"switchboard/gateway/node"
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
@@ -115,12 +116,18 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 // serve answers REST calls, and the demonstration's own beside them.
 func (s *System) serve(ctx context.Context) error {
 	tokens := &tokens{keys: s.keys, origins: s.cfg.Origins}
+	contracts, err := reference.New()
+	if err != nil {
+		return err
+	}
 	return rest.Serve(ctx, s.public, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // A mux would answer some paths itself, and not as REST does.
 		case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 			s.welcome(w, r)
 		case r.URL.Path == "/dev/token" && r.Method == http.MethodPost && s.demo:
 			tokens.ServeHTTP(w, r)
+		case reference.Handles(r.URL.Path):
+			contracts.ServeHTTP(w, r)
 		default:
 			s.rest.Handler().ServeHTTP(w, r)
 		}

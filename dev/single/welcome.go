@@ -33,7 +33,7 @@ dd { margin: 0 0 .5rem }
 go run ./dev chat -user bob -with alice -rest {{.REST}}</pre>
 <p>A token for a program of your own:</p>
 <pre>curl -d '{"user_id":"00000000-0000-4000-8000-000000000001"}' {{.REST}}/dev/token</pre>
-<p>The protocol is in <code>docs/protocol.md</code>.</p>
+<p>The protocol is in <code>docs/protocol.md</code>; its <a href="/docs">calls and events</a>.</p>
 </body>
 </html>
 `))
