@@ -30,6 +30,7 @@ const (
 	SignalsGroup  = "switchboard-router-signals" // of the signals
 
 	ProjectionGroup = "switchboard-projection" // of the accepted log
+	SearchGroup     = "switchboard-search"     // of the accepted log
 )
 
 // FirstGeneration is the generation of a log that was never replaced.

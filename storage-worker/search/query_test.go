@@ -1,0 +1,115 @@
+package search
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"switchboard/internal/chat"
+)
+
+var (
+	me    = chat.DemoUser("me")
+	other = chat.DemoUser("other")
+	group = chat.GroupConversation(me, chat.RequestID{1})
+)
+
+func word(text string) Term              { return Term{Words: strings.Fields(text)} }
+func begin(text string) Term             { return Term{Words: strings.Fields(text), Prefix: true} }
+func terms(all ...Term) (q Query)        { q.Terms = all; return q }
+func with(q Query, f func(*Query)) Query { f(&q); return q }
+
+func TestQueriesAreRead(t *testing.T) {
+	for text, want := range map[string]Query{
+		"one two":                       terms(word("one"), word("two")),
+		"  One\t\u00a0TWO ":             terms(word("one"), word("two")),
+		`"one two" three`:               terms(word("one two"), word("three")),
+		`say "one two`:                  terms(word("say"), word("one two")),
+		`„one two“ «three four»`:        terms(word("one two"), word("three four")),
+		"sear*":                         terms(begin("sear")),
+		`"one tw"* x`:                   terms(begin("one tw"), word("x")),
+		`"one tw*"`:                     terms(word("one tw")),
+		"don't":                         terms(word("don t")),
+		"東京":                            terms(word("東 京")),
+		"a.b@example.org":               terms(word("a b example org")),
+		"http://x note:y":               terms(word("http x"), word("note y")),
+		`"from:me"`:                     terms(word("from me")),
+		"... word , *":                  terms(word("word")),
+		"AND OR NOT":                    terms(word("and"), word("or"), word("not")),
+		"from:me":                       {From: []chat.UserID{me}},
+		"FROM:" + other.String() + " x": with(terms(word("x")), func(q *Query) { q.From = []chat.UserID{other} }),
+		"in:" + group.String():          {In: []chat.ConversationID{group}},
+		"has:media has:Image has:media": {Has: []Thing{Media, Image}},
+		"after:2026-01-31":              {After: chat.ClockAt(1769817600)},
+		"before:2026-01-31T01:00:00+01:00 before:2027-01-01": {Before: chat.ClockAt(1769817600)},
+		"after:5 after:7 before:9":                           {After: chat.ClockAt(7), Before: chat.ClockAt(9)},
+	} {
+		got, err := Parse(text, me)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+		} else if !reflect.DeepEqual(*got, want) {
+			t.Errorf("%q: got %+v, want %+v", text, *got, want)
+		}
+	}
+}
+
+func TestQueriesThatCannotBeMeantAreRefused(t *testing.T) {
+	for text, why := range map[string]string{
+		"":                        "no words",
+		` "" ... * `:              "no words",
+		"from:alice":              "user's id",
+		"from:":                   "user's id",
+		"in:general":              "conversation's id",
+		"has:link":                "media, image or file",
+		"before:yesterday":        "2026-01-31",
+		"after:0":                 "2026-01-31",
+		"after:1769817600000":     "2026-01-31", // Milliseconds.
+		"x\xff":                   "UTF-8",
+		strings.Repeat("x", 1025): "1024 bytes",
+		strings.Repeat("x ", 17):  "16 words",
+		strings.Repeat("東", 65):   "64 words",
+		strings.Repeat("from:"+other.String()+" ", 17): "16 users",
+	} {
+		_, err := Parse(text, me)
+		var refusal *chat.Error
+		if !errors.As(err, &refusal) || refusal.Code != chat.BadRequest || !strings.Contains(refusal.Message, why) {
+			t.Errorf("%.40q: error %v, want a bad_request with %q", text, err, why)
+		}
+	}
+}
+
+func TestAQueryIsNarrowed(t *testing.T) {
+	q := terms(word("x"))
+	if !q.Only(me) || !q.OnlyIn(group) || q.Only(other) || q.OnlyIn(chat.ConversationID{9}) {
+		t.Error("narrowing twice must leave nothing")
+	}
+	if !q.Only(me) || !q.OnlyIn(group) || !reflect.DeepEqual(q.From, []chat.UserID{me}) || !reflect.DeepEqual(q.In, []chat.ConversationID{group}) {
+		t.Errorf("narrowed to %+v", q)
+	}
+}
+
+// FuzzParse: whatever is typed is a query within the limits or a bad_request.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{`a "b c"* from:me`, "has:media after:2026-01-01", `"`, "*", "in:x", "a:b:c"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		q, err := Parse(text, me)
+		var refusal *chat.Error
+		if err != nil {
+			if !errors.As(err, &refusal) || refusal.Code != chat.BadRequest {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		if len(q.Terms) > QueryTerms || len(q.From) > QueryNames || len(q.In) > QueryNames {
+			t.Fatalf("%q: %+v is beyond the limits", text, q)
+		}
+		for _, term := range q.Terms {
+			if len(term.Words) == 0 || len(term.Words) > TermWords {
+				t.Fatalf("%q: a term of %d words", text, len(term.Words))
+			}
+		}
+	})
+}
