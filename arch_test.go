@@ -69,6 +69,11 @@ storage-worker/archive/scylla       : storage-worker/archive internal/chat inter
 storage-worker/archive/sqlite       : storage-worker/archive internal/chat internal/metrics
 storage-worker/fold                 : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/receipts             : storage-worker/archive internal/bus internal/chat internal/metrics
+storage-worker/media                : internal/chat internal/mediaurl internal/metrics storage-worker/media/picture
+storage-worker/media/folder         : storage-worker/media
+storage-worker/media/mediatest      : storage-worker/media
+storage-worker/media/picture        :
+storage-worker/media/s3             : storage-worker/media
 storage-worker/projection           : internal/bus internal/chat internal/metrics internal/roster storage-worker/archive
 storage-worker/search               : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
@@ -120,12 +125,14 @@ github.com/gobwas/ws                   gateway/edge
 github.com/gocql/gocql                 storage-worker/archive/scylla
 github.com/golang-jwt/jwt              internal/auth
 github.com/jackc/pgx                   internal/roster/postgres
+github.com/minio/minio-go              storage-worker/media/s3
 github.com/panjf2000/gnet              gateway/edge
 github.com/redis/go-redis              internal/presence/redis
 github.com/scylladb/gocqlx             storage-worker/archive/scylla
 github.com/segmentio/kafka-go          internal/bus/kafka
 github.com/twmb/franz-go               internal/bus/embedded
 golang.org/x/text                      storage-worker/search
+golang.org/x/image                     storage-worker/media/picture
 google.golang.org/protobuf             internal/bus
 modernc.org/sqlite                     storage-worker/archive/sqlite
 pgregory.net/rapid                     storage-worker/archive/archivetest

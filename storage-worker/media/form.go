@@ -1,0 +1,97 @@
+package media
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"time"
+
+	"switchboard/internal/chat"
+)
+
+const (
+	// fieldsMax and fieldBytes bound what may stand in a form before the file.
+	fieldsMax  = 8
+	fieldBytes = 64 << 10
+)
+
+// FileIn returns the file of a form: the part named "file", which is the last one.
+// What is before it does not count. The file has ended when the whole form has: one
+// that breaks off, however near its end, is an error of the file.
+func FileIn(form *multipart.Reader) (name string, body io.Reader, err error) {
+	for range fieldsMax {
+		part, err := form.NextRawPart()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", nil, fmt.Errorf("read the form: %w", err)
+		}
+		if part.FormName() == "file" {
+			return part.FileName(), &lastPart{form: form, part: part}, nil
+		}
+		if n, err := io.Copy(io.Discard, io.LimitReader(part, fieldBytes+1)); err != nil || n > fieldBytes {
+			return "", nil, fmt.Errorf("read the form: %w", errors.Join(err, chat.Errorf(chat.BadRequest, "a field of the form is too long")))
+		}
+	}
+	return "", nil, chat.Errorf(chat.BadRequest, "the form has no part named file")
+}
+
+// lastPart reads a part that must be the last one.
+type lastPart struct {
+	form *multipart.Reader
+	part *multipart.Part
+	end  error // what ended it
+}
+
+func (p *lastPart) Read(b []byte) (int, error) {
+	if p.end != nil {
+		return 0, p.end
+	}
+	n, err := p.part.Read(b)
+	if errors.Is(err, io.EOF) {
+		if _, err = p.form.NextRawPart(); err == nil {
+			err = chat.Errorf(chat.BadRequest, "the part named file must be the last one")
+		}
+	}
+	p.end = err
+	return n, err
+}
+
+// The least speed of an upload.
+const (
+	// Patience is how long a body may bring nothing, and how far it may fall behind.
+	Patience = 30 * time.Second
+	// SlowestBytesPerSecond is how fast it must be, taken as a whole.
+	SlowestBytesPerSecond = 32 << 10
+	// UploadTimeout is how long the slowest one may take.
+	UploadTimeout = Patience + FileBytes/SlowestBytesPerSecond*time.Second + time.Minute
+)
+
+// Paced returns a body of which each read has a deadline, which until sets: nobody
+// holds an upload open by sending a byte now and then.
+func Paced(body io.Reader, now func() time.Time, until func(time.Time) error) io.Reader {
+	return &paced{body: body, now: now, until: until, began: now()}
+}
+
+type paced struct {
+	body  io.Reader
+	now   func() time.Time
+	until func(time.Time) error
+	began time.Time
+	got   int64
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	deadline := p.began.Add(Patience + time.Duration(p.got)*time.Second/SlowestBytesPerSecond)
+	if soon := p.now().Add(Patience); soon.Before(deadline) {
+		deadline = soon
+	}
+	if err := p.until(deadline); err != nil {
+		return 0, fmt.Errorf("set a deadline: %w", err)
+	}
+	n, err := p.body.Read(b)
+	p.got += int64(n)
+	return n, err
+}
