@@ -2,7 +2,9 @@ package system
 
 import (
 	"context"
+	"errors"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,6 +43,63 @@ func newCluster(t *testing.T, args ...string) *cluster {
 		t.Fatal(err)
 	}
 	return &cluster{site, data}
+}
+
+// common is the one cluster for all tests that leave a cluster as they found it: on
+// two cores the start of another takes 20 s.
+var common struct {
+	mu      sync.Mutex
+	process *soak.Cluster // nil: not started
+	site    *soak.Site
+	data    string
+	said    screen
+}
+
+// commonCluster returns a cluster of two gateways, routers and workers, which the
+// first caller starts and the end of all tests ends. Users, conversations and slots
+// of gateways must be the test's own.
+func commonCluster(t *testing.T) *cluster {
+	t.Helper()
+	if os.Getenv("SWITCHBOARD_TEST_SERVERS") == "" {
+		t.Skip("SWITCHBOARD_TEST_SERVERS is not set: no real servers are started")
+	}
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	common.mu.Lock()
+	defer common.mu.Unlock()
+	before := len(common.said.String())
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the cluster said:\n%s", common.said.String()[before:])
+		}
+	})
+	if common.process == nil {
+		if common.data == "" {
+			if common.data, err = os.MkdirTemp("", "switchboard-system-"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Not in the test's context, which ends with the test.
+		common.process, err = soak.StartCluster(context.Background(), program, common.data, &common.said,
+			"-gateways=2", "-routers=2", "-workers=2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if common.site, err = soak.OpenSite(common.data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &cluster{common.site, common.data}
+}
+
+// endCommonCluster ends it, if it was started, and removes its data.
+func endCommonCluster() error {
+	if common.process == nil {
+		return nil
+	}
+	return errors.Join(common.process.Stop(), os.RemoveAll(common.data))
 }
 
 // kills returns faults, each of which kills one program or server.

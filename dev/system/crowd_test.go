@@ -384,6 +384,6 @@ func TestLargeConversationOnAKilledSystem(t *testing.T) {
 // Each program that has a hand in it dies, and PostgreSQL, which says who is in
 // the crowd.
 func TestLargeConversationOnAKilledCluster(t *testing.T) {
-	c := newCluster(t, "-gateways=2", "-routers=2", "-workers=2")
+	c := commonCluster(t)
 	talkUnder(t, c.Site, 12*time.Second, c.kills("router-1", "postgres", "worker-1", "router-2", "gateway-1")...)
 }

@@ -82,7 +82,7 @@ func (s *socket) alive(t *testing.T) {
 // older one, which is on another host than the newcomer; what is dead costs nobody
 // its place.
 func TestDevicesOverTwoGateways(t *testing.T) {
-	c := newCluster(t, "-gateways=2", "-routers=1", "-workers=1")
+	c := commonCluster(t)
 	t.Run("a device", func(t *testing.T) { deviceMoves(t, c) })
 	t.Run("an eleventh connection", func(t *testing.T) { elevenConnections(t, c) })
 	t.Run("a word that is lost", func(t *testing.T) { wordIsLost(t, c) })

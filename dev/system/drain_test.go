@@ -17,7 +17,7 @@ import (
 
 // One gateway of two is told to end while people talk on it.
 func TestDrainOnRealServers(t *testing.T) {
-	c := newCluster(t, "-gateways=1", "-routers=1", "-workers=1")
+	c := commonCluster(t)
 	t.Run("everybody moves", c.everybodyMoves)
 	t.Run("a second signal", c.secondSignal)
 }

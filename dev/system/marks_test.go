@@ -274,7 +274,7 @@ func TestMarksOnAKilledSystem(t *testing.T) {
 
 // Each program that has a hand in it dies: what comes of marks does not.
 func TestMarksOnAKilledCluster(t *testing.T) {
-	c := newCluster(t, "-gateways=2", "-routers=2", "-workers=2")
+	c := commonCluster(t)
 	calm := 12 * time.Second // Longer than a group waits for a dead member.
 	readUnder(t, c.Site, calm, c.kills("worker-1", "router-1", "gateway-1", "worker-2", "router-2")...)
 }

@@ -36,9 +36,14 @@ var binary = sync.OnceValues(func() (string, error) {
 	return name, nil
 })
 
-// TestMain removes the binary that the tests built.
+// TestMain ends the cluster that the tests shared, and removes the binary that they
+// built.
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if err := endCommonCluster(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if name, err := binary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(name)) // a temporary folder: the system cleans it too
 	}
