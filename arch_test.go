@@ -84,13 +84,15 @@ docs                                :
 
 client                              : internal/chat internal/wire
 
+web                                 :
+
 dev                                 : dev/cluster dev/servers dev/single dev/soak dev/terminal internal/auth internal/chat internal/daemon
 dev/cluster                         : dev/servers internal/auth internal/daemon
 dev/audit                           : internal/chat internal/wire
 dev/contract                        :
 dev/faults                          :
 dev/servers                         :
-dev/single                          : client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
+dev/single                          : client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

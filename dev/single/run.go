@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"switchboard/client"
@@ -20,6 +21,7 @@ import (
 	"switchboard/storage-worker/projection"
 	"switchboard/storage-worker/receipts"
 	"switchboard/storage-worker/rest"
+	"switchboard/web"
 )
 
 // The slots of the one gateway and the one REST server.
@@ -50,7 +52,7 @@ func (s *System) assemble(context.Context) error {
 		Producer: s.fromGateway, Receipts: s.marksOfGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
 		Signals: s.signalsOfGateway, Channel: s.channel,
 		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
-		Origins: s.cfg.Origins, Members: s.cfg.Members, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, Sweep: s.cfg.Sweep, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
+		Origins: slices.Concat(s.cfg.Origins, s.ownOrigins()), Members: s.cfg.Members, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, Sweep: s.cfg.Sweep, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
 		Ready: s.ops.SetReady, Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	s.gateway = gateway
@@ -116,13 +118,19 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 // serve answers REST calls, and the demonstration's own beside them.
 func (s *System) serve(ctx context.Context) error {
 	tokens := &tokens{keys: s.keys, origins: s.cfg.Origins}
+	page, err := web.New([]string{"ws://" + s.sockets.Addr().String()}, nil)
+	if err != nil {
+		return err
+	}
 	contracts, err := reference.New()
 	if err != nil {
 		return err
 	}
 	return rest.Serve(ctx, s.public, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // A mux would answer some paths itself, and not as REST does.
-		case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		case page.Serves(r):
+			page.ServeHTTP(w, r)
+		case r.URL.Path == "/dev" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 			s.welcome(w, r)
 		case r.URL.Path == "/dev/token" && r.Method == http.MethodPost && s.demo:
 			tokens.ServeHTTP(w, r)

@@ -133,6 +133,16 @@ func (s *System) URLs() URLs {
 	}
 }
 
+// ownOrigins are those of the page at `/`, by address and as localhost: its sockets
+// go to another port, which must expect it.
+func (s *System) ownOrigins() []string {
+	own := []string{s.URLs().REST}
+	if at, ok := s.public.Addr().(*net.TCPAddr); ok && at.IP.IsLoopback() {
+		own = append(own, fmt.Sprintf("http://localhost:%d", at.Port))
+	}
+	return own
+}
+
 func (s *System) listen(ctx context.Context) (err error) {
 	var config net.ListenConfig
 	if s.public, err = config.Listen(ctx, "tcp", s.cfg.Listen); err != nil {

@@ -1,11 +1,14 @@
 package single
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/coder/websocket"
 
 	"switchboard/internal/auth"
 )
@@ -64,24 +67,50 @@ func TestTokensAreForWhoSitsAtThisMachine(t *testing.T) {
 	}
 }
 
-func TestWelcomeIsAtTheRoot(t *testing.T) {
+func TestThePageIsAtTheRoot(t *testing.T) {
 	s := start(t)
 	for method, want := range map[string]int{
 		http.MethodGet: http.StatusOK, http.MethodHead: http.StatusOK, http.MethodPost: http.StatusNotFound,
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), method, s.URLs().REST+"/", nil)
-		if err != nil {
-			t.Fatal(err)
+		for _, path := range []string{"/", "/dev"} {
+			request, err := http.NewRequestWithContext(t.Context(), method, s.URLs().REST+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := response.Body.Close(); err != nil {
+				t.Error(err)
+			}
+			if response.StatusCode != want {
+				t.Errorf("%s %s: got %d, want %d", method, path, response.StatusCode, want)
+			}
 		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
+	}
+}
+
+// The page's sockets go to another port, whose list of origins is the operator's.
+func TestThePageMayConnect(t *testing.T) {
+	s := start(t)
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.URLs().REST, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for origin, want := range map[string]int{
+		s.URLs().REST: http.StatusSwitchingProtocols, "http://localhost:" + port: http.StatusSwitchingProtocols,
+		"http://127.0.0.1:1": http.StatusForbidden, "https://evil.example": http.StatusForbidden,
+	} {
+		socket, response, err := websocket.Dial(t.Context(), s.URLs().WebSocket, &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}})
+		if socket != nil {
+			_ = socket.CloseNow()
 		}
-		if err := response.Body.Close(); err != nil {
-			t.Error(err)
+		if response == nil {
+			t.Fatal(err)
 		}
 		if response.StatusCode != want {
-			t.Errorf("%s /: got %d, want %d", method, response.StatusCode, want)
+			t.Errorf("origin %s: got %d, want %d", origin, response.StatusCode, want)
 		}
 	}
 }

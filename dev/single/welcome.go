@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// welcome is the page at `/`: where everything is, and what to type next.
+// welcome is the page at `/dev`: where everything is, and what to type next.
 var page = template.Must(template.New("welcome").Parse(`<!doctype html>
 <html lang="en">
 <head>
@@ -28,7 +28,7 @@ dd { margin: 0 0 .5rem }
 <dt>WebSocket</dt><dd><code>{{.WebSocket}}</code></dd>
 <dt>Health and metrics</dt><dd><code>{{.Ops}}/readyz</code>, <code>{{.Ops}}/metrics</code></dd>
 </dl>
-<p>Talk to yourself in two terminals:</p>
+<p>Talk to yourself <a href="/">in two browser windows</a>, or in two terminals:</p>
 <pre>go run ./dev chat -user alice -with bob -rest {{.REST}}
 go run ./dev chat -user bob -with alice -rest {{.REST}}</pre>
 <p>A token for a program of your own:</p>

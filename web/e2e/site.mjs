@@ -1,0 +1,120 @@
+// What the browser test stands on: a system of its own, a network that can be cut,
+// people with a browser each.
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+
+export function browserPath() {
+  const known = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+  return known.find((p) => p && existsSync(p));
+}
+
+/** Starts `dev` on free ports in a folder of its own: the one that DEV names, else it is built. */
+export async function startSite() {
+  const data = mkdtempSync(join(tmpdir(), "switchboard-web-"));
+  const program = process.env.DEV ?? join(data, "dev");
+  if (!process.env.DEV) await done(spawn("go", ["build", "-o", program, "./dev"], { cwd: root, stdio: "inherit" }));
+  const any = "127.0.0.1:0";
+  const child = spawn(program, ["-log-level", "error", "-listen", any, "-gateway-listen", any, "-ops-listen", any, "-data", join(data, "data")], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const url = await new Promise((resolve, reject) => {
+    let said = "";
+    child.stdout.on("data", (text) => {
+      said += text;
+      if (/^ready$/m.test(said)) resolve(/REST\s+(\S+)/.exec(said)[1]);
+    });
+    child.on("exit", () => reject(new Error("dev ended: " + said)));
+  });
+  const stop = async () => {
+    const ended = new Promise((resolve) => child.on("exit", resolve));
+    child.kill("SIGTERM");
+    await ended;
+    rmSync(data, { recursive: true, force: true });
+  };
+  return { url, stop };
+}
+
+function done(child) {
+  return new Promise((resolve, reject) => child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error("exit " + code)))));
+}
+
+/**
+ * A proxy between one browser and everything: `cut` closes all that is open and
+ * takes nothing new, as a phone in a tunnel does. Cut silently it only swallows.
+ */
+export async function startNetwork() {
+  const open = new Set();
+  let isCut = false;
+  const keep = (socket) => {
+    open.add(socket);
+    socket.on("close", () => open.delete(socket));
+    socket.on("error", () => {});
+  };
+  const server = http.createServer((request, response) => {
+    const to = new URL(request.url);
+    const { host: _host, "proxy-connection": _proxy, ...headers } = request.headers;
+    const onward = http.request({ host: to.hostname, port: to.port, method: request.method, path: to.pathname + to.search, headers: { ...headers, host: to.host } },
+      (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+    onward.on("error", () => response.destroy());
+    request.pipe(onward);
+  });
+  server.on("connection", (socket) => (isCut ? socket.destroy() : keep(socket)));
+  server.on("connect", (request, socket, head) => {
+    const [host, port] = request.url.split(":");
+    const onward = net.connect(Number(port), host, () => {
+      socket.write("HTTP/1.1 200 Connected\r\n\r\n");
+      onward.write(head);
+      socket.pipe(onward).pipe(socket);
+    });
+    keep(onward);
+    onward.on("error", () => socket.destroy());
+    socket.on("close", () => onward.destroy());
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    cut() {
+      isCut = true;
+      for (const socket of open) socket.destroy();
+    },
+    mend() {
+      isCut = false;
+    },
+    stop() {
+      this.cut();
+      server.close();
+    },
+  };
+}
+
+/** One person: a browser context with a page, and everything that it complained of. */
+export async function person(browser, site, name, { network, ...options } = {}) {
+  const proxy = network && { server: network.url, bypass: "<-loopback>" };
+  const context = await browser.newContext({ locale: "en", viewport: { width: 1280, height: 800 }, ...options, ...(proxy && { proxy }) });
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("pageerror", (e) => complaints.push(`${name}: ${e}`));
+  page.on("console", (m) => m.type() === "error" && complaints.push(`${name}: ${m.text()}`));
+  await page.goto(site.url);
+  if (name) {
+    await page.locator("#name").fill(name);
+    await page.locator("#name").press("Enter");
+    await page.locator('[data-state="live"]').waitFor();
+  }
+  return { name, page, context, complaints };
+}
+
+export function launch() {
+  return chromium.launch({ executablePath: browserPath(), args: ["--no-sandbox"] });
+}

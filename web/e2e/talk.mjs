@@ -1,0 +1,217 @@
+// Two people in two real browsers: they talk, see ticks, typing and presence,
+// exchange an image, search a word, lose the network and come back without a gap.
+import assert from "node:assert/strict";
+import { launch, browserPath, person, startNetwork, startSite } from "./site.mjs";
+
+if (!browserPath()) {
+  console.log("skipped: no Chromium on this machine; CHROMIUM names one that is elsewhere");
+  process.exit(0);
+}
+
+const site = await startSite();
+const network = await startNetwork();
+const browser = await launch();
+const steps = [];
+const step = async (name, what) => {
+  const begun = performance.now();
+  await what();
+  steps.push(name);
+  console.log(`ok ${steps.length} - ${name} (${Math.round(performance.now() - begun)} ms)`);
+};
+const messages = (p) => p.page.locator(".message:not(.waiting) .text");
+const ours = (p, text) => p.page.locator(".message.own").filter({ hasText: text });
+const theirs = (p, text) => p.page.locator(".message:not(.own)").filter({ hasText: text });
+const write = async (p, text) => {
+  await p.page.locator("#compose").fill(text);
+  await p.page.locator("#compose").press("Enter");
+};
+const ticks = (p, text, state) => ours(p, text).locator(`[data-ticks="${state}"]`).waitFor();
+const state = (p, is) => p.page.locator(`[data-state="${is}"]`).waitFor();
+const openChat = (p, title) => p.page.locator(".chats .chat").filter({ hasText: title }).click();
+
+try {
+  const alice = await person(browser, site, "alice");
+  const bob = await person(browser, site, "bob", { network, viewport: { width: 390, height: 844 } });
+
+  await step("alice begins a conversation, and bob sees what is unread", async () => {
+    await begin(alice, "bob");
+    await write(alice, "first word");
+    await bob.page.locator(".badge").filter({ hasText: "1" }).waitFor();
+    await ticks(alice, "first word", "delivered");
+  });
+  await step("bob reads, and alice sees that he did", async () => {
+    await openChat(bob, "alice");
+    await theirs(bob, "first word").waitFor();
+    await ticks(alice, "first word", "read");
+  });
+  await step("each sees that the other is online, and who types", async () => {
+    await alice.page.locator(".who").getByText("online").waitFor();
+    await bob.page.locator("#compose").pressSequentially("an answer");
+    await alice.page.locator(".who").getByText("bob is typing").waitFor();
+    await bob.page.locator("#compose").press("Enter");
+    await theirs(alice, "an answer").waitFor();
+    await alice.page.locator(".who").getByText("online").waitFor();
+  });
+  await step("the inspector shows the frames and the road of a message", () => inspect(alice));
+  await step("an image goes from one to the other", () => exchangeImage(alice, bob));
+  await step("a word is found", () => findWord(bob));
+  await step("bob loses the network; what he writes waits, also over a reload of the other", async () => {
+    network.cut();
+    await state(bob, "waiting");
+    for (const n of [1, 2, 3]) await write(bob, `from the tunnel ${n}`);
+    await ours(bob, "from the tunnel 3").getByText("not sent yet").waitFor();
+    for (let n = 1; n <= 30; n++) await write(alice, `meanwhile ${n}`);
+    await ticks(alice, "meanwhile 30", "sent");
+  });
+  await step("the network is back: everything is there, once, in the same order for both", async () => {
+    network.mend();
+    await state(bob, "live");
+    await theirs(bob, "meanwhile 30").waitFor();
+    await theirs(alice, "from the tunnel 3").waitFor();
+    await ticks(alice, "meanwhile 30", "read");
+    const [a, b] = [await messages(alice).allTextContents(), await messages(bob).allTextContents()];
+    assert.deepEqual(b, a);
+    for (let n = 1; n <= 30; n++) assert.equal(a.filter((t) => t === `meanwhile ${n}`).length, 1);
+    for (let n = 1; n <= 3; n++) assert.equal(a.filter((t) => t === `from the tunnel ${n}`).length, 1);
+  });
+  await step("what was not sent survives a reload, and goes out once", async () => {
+    network.cut();
+    await state(bob, "waiting");
+    await write(bob, "before the reload");
+    await ours(bob, "before the reload").getByText("not sent yet").waitFor();
+    network.mend(); // the page itself has to be loaded; the sockets are not back yet
+    await bob.page.reload();
+    await state(bob, "live");
+    await openChat(bob, "alice");
+    await theirs(alice, "before the reload").waitFor();
+    await ours(bob, "before the reload").locator("[data-ticks]").waitFor();
+    assert.equal(await ours(bob, "before the reload").count(), 1);
+    assert.equal(await theirs(alice, "before the reload").count(), 1);
+  });
+  await step("bob goes, and alice sees it", async () => {
+    await bob.context.close();
+    await alice.page.locator(".who").getByText(/last seen|offline/).waitFor();
+  });
+  await step("a group: three people, and one who is removed", () => group(alice));
+  await step("history comes by scrolling", () => scroll(alice));
+  await step("no page complained of anything", async () => {
+    // A cut network is complained of by every browser, and that is all.
+    const bad = [...alice.complaints, ...bob.complaints].filter((c) => !/ERR_|WebSocket connection|status of 404/.test(c));
+    assert.deepEqual(bad, []);
+  });
+  console.log(`all ${steps.length} passed`);
+} catch (e) {
+  console.error(`FAILED after: ${steps.at(-1) ?? "nothing"}`);
+  for (const [i, c] of browser.contexts().entries()) {
+    for (const p of c.pages()) await p.screenshot({ path: `.cache/failed-${i}.png` });
+  }
+  throw e;
+} finally {
+  await browser.close();
+  network.stop();
+  await site.stop();
+}
+
+async function begin(p, name) {
+  await p.page.getByRole("button", { name: "New conversation" }).click();
+  await p.page.locator("dialog input[name=who]").fill(name);
+  await p.page.keyboard.press("Enter");
+  await p.page.locator("#compose").waitFor();
+}
+
+async function inspect(p) {
+  await ours(p, "first word").hover();
+  await ours(p, "first word").getByRole("button", { name: "Inspect" }).click();
+  const road = p.page.locator(".road");
+  for (const hop of ["put on the socket", "taken by the gateway", "message_sent", "delivered to bob", "read by bob"]) {
+    await road.getByText(hop).waitFor();
+  }
+  await p.page.getByRole("tab", { name: "Frames" }).click();
+  await p.page.locator(".frames code").getByText("message_sent", { exact: true }).first().waitFor();
+  assert.ok(!(await p.page.locator(".frames").textContent()).includes("eyJ"), "a token is shown");
+  await p.page.keyboard.press("Escape");
+  await p.page.locator(".inspector").waitFor({ state: "detached" });
+}
+
+async function has(p, path) {
+  return p.page.evaluate(async (path) => {
+    const { token } = JSON.parse(sessionStorage.getItem("switchboard.identity"));
+    const r = await fetch(path, { headers: { Authorization: "Bearer " + token }, method: path.includes("upload") ? "POST" : "GET" });
+    return r.status !== 404;
+  }, path);
+}
+
+async function exchangeImage(from, to) {
+  if (!(await has(from, "/api/v1/media/upload"))) return console.log("# skipped: this server takes no files");
+  await from.page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 200 });
+    const c = canvas.getContext("2d");
+    c.fillStyle = "#0f766e";
+    c.fillRect(0, 0, 320, 200);
+    c.fillStyle = "#fff";
+    c.fillRect(40, 40, 120, 80);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+    const data = new DataTransfer();
+    data.items.add(new File([blob], "picture.png", { type: "image/png" }));
+    const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+    document.querySelector("#compose").dispatchEvent(paste);
+  });
+  for (const p of [from, to]) {
+    const image = p.page.locator(".picture img").last();
+    await image.waitFor();
+    await p.page.waitForFunction(() => [...document.querySelectorAll(".picture img")].at(-1)?.naturalWidth > 0);
+  }
+}
+
+async function findWord(p) {
+  if (!(await has(p, "/api/v1/search?q=word"))) return console.log("# skipped: this server does not search");
+  await p.page.locator("button.back").click();
+  await p.page.locator("#search").fill("word");
+  // The index may be a moment behind: who asks again finds it.
+  const found = p.page.locator(".found .chat").filter({ hasText: "first word" });
+  for (let tries = 0; (await found.count()) === 0 && tries < 20; tries++) {
+    await p.page.locator("#search").fill(tries % 2 ? "word" : "word ");
+    await p.page.locator(".found h2").waitFor();
+    await found.waitFor({ timeout: 1000 }).catch(() => {});
+  }
+  await found.click();
+  await theirs(p, "first word").waitFor();
+  await p.page.locator("button.back").click();
+  await p.page.locator("#search").fill("");
+  await openChat(p, "alice");
+}
+
+async function group(p) {
+  const carol = await person(browser, site, "carol");
+  await p.page.getByRole("button", { name: "New conversation" }).click();
+  await p.page.getByLabel("Group", { exact: true }).check();
+  await p.page.locator("dialog input[name=name]").fill("Friday");
+  await p.page.locator("dialog input[name=who]").fill("carol, dave");
+  await p.page.keyboard.press("Enter");
+  await p.page.getByRole("heading", { name: "Friday" }).waitFor();
+  await openChat(carol, "Friday");
+  await write(carol, "hello everybody");
+  await theirs(p, "hello everybody").waitFor();
+  await p.page.getByRole("button", { name: "Members" }).click();
+  await p.page.getByRole("button", { name: "Remove: carol" }).click();
+  await carol.page.getByText("You are no longer in this conversation.").waitFor();
+  await p.page.getByText("2", { exact: false }).first().waitFor();
+  await p.page.keyboard.press("Escape");
+  await carol.context.close();
+}
+
+async function scroll(p) {
+  await write(p, "line 0");
+  for (let n = 1; n <= 70; n++) await write(p, `line ${n}`);
+  await ticks(p, "line 70", "sent");
+  await p.page.reload();
+  await state(p, "live");
+  await openChat(p, "Friday");
+  await ours(p, "line 70").waitFor();
+  assert.equal(await ours(p, "line 5").filter({ hasText: /line 5\D/ }).count(), 0);
+  await p.page.locator(".scroll").hover();
+  await p.page.mouse.wheel(0, -100_000);
+  await p.page.getByText("The beginning of what you can see").waitFor();
+  const lines = (await messages(p).allTextContents()).filter((t) => t.startsWith("line "));
+  assert.deepEqual(lines, Array.from({ length: 71 }, (_, n) => `line ${n}`));
+}

@@ -1,0 +1,46 @@
+// Who is who. A server knows users by id alone; in the demonstration the ids follow
+// from names, so the page can tell the names that it has ever heard of.
+import { uuid5, type ID } from "../sdk/src/index.ts";
+
+/** The namespace under which every client of the demonstration knows people. */
+const PEOPLE = "6b1f8e0a-5d0c-4c3e-9a57-21d4f083b603";
+const KEPT = "switchboard.names";
+
+export const demo = ["alice", "bob", "carol", "dave", "erin", "frank"];
+
+const names = new Map<ID, string>();
+
+export async function idOf(name: string): Promise<ID> {
+  const id = await uuid5(PEOPLE, new TextEncoder().encode(name));
+  if (!names.has(id)) {
+    names.set(id, name);
+    localStorage.setItem(KEPT, JSON.stringify([...names.values()].slice(-500)));
+  }
+  return id;
+}
+
+export async function meetKnown(): Promise<void> {
+  let kept: string[] = [];
+  try {
+    kept = JSON.parse(localStorage.getItem(KEPT) ?? "[]") as string[];
+  } catch {
+    // Somebody else's, then.
+  }
+  for (const name of [...demo, "grace", "heidi", "ivan", "judy", "anna", "boris", "анна", "борис", ...kept]) await idOf(name);
+}
+
+/** What a person is called here; the beginning of the id where no name is known. */
+export function nameOf(id: ID): string {
+  return names.get(id) ?? id.slice(0, 8);
+}
+
+/** A person from what was typed: an id stands for itself. */
+export async function person(typed: string): Promise<ID> {
+  const text = typed.trim();
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text) ? text.toLowerCase() : idOf(text);
+}
+
+/** A hue for the person's picture, always the same. */
+export function hue(id: ID): number {
+  return (parseInt(id.slice(0, 4), 16) * 137) % 360;
+}
