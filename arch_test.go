@@ -43,9 +43,12 @@ internal/presence/embedded          :
 internal/presence/presencetest      : internal/chat internal/presence
 internal/presence/redis             : internal/chat internal/metrics internal/presence
 internal/roster                     : internal/chat
-internal/roster/postgres            : internal/chat internal/roster
+internal/roster/postgres            : internal/chat internal/devices internal/roster
 internal/roster/rostertest          : internal/chat internal/roster
 internal/roster/sqlite              : internal/chat internal/roster
+internal/devices                    : internal/chat
+internal/devices/devicestest        : internal/chat internal/devices
+internal/devices/sqlite             : internal/chat internal/devices
 internal/daemon                     : internal/bus internal/complaint internal/metrics
 
 gateway                             : gateway/edge gateway/edge/proxyproto gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis

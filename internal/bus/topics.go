@@ -17,6 +17,7 @@ const (
 	TopicStatus    = "chat.status"
 	TopicSignals   = "chat.signals"
 	TopicPush      = "chat.push"
+	TopicDead      = "chat.undelivered" // what could not be taken to a device
 	deliveryPrefix = "chat.delivery."
 )
 
@@ -28,6 +29,8 @@ const (
 	ReceiptsGroup = "switchboard-receipts"       // of the receipts
 	StatusGroup   = "switchboard-router-status"  // of the statuses
 	SignalsGroup  = "switchboard-router-signals" // of the signals
+	PushGroup     = "switchboard-push"           // of what is to be notified
+	PushReadGroup = "switchboard-push-status"    // of the statuses, for what was read
 
 	ProjectionGroup = "switchboard-projection" // of the accepted log
 	SearchGroup     = "switchboard-search"     // of the accepted log
@@ -91,6 +94,7 @@ func Topics(generation uint32, partitions int32) []Topic {
 		{Name: TopicStatus, Partitions: partitions, Retention: 6 * time.Hour, Durable: true},
 		{Name: TopicSignals, Partitions: partitions, Retention: 10 * time.Minute},
 		{Name: TopicPush, Partitions: partitions, Retention: 2 * 24 * time.Hour, Durable: true},
+		{Name: TopicDead, Partitions: partitions, Retention: 7 * 24 * time.Hour, Durable: true},
 	}
 }
 

@@ -29,7 +29,7 @@ func TestNamesOfTopics(t *testing.T) {
 			t.Errorf("%s: durable is %v", topic.Name, topic.Durable)
 		}
 	}
-	if want := []string{"chat.inbound.3", "chat.accepted.3", "chat.receipts", "chat.status", "chat.signals", "chat.push"}; !reflect.DeepEqual(names, want) {
+	if want := []string{"chat.inbound.3", "chat.accepted.3", "chat.receipts", "chat.status", "chat.signals", "chat.push", "chat.undelivered"}; !reflect.DeepEqual(names, want) {
 		t.Errorf("got %v, want %v", names, want)
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"switchboard/internal/chat"
+	"switchboard/internal/devices"
+	"switchboard/internal/devices/devicestest"
 	"switchboard/internal/roster"
 	"switchboard/internal/roster/postgres"
 	"switchboard/internal/roster/rostertest"
@@ -174,6 +176,7 @@ func TestMigrateMakesWhatIsMissing(t *testing.T) {
 	all := []string{
 		"table conversations", "table conversation_members", "index idx_user_conversations",
 		"index idx_conversations_updated", "index idx_conversations_name", "table roster_progress",
+		"table push_devices", "index idx_push_devices_address", "table push_reads",
 	}
 	if made := migrate(t, c); !slices.Equal(made, all) {
 		t.Errorf("got %q, want %q", made, all)
@@ -204,8 +207,8 @@ func TestManyMigrateAtTheSameTime(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := slices.Concat(made...); len(got) != 6 {
-		t.Errorf("made %q, want each of 6 once", got)
+	if got := slices.Concat(made...); len(got) != 9 {
+		t.Errorf("made %q, want each of 9 once", got)
 	}
 }
 
@@ -281,5 +284,25 @@ func TestASecuredServer(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "not this one") {
 			t.Errorf("got %v, want something about %q", err, want)
 		}
+	}
+}
+
+func TestDevices(t *testing.T) {
+	devicestest.Run(t, func(t *testing.T) devices.Store {
+		c := schema(t)
+		migrate(t, c)
+		return open(t, c).Devices()
+	})
+}
+
+func TestDevicesWithoutTheirTables(t *testing.T) {
+	c := schema(t)
+	s, err := postgres.Connect(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	if _, err := s.Devices().Of(t.Context(), []chat.UserID{{}}); !errors.Is(err, devices.ErrSchema) {
+		t.Errorf("got %v, want that the tables are missing", err)
 	}
 }

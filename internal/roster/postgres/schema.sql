@@ -43,3 +43,26 @@ CREATE TABLE IF NOT EXISTS roster_progress (
     inbound_offset  BIGINT NOT NULL,       -- of the newest outcome applied
     PRIMARY KEY (generation, partition)
 );
+
+-- Which devices are notified while their people are away. REST writes it, the
+-- router reads it and removes devices that are gone.
+CREATE TABLE IF NOT EXISTS push_devices (
+    user_id    UUID,
+    device_id  TEXT,
+    kind       TEXT NOT NULL,              -- web_push, webhook
+    address    TEXT NOT NULL,              -- an endpoint of Web Push, or a token
+    settings   TEXT NOT NULL,              -- JSON
+    updated_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (user_id, device_id)
+);
+
+-- Whose an address is: it belongs to one device. Addresses are long, so it is a hash.
+CREATE INDEX IF NOT EXISTS idx_push_devices_address ON push_devices USING hash (address);
+
+-- How far those people have read, so that nobody is notified of what was seen.
+CREATE TABLE IF NOT EXISTS push_reads (
+    user_id         UUID,
+    conversation_id UUID,
+    read_seq        BIGINT NOT NULL,
+    PRIMARY KEY (user_id, conversation_id)
+);
