@@ -11,6 +11,15 @@ import (
 	"switchboard/internal/wire"
 )
 
+// AskedMost bounds how far ahead a server can ask for something: what it names
+// beyond that, or before now, is taken for that long, or for now.
+const AskedMost = 10 * time.Minute
+
+// within is so many milliseconds, within the bound.
+func within(ms int64) time.Duration {
+	return time.Duration(min(max(ms, 0), AskedMost.Milliseconds())) * time.Millisecond
+}
+
 // asked is what the server of this connection has asked for, and for when: it
 // spreads what it asks of many devices at once. Zero = it has not.
 type asked struct {
@@ -32,7 +41,7 @@ func (c *Client) behind(ctx context.Context, data json.RawMessage) error {
 		return fmt.Errorf("behind: %w", err)
 	}
 	now := time.Now()
-	at := now.Add(time.Duration(b.AfterMS) * time.Millisecond)
+	at := now.Add(within(b.AfterMS))
 	if at.Before(c.asked.from) {
 		at = c.asked.from
 	}
@@ -49,8 +58,7 @@ func (c *Client) reconnect(data json.RawMessage) error {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return fmt.Errorf("reconnect: %w", err)
 	}
-	wait := max(r.AfterMS, 0) + rand.Int64N(max(r.JitterMS, 0)+1)
-	c.asked.leave = time.Now().Add(time.Duration(wait) * time.Millisecond)
+	c.asked.leave = time.Now().Add(within(r.AfterMS) + rand.N(within(r.JitterMS)+1))
 	return nil
 }
 

@@ -149,3 +149,36 @@ func TestMomentsOfReconnectingAreSpread(t *testing.T) {
 		}
 	}
 }
+
+// What a server asks for is bounded, whatever numbers it sends.
+func TestNothingIsPutOffForEver(t *testing.T) {
+	for _, ms := range []string{"-9223372036854775808", "-1", "0", "9223372036854775807"} {
+		c := New(Config{})
+		began := time.Now()
+		if err := c.reconnect([]byte(`{"after_ms":` + ms + `,"jitter_ms":` + ms + `}`)); err != nil {
+			t.Fatal(err)
+		}
+		if wait := c.asked.leave.Sub(began); wait < 0 || wait > 2*AskedMost+time.Second {
+			t.Errorf("reconnect of %s ms is heeded after %v", ms, wait)
+		}
+	}
+}
+
+// A history that is busy is asked again when it said, not at every tick.
+func TestAGapThatCannotBeFilledWaitsAsLongAsItIsTold(t *testing.T) {
+	s := newScript(t)
+	d := s.device()
+	c := s.next()
+	c.say("new_message", at(2))
+	d.wants(2)
+	s.mu.Lock()
+	s.full = []int{503}
+	s.history = []wire.Message{at(3), at(4)}
+	s.mu.Unlock()
+	began := time.Now()
+	c.say("new_message", at(4))
+	d.wants(3, 4)
+	if took := time.Since(began); took < HoldFor+2*time.Second {
+		t.Errorf("filled after %v, want %v and the 2 s that history asked for", took, HoldFor)
+	}
+}

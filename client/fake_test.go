@@ -42,6 +42,7 @@ type script struct {
 	left    bool           // history is closed
 	refuse  int            // the status of every upgrade, unless 0
 	busy    []int          // the statuses of the next syncs
+	full    []int          // and those of the next pages of history
 	asked   chan string    // paths of REST calls
 }
 
@@ -94,6 +95,10 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(answer)
 	case s.left:
 		w.WriteHeader(http.StatusNotFound)
+	case len(s.full) > 0:
+		w.WriteHeader(s.full[0])
+		_ = json.NewEncoder(w).Encode(wire.Problem{RetryAfterMS: 2000})
+		s.full = s.full[1:]
 	default:
 		_ = json.NewEncoder(w).Encode(wire.MessagePage{Messages: s.history})
 	}

@@ -161,7 +161,8 @@ func (c *Client) apply(m wire.Message) {
 }
 
 // pull fills the gaps that have been open for too long. One that cannot be filled
-// now waits as long again, and keeps no other waiting.
+// now waits as long again, and as long as the server says, and keeps no other
+// waiting.
 func (c *Client) pull(ctx context.Context, now time.Time) (failed error) {
 	for id, h := range c.held {
 		if now.Sub(h.since) < HoldFor {
@@ -173,6 +174,7 @@ func (c *Client) pull(ctx context.Context, now time.Time) (failed error) {
 			err = c.leave(ctx, id)
 		}
 		if err != nil {
+			h.since = now.Add(told(err))
 			failed = err
 		}
 	}

@@ -238,6 +238,19 @@ func (r *REST) Presence(ctx context.Context, users []chat.UserID) ([]wire.Presen
 	return answer, err
 }
 
+// Search looks for messages in this user's conversations, the best first; the
+// cursor is that of the page before, empty for the first. A page may be short and
+// have another after it. What was just sent is found a moment later.
+func (r *REST) Search(ctx context.Context, query, cursor string) (wire.SearchPage, error) {
+	parameters := url.Values{"q": {query}}
+	if cursor != "" {
+		parameters.Set("cursor", cursor)
+	}
+	var answer wire.SearchPage
+	err := r.Do(ctx, http.MethodGet, "/api/v1/search?"+parameters.Encode(), nil, &answer)
+	return answer, err
+}
+
 // Members asks who is in a conversation, and how far each has received and read.
 func (r *REST) Members(ctx context.Context, c chat.ConversationID) (wire.MemberList, error) {
 	var answer wire.MemberList
