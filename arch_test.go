@@ -64,7 +64,7 @@ router/signals                      : internal/bus internal/chat internal/metric
 router                              : router/fanout router/signals internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 
-storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/roster/postgres storage-worker/projection
+storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/roster/postgres storage-worker/projection
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
@@ -81,7 +81,7 @@ storage-worker/projection           : internal/bus internal/chat internal/metric
 storage-worker/search               : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
 storage-worker/search/sqlite        : storage-worker/search internal/chat
-storage-worker/rest                 : storage-worker/archive internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
+storage-worker/rest                 : storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 
 docs                                :
 
@@ -95,7 +95,7 @@ dev/audit                           : internal/chat internal/wire
 dev/contract                        :
 dev/faults                          :
 dev/servers                         :
-dev/single                          : client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
+dev/single                          : client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

@@ -5,6 +5,7 @@
 //	                  └──▶ chat.accepted    └──▶ chat.inbound, chat.receipts
 //	chat.receipts ─▶ watermarks ─▶ archive, then chat.status
 //	                            └──▶ projection ──▶ PostgreSQL
+//	                            └──▶ search ──▶ an index, which REST asks
 //
 // The archive is a SQLite file or a keyspace in Cassandra or Scylla.
 // `storage-worker migrate` makes the topics and tables that all programs share.
@@ -12,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,6 +34,7 @@ import (
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/fold"
 	"switchboard/storage-worker/rest"
+	index "switchboard/storage-worker/search/sqlite"
 )
 
 const manual = `storage-worker: order, history and REST
@@ -56,6 +59,11 @@ conversation_members in -postgres, for whoever asks with SQL. While PostgreSQL i
 away it waits and nothing else does: a process that also folds or serves REST stays
 ready. Without -postgres it is left out.
 
+Search reads chat.accepted too and keeps what messages can be found by in an index,
+-search: a SQLite file, which REST asks, so that both run on one machine. An index that
+was removed is built anew. Without it that REST call is unavailable and search is left
+out.
+
 Who is online is asked of Redis, -redis: while it is away that one REST call is
 unavailable, and nothing else waits.
 
@@ -70,24 +78,23 @@ a file that cannot be used ends it with status 2.
 
 There is no TLS on -listen: end it in front.`
 
-// The parts that -serve names, those of this version first.
+// The parts that -serve names.
 const (
 	partFold       = "fold"
 	partREST       = "rest"
 	partProjection = "projection"
+	partSearch     = "search"
 )
 
-var (
-	built   = []string{partFold, partREST, partReceipts, partProjection}
-	planned = []string{"search"}
-)
+var built = []string{partFold, partREST, partReceipts, partProjection, partSearch}
 
 // restLimits says of each -rest-NAME what it limits.
 var restLimits = map[string]string{
-	"reads":  "`RATE/BURST` of one user's GET calls on this server: so many a second, and so many at once after a pause; 0: no limit.\nWho is faster gets 429 and is told when to go on",
-	"syncs":  "`RATE/BURST` of one user's POST /sync",
-	"marks":  "`RATE/BURST` of one user's POST …/read",
-	"writes": "`RATE/BURST` of one user's other calls, which change something",
+	"reads":    "`RATE/BURST` of one user's GET calls on this server: so many a second, and so many at once after a pause; 0: no limit.\nWho is faster gets 429 and is told when to go on",
+	"syncs":    "`RATE/BURST` of one user's POST /sync",
+	"searches": "`RATE/BURST` of one user's GET /search",
+	"marks":    "`RATE/BURST` of one user's POST …/read",
+	"writes":   "`RATE/BURST` of one user's other calls, which change something",
 }
 
 // options are the flags.
@@ -95,6 +102,7 @@ type options struct {
 	serve, origins                     *[]string
 	kafka, redis                       *daemon.Server
 	server, listen, opsListen, archive string
+	search                             string
 	cql                                *cluster
 	postgres                           *daemon.Postgres
 	authKeys, authIssuer, authAudience string
@@ -148,7 +156,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 func parse(args []string) (*options, *slog.Logger, error) {
 	flags := daemon.NewFlags("storage-worker", manual)
 	o := new(options)
-	o.serve = flags.List("serve", "`PART,…` of fold, rest, receipts, projection; empty: all, but projection only with -postgres (search is not built yet)")
+	o.serve = flags.List("serve", "`PART,…` of fold, rest, receipts, projection, search; empty: all, but projection only with -postgres and search only with -search")
 	flags.StringVar(&o.server, "server", "rest-1", "`SLOT` whose delivery topic brings the answers to REST calls: stable over restarts, never used by two at once")
 	flags.StringVar(&o.listen, "listen", ":8080", "`ADDRESS` of REST")
 	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9103", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
@@ -157,6 +165,7 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	o.cql = clusterFlags(flags, "`HOST:PORT,…` of Cassandra or Scylla, some of the nodes; instead of -archive",
 		"`NAME` of the data centre of -cql that is near; empty: there is only one")
 	o.postgres = flags.Postgres("`URL` of PostgreSQL for the projection, postgres://user@host:port/database")
+	flags.StringVar(&o.search, "search", "", "`FILE` of the search index in SQLite; made if missing, and filled from the log")
 	o.redis = flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a cluster, for who is online;\nwithout it that REST call is unavailable")
 	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
 	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
@@ -165,7 +174,7 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.gatewayURL, "gateway-url", "", "`URL` where clients open the WebSocket, such as wss://chat.example.org/api/v1/ws;\nempty: on the host that they called")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` that the gateways' -heartbeat has, for clients to know before they connect")
 	o.limits = rest.DefaultLimits()
-	for name, limit := range map[string]*rest.Pace{"reads": &o.limits.Reads, "syncs": &o.limits.Syncs, "marks": &o.limits.Marks, "writes": &o.limits.Writes} {
+	for name, limit := range map[string]*rest.Pace{"reads": &o.limits.Reads, "syncs": &o.limits.Syncs, "searches": &o.limits.Searches, "marks": &o.limits.Marks, "writes": &o.limits.Writes} {
 		flags.Var(limit, "rest-"+name, restLimits[name])
 	}
 	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have")
@@ -182,22 +191,25 @@ func parse(args []string) (*options, *slog.Logger, error) {
 			*o.serve = slices.DeleteFunc(*o.serve, func(part string) bool { return part == partProjection })
 			log.Info("no -postgres: the projection is left out, everything else works without it")
 		}
+		if o.search == "" {
+			*o.serve = slices.DeleteFunc(*o.serve, func(part string) bool { return part == partSearch })
+			log.Info("no -search: nobody can search, everything else works without it")
+		}
 	}
 	return o, log, o.check()
 }
 
 func (o *options) check() error {
 	for _, part := range *o.serve {
-		switch {
-		case slices.Contains(planned, part):
-			return daemon.Usagef("-serve %s: not built yet; this version has %s", part, strings.Join(built, ", "))
-		case !slices.Contains(built, part):
+		if !slices.Contains(built, part) {
 			return daemon.Usagef("-serve %q: this version has %s", part, strings.Join(built, ", "))
 		}
 	}
 	switch {
 	case o.serves(partProjection) && !o.postgres.Given():
 		return daemon.Usagef("-postgres: no URL given, which -serve projection needs")
+	case o.serves(partSearch) && o.search == "":
+		return daemon.Usagef("-search: no file given, which -serve search needs")
 	case o.archive == "" && !o.cql.server.Given():
 		return daemon.Usagef("-archive: no file given, nor -cql")
 	case o.archive != "" && o.cql.server.Given():
@@ -240,6 +252,7 @@ type worker struct {
 	keys       *auth.Keys       // nil without REST
 	listener   net.Listener     // nil without REST
 	directory  *redis.Directory // nil without REST or -redis
+	index      *index.Store     // nil without -search
 	// One producer for each part, so that a backlog of the fold does not hold
 	// up REST.
 	producers map[string]*kafka.Producer
@@ -263,7 +276,7 @@ func (w *worker) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := w.openRedis(); err != nil {
+	if err := errors.Join(w.openRedis(), w.openIndex(ctx)); err != nil {
 		w.close()
 		return err
 	}
@@ -273,8 +286,8 @@ func (w *worker) open(ctx context.Context) (err error) {
 	}
 	w.producers = make(map[string]*kafka.Producer)
 	for _, part := range *w.serve {
-		if part == partProjection {
-			continue // It only reads.
+		if part == partProjection || part == partSearch {
+			continue // They only read.
 		}
 		w.producers[part] = w.client.Producer(kafka.ProducerConfig{})
 	}
@@ -299,6 +312,7 @@ func (w *worker) close() {
 		w.client.Close()
 	}
 	w.closeRedis()
+	w.closeIndex()
 	if w.closeStore != nil {
 		w.closeStore()
 	}
@@ -319,6 +333,9 @@ func (w *worker) run(ctx context.Context) error {
 	group := daemon.NewGroup(ctx)
 	if w.serves(partProjection) {
 		group.Go(w.runProjection)
+	}
+	if w.serves(partSearch) {
+		group.Go(w.runSearch)
 	}
 	if w.serves(partFold) {
 		group.Go(w.newFold(partitions).Run)
@@ -383,8 +400,8 @@ func (w *worker) newREST(partitions int32) *rest.Server {
 		sightings = w.directory
 	}
 	return rest.New(rest.Config{
-		Sightings: sightings,
-		Store:     w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
+		Sightings: sightings, Finder: w.finder(),
+		Store: w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
 		Server: w.server, Generation: uint32(w.generation), Partitions: partitions, Replication: w.replication,
 		GatewayURL: w.gatewayURL, Heartbeat: w.heartbeat, Origins: *w.origins, Members: w.members, Limits: w.limits,
 		Logger: w.log, Metrics: w.set,

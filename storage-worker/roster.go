@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"switchboard/internal/bus"
 	"switchboard/internal/bus/kafka"
@@ -32,7 +31,7 @@ func (w *worker) runProjection(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	health := w.rosterHealth()
+	health := w.partHealth(partProjection)
 	var store *postgres.Store
 	err = daemon.Retry(ctx, w.log, "open the roster", func(ctx context.Context) (err error) {
 		store, err = postgres.Open(ctx, config)
@@ -49,21 +48,4 @@ func (w *worker) runProjection(ctx context.Context) error {
 		Accepted: w.client.Group(bus.AcceptedTopic(generation), bus.ProjectionGroup, kafka.GroupConfig{}),
 		Logger:   w.log, Metrics: w.set,
 	}).Run(ctx)
-}
-
-// rosterHealth returns what is told how PostgreSQL is. A process that does
-// nothing else is ready when it answers. One that folds or serves REST is ready
-// without it: messages flow, so load balancers must not turn away from REST, nor
-// systemd or a rolling update wait; the lag and the errors are metrics.
-func (w *worker) rosterHealth() func(error) {
-	if len(*w.serve) > 1 {
-		w.ops.SetReady(partProjection, nil)
-		return func(error) {}
-	}
-	return func(err error) {
-		if err != nil && errors.Is(err, context.Canceled) {
-			return // It is the program that ends.
-		}
-		w.ops.SetReady(partProjection, err)
-	}
 }

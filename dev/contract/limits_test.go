@@ -266,6 +266,10 @@ func TestPaceSyncs(t *testing.T) {
 	pacedCalls(t, 10, 50, func(p *person) answer { return p.call("POST", "/api/v1/sync", object{"have": object{}}) })
 }
 
+func TestPaceSearches(t *testing.T) {
+	pacedCalls(t, 10, 50, func(p *person) answer { return p.call("GET", "/api/v1/search?q=x", nil) })
+}
+
 func TestPaceMarks(t *testing.T) {
 	pacedCalls(t, 50, 500, func(p *person) answer { return p.call("POST", conversations+"/none/read", object{"seq": 1}) })
 }

@@ -2,6 +2,7 @@ package contract
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -201,4 +202,29 @@ func TestRouteGetPresence(t *testing.T) {
 		{"user_id": bob.id, "status": "online", "last_seen": recent},
 	})
 	alice.call("GET", "/api/v1/presence?user_ids="+strings.Join(strangers(201), ","), nil).refused("bad_request")
+}
+
+func TestRouteGetSearch(t *testing.T) {
+	alice, bob, stranger := newcomer(t), newcomer(t), newcomer(t)
+	group := alice.group("search", bob.id)
+	word := "word" + strings.ReplaceAll(fresh(), "-", "") // Of this run alone.
+	sent := bob.post(group, "Ёлка, "+word)
+	find := func(p *person, query string) answer {
+		return p.call("GET", "/api/v1/search?q="+url.QueryEscape(query), nil)
+	}
+	until(t, func() bool { return len(find(alice, word).good()["results"].([]any)) == 1 })
+	find(alice, "елка "+word[:10]+"* from:"+bob.id).is(200, shape{"results": []shape{{
+		"message": shape{
+			"message_id": sent["message_id"], "conversation_id": group, "seq": 2, "sender_id": bob.id,
+			"content": "Ёлка, " + word, "type": "text", "timestamp": sent["timestamp"],
+		},
+		"highlights": []shape{{"start": 0, "end": 4, "text": "Ёлка"}, {"start": 6, "end": 6 + len(word), "text": word}},
+	}}})
+	nothing := shape{"results": []shape{}}
+	find(alice, word+" has:media").is(200, nothing)
+	find(stranger, word).is(200, nothing)
+	find(stranger, "in:"+group).refused("not_member")
+	bob.call("DELETE", conversations+"/"+group+"/members/"+bob.id, nil).is(204, nil)
+	find(bob, word).is(200, nothing)
+	find(alice, "from:somebody").refused("bad_request")
 }

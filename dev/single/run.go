@@ -21,6 +21,7 @@ import (
 	"switchboard/storage-worker/projection"
 	"switchboard/storage-worker/receipts"
 	"switchboard/storage-worker/rest"
+	"switchboard/storage-worker/search"
 	"switchboard/web"
 )
 
@@ -42,8 +43,8 @@ func (s *System) assemble(context.Context) error {
 	s.signalsOfGateway, s.hintsOfRouter = s.client.Producer(kafka.ProducerConfig{Leader: true}), s.client.Producer(kafka.ProducerConfig{Leader: true})
 	s.rest = rest.New(rest.Config{
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
-		Sightings: s.directory,
-		Server:    restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
+		Sightings: s.directory, Finder: search.NewFinder(s.index, s.set),
+		Server: restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins, Members: s.cfg.Members, Limits: rest.DefaultLimits(),
 		Logger: s.cfg.Logger, Metrics: s.set,
 	})
@@ -89,6 +90,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.ProjectionGroup, kafka.GroupConfig{}),
 		Logger:   s.cfg.Logger, Metrics: s.set,
 	}).Run)
+	group.Go(s.newIndexer().Run)
 	group.Go(fanout.New(fanout.Config{
 		Log: s.client.Log(), Producer: s.fromRouter, Directory: s.directory, Partitions: Partitions,
 		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),

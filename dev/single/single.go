@@ -8,6 +8,7 @@
 //	                        ▲                │
 //	                        └──── roster ◀── projection   (SQLite): members of large conversations
 //
+//	search: Kafka ──▶ index (SQLite) ◀── REST
 //	marks: gateway, REST ──▶ Kafka ──▶ receipts ──▶ archive, and by Kafka to the router
 //
 // Everything lies below one folder and survives a kill of the process at any
@@ -40,6 +41,7 @@ import (
 	roster "switchboard/internal/roster/sqlite"
 	"switchboard/storage-worker/archive/sqlite"
 	"switchboard/storage-worker/rest"
+	index "switchboard/storage-worker/search/sqlite"
 )
 
 // Partitions is how many partitions the log of a single process has. It is part
@@ -86,6 +88,7 @@ type System struct {
 	channel   *redis.Channel
 	store     *sqlite.Store
 	roster    *roster.Store
+	index     *index.Store
 
 	// One producer for each program: a slow one holds up only its own.
 	fromGateway, fromREST, fromFold, fromRouter *kafka.Producer
@@ -104,7 +107,7 @@ type System struct {
 func Open(ctx context.Context, cfg Config) (*System, error) {
 	s := &System{cfg: cfg, set: metrics.New()}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.openKeys, s.openServers, s.openStore, s.openRoster, s.openLog, s.assemble,
+		s.listen, s.openKeys, s.openServers, s.openStore, s.openRoster, s.openIndex, s.openLog, s.assemble,
 	} {
 		if err := step(ctx); err != nil {
 			s.Close()

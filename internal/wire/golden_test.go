@@ -226,6 +226,12 @@ func bodies() map[string]any {
 		"presence": &[]Presence{
 			{UserID: bob, Status: "online", LastSeen: noon}, {UserID: carol, Status: "offline", LastSeen: noon - 3600},
 		},
+		"search": &SearchPage{
+			Results: []SearchResult{{Message: textMessage, Highlights: []Highlight{
+				{Start: 0, End: 5, Text: "Hello"}, {Start: 15, End: 21, Text: "привет"},
+			}}},
+			Cursor: "AcHDTQhMOo0ABlwAd2Kf8A",
+		},
 		"problem": &Problem{
 			Type: "about:blank", Title: "Not Found", Status: 404, Detail: refusal.Message, Code: refusal.Code,
 		},

@@ -91,6 +91,26 @@ type MessagePage struct {
 	HasMore  bool      `json:"has_more"` // in the direction that was asked for
 }
 
+// SearchPage answers GET /api/v1/search, the best first.
+type SearchPage struct {
+	Results []SearchResult `json:"results"`
+	Cursor  string         `json:"cursor,omitempty"` // of the next page, if there may be one
+}
+
+// SearchResult is a message that was found, and why.
+type SearchResult struct {
+	Message    Message     `json:"message"`
+	Highlights []Highlight `json:"highlights"`
+}
+
+// Highlight is a piece of a message's content that was looked for. Start and End
+// count UTF-16 code units.
+type Highlight struct {
+	Start int    `json:"start"`
+	End   int    `json:"end"`
+	Text  string `json:"text"`
+}
+
 // SendMessage is the body of POST …/messages and the data of send_message. The
 // conversation is in the path or in the data.
 type SendMessage struct {

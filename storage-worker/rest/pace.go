@@ -61,25 +61,27 @@ type kind uint8
 const (
 	reads  kind = iota // what asks for something
 	syncs              // POST /sync, the dearest read
+	searches           // GET /search, which is dear elsewhere
 	marks              // POST …/read
 	writes             // what changes a conversation
 	kinds
 )
 
 // kindNames are also labels of metrics.
-var kindNames = [kinds]string{reads: "reads", syncs: "syncs", marks: "marks", writes: "writes"}
+var kindNames = [kinds]string{reads: "reads", syncs: "syncs", searches: "searches", marks: "marks", writes: "writes"}
 
 // Limits are the paces of one user on one server.
-type Limits struct{ Reads, Syncs, Marks, Writes Pace }
+type Limits struct{ Reads, Syncs, Searches, Marks, Writes Pace }
 
 // DefaultLimits are generous to people and their devices: who forms a team adds its
 // members one by one. Marks are as fast as on a socket.
 func DefaultLimits() Limits {
 	return Limits{
-		Reads:  Pace{PerSecond: 50, AtOnce: 200},
-		Syncs:  Pace{PerSecond: 10, AtOnce: 50},
-		Marks:  Pace{PerSecond: chat.MarksPerSecond, AtOnce: chat.MarkBurst},
-		Writes: Pace{PerSecond: 50, AtOnce: 500},
+		Reads:    Pace{PerSecond: 50, AtOnce: 200},
+		Syncs:    Pace{PerSecond: 10, AtOnce: 50},
+		Searches: Pace{PerSecond: 10, AtOnce: 50},
+		Marks:    Pace{PerSecond: chat.MarksPerSecond, AtOnce: chat.MarkBurst},
+		Writes:   Pace{PerSecond: 50, AtOnce: 500},
 	}
 }
 
@@ -124,7 +126,7 @@ type regulator struct {
 
 func newRegulator(l Limits, set *metrics.Set) *regulator {
 	r := &regulator{
-		paces: [kinds]Pace{reads: l.Reads, syncs: l.Syncs, marks: l.Marks, writes: l.Writes},
+		paces: [kinds]Pace{reads: l.Reads, syncs: l.Syncs, searches: l.Searches, marks: l.Marks, writes: l.Writes},
 		now:   time.Now, began: time.Now(),
 		unknown:  set.Counter(`switchboard_rest_unlimited_total`),
 		crowding: set.Counter(`switchboard_rest_refused_total{reason="user_in_flight"}`),

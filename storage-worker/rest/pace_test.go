@@ -90,6 +90,8 @@ func TestWhatEachCallIsCountedAs(t *testing.T) {
 		for name, m := range methods {
 			want := writes
 			switch {
+			case strings.HasSuffix(path, "/search"):
+				want = searches
 			case name == "GET":
 				want = reads
 			case strings.HasSuffix(path, "/sync"):

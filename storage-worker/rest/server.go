@@ -21,6 +21,7 @@ import (
 	"switchboard/internal/presence"
 	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
+	"switchboard/storage-worker/search"
 )
 
 // The limits of the HTTP server. Each has a definite end: an answer with a code,
@@ -66,6 +67,8 @@ type Config struct {
 	Keys     *auth.Keys
 	// Sightings says who is online; without it that call is `unavailable`.
 	Sightings presence.Sightings
+	// Finder looks for messages; without it that call is `unavailable`.
+	Finder *search.Finder
 
 	// Server is the slot whose delivery topic brings the answers, such as
 	// "rest-1". No two running servers share one.
@@ -199,6 +202,7 @@ func (s *Server) table() map[string]map[string]method {
 		"/api/v1/gateway":  {"GET": {s.gateway, reads}},
 		"/api/v1/sync":     {"POST": {s.sync, syncs}},
 		"/api/v1/presence": {"GET": {s.presence, reads}},
+		"/api/v1/search":   {"GET": {s.search, searches}},
 		"/api/v1/conversations": {
 			"GET": {s.listConversations, reads}, "POST": {s.createConversation, writes},
 		},

@@ -63,6 +63,15 @@ const (
 // What looks like a filter and is none of these is words. The error is `bad_request`
 // and says what to mend.
 func Parse(text string, caller chat.UserID) (*Query, error) {
+	q, err := parse(text, caller)
+	if err != nil {
+		return nil, err
+	}
+	return q, q.check()
+}
+
+// parse does it for a query that may still be empty.
+func parse(text string, caller chat.UserID) (*Query, error) {
 	if len(text) > QueryBytes {
 		return nil, chat.Errorf(chat.BadRequest, "the query is longer than %d bytes", QueryBytes)
 	}
@@ -87,7 +96,7 @@ func Parse(text string, caller chat.UserID) (*Query, error) {
 			return nil, err
 		}
 	}
-	return q, q.check()
+	return q, nil
 }
 
 // quotes are those of other keyboards.
@@ -204,21 +213,26 @@ func (q *Query) check() error {
 	return nil
 }
 
-// Only narrows the query to one sender. It reports whether anything can answer
-// to it still.
-func (q *Query) Only(sender chat.UserID) bool {
-	if len(q.From) > 0 && !slices.Contains(q.From, sender) {
-		return false
+// only narrows the query by one more filter: as if it were written there alone.
+func (q *Query) only(key, value string, caller chat.UserID) error {
+	narrow := &Query{}
+	if _, err := narrow.filter(key+":"+value, false, caller); err != nil {
+		return err
 	}
-	q.From = []chat.UserID{sender}
-	return true
+	if !common(&q.From, narrow.From) || !common(&q.In, narrow.In) {
+		return chat.Errorf(chat.BadRequest, "the query has another %s: than %s", key, value)
+	}
+	return nil
 }
 
-// OnlyIn does the same for a conversation.
-func (q *Query) OnlyIn(c chat.ConversationID) bool {
-	if len(q.In) > 0 && !slices.Contains(q.In, c) {
+// common reduces a list of alternatives to one of them.
+func common[T comparable](list *[]T, to []T) bool {
+	if len(to) == 0 {
+		return true
+	}
+	if len(*list) > 0 && !slices.Contains(*list, to[0]) {
 		return false
 	}
-	q.In = []chat.ConversationID{c}
+	*list = to
 	return true
 }

@@ -2,6 +2,7 @@ package search
 
 import (
 	"errors"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -79,15 +80,48 @@ func TestQueriesThatCannotBeMeantAreRefused(t *testing.T) {
 	}
 }
 
-func TestAQueryIsNarrowed(t *testing.T) {
-	q := terms(word("x"))
-	if !q.Only(me) || !q.OnlyIn(group) || q.Only(other) || q.OnlyIn(chat.ConversationID{9}) {
-		t.Error("narrowing twice must leave nothing")
+func TestParametersNarrowAQuery(t *testing.T) {
+	read := func(parameters string) (*Request, error) {
+		values, err := url.ParseQuery(parameters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ReadRequest(values, me)
 	}
-	if !q.Only(me) || !q.OnlyIn(group) || !reflect.DeepEqual(q.From, []chat.UserID{me}) || !reflect.DeepEqual(q.In, []chat.ConversationID{group}) {
-		t.Errorf("narrowed to %+v", q)
+	for parameters, want := range map[string]Request{
+		"q=x":                               {Query: ptr(terms(word("x")))},
+		"q=x&limit=100&cursor=abc":          {Query: ptr(terms(word("x"))), Limit: 100, Cursor: "abc"},
+		"from=me":                           {Query: &Query{From: []chat.UserID{me}}},
+		`q="x&from=` + other.String():       {Query: ptr(with(terms(word("x")), func(q *Query) { q.From = []chat.UserID{other} }))},
+		"conversation_id=" + group.String(): {Query: &Query{In: []chat.ConversationID{group}}},
+		"q=from:me%20from:" + other.String() + "&from=" + other.String(): {Query: &Query{From: []chat.UserID{other}}},
+	} {
+		got, err := read(parameters)
+		if err != nil {
+			t.Errorf("%s: %v", parameters, err)
+			continue
+		}
+		want.Now = got.Now
+		if !reflect.DeepEqual(*got, want) {
+			t.Errorf("%s: got %+v, want %+v", parameters, *got, want)
+		}
+	}
+	for parameters, why := range map[string]string{
+		"": "no words", "q=": "no words", "limit=5": "no words", "q=a&q=b": "q is given more than once",
+		"q=x&limit=0": "1 to 100", "q=x&limit=101": "1 to 100", "q=x&limit=many": "1 to 100",
+		"q=x&from=alice": "user's id", "q=x&conversation_id=1": "conversation's id",
+		"q=from:me&from=" + other.String():                                               "another from",
+		"q=in:" + group.String() + "&conversation_id=" + chat.ConversationID{9}.String(): "another in",
+	} {
+		_, err := read(parameters)
+		var refusal *chat.Error
+		if !errors.As(err, &refusal) || refusal.Code != chat.BadRequest || !strings.Contains(refusal.Message, why) {
+			t.Errorf("%s: error %v, want a bad_request with %q", parameters, err, why)
+		}
 	}
 }
+
+func ptr(q Query) *Query { return &q }
 
 // FuzzParse: whatever is typed is a query within the limits or a bad_request.
 func FuzzParse(f *testing.F) {

@@ -29,7 +29,10 @@ const HighlightsMax = 32
 
 // Highlight is a piece of a message's content that answers to the query. Start and
 // End count UTF-16 code units, as strings do in browsers and on phones.
-type Highlight struct{ Start, End int }
+type Highlight struct {
+	Start, End int
+	Text       string
+}
 
 // Hit is a message that was found.
 type Hit struct {
@@ -131,22 +134,19 @@ func highlights(content string, words []Word, matched []bool) (all []Highlight) 
 		at = to
 		return units
 	}
-	end := -1 // of the last piece, in bytes
+	start, end := 0, -1 // of the last piece, in bytes
 	for i, w := range words {
-		if !matched[i] {
-			continue
-		}
-		if w.Start == end {
+		switch {
+		case !matched[i]:
+		case w.Start == end:
 			end = w.End
-			all[len(all)-1].End = measure(end)
-			continue
+			all[len(all)-1].End, all[len(all)-1].Text = measure(end), content[start:end]
+		case len(all) == HighlightsMax:
+			return all
+		default:
+			start, end = w.Start, w.End
+			all = append(all, Highlight{measure(start), measure(end), content[start:end]})
 		}
-		if len(all) == HighlightsMax {
-			break
-		}
-		start := measure(w.Start)
-		end = w.End
-		all = append(all, Highlight{start, measure(end)})
 	}
 	return all
 }

@@ -81,7 +81,7 @@ func TestHighlightsCountAsUTF16(t *testing.T) {
 	for i, w := range words {
 		matched[i] = slices.Contains([]string{"еж", "東", "京"}, w.Text)
 	}
-	want := []Highlight{{5, 7}, {11, 13}}
+	want := []Highlight{{5, 7, "ёж"}, {11, 13, "東京"}}
 	if got := highlights(content, words, matched); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -255,7 +255,9 @@ func (s *suite) highlights() {
 		for _, h := range s.all(s.store, query, s.mine(), 10) {
 			units := encode(h.Content)
 			for _, piece := range h.Highlights {
-				all = append(all, decode(units[piece.Start:piece.End]))
+				text := decode(units[piece.Start:piece.End])
+				s.same("text of a highlight", piece.Text, text)
+				all = append(all, text)
 			}
 		}
 		return all

@@ -1,0 +1,39 @@
+package search
+
+import (
+	"net/url"
+	"strconv"
+	"time"
+
+	"switchboard/internal/chat"
+)
+
+// ReadRequest reads what is asked for from the parameters of a URL: q, the query, and
+// conversation_id, from, limit and cursor. from and conversation_id narrow the query
+// further. The scope is left to the caller. The error is `bad_request`.
+func ReadRequest(parameters url.Values, caller chat.UserID) (*Request, error) {
+	r := &Request{Now: time.Now(), Cursor: parameters.Get("cursor")}
+	for _, name := range []string{"q", "conversation_id", "from", "limit", "cursor"} {
+		if len(parameters[name]) > 1 {
+			return nil, chat.Errorf(chat.BadRequest, "%s is given more than once", name)
+		}
+	}
+	var err error
+	if r.Query, err = parse(parameters.Get("q"), caller); err != nil {
+		return nil, err
+	}
+	for name, key := range map[string]string{"from": "from", "conversation_id": "in"} {
+		if value := parameters.Get(name); value != "" {
+			if err := r.Query.only(key, value, caller); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if limit := parameters.Get("limit"); limit != "" {
+		r.Limit, err = strconv.Atoi(limit)
+		if err != nil || r.Limit < 1 || r.Limit > LimitMax {
+			return nil, chat.Errorf(chat.BadRequest, "limit must be 1 to %d", LimitMax)
+		}
+	}
+	return r, r.Query.check()
+}
