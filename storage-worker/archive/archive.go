@@ -16,6 +16,7 @@
 //	conversations_of  ((user_id), conversation_id, joined_seq)      the user index: stays
 //	watermarks        ((conversation_id), user_id, joined_seq)      read and delivered
 //	progress          ((generation, partition))                     where to go on
+//	media_refs        ((media_id), conversation_id)                 who may open an upload
 //
 // Every write carries the record's clock as its write timestamp and the newest
 // timestamp wins, column by column, so that a zombie or a replay can repeat any
@@ -116,6 +117,13 @@ type Progress struct {
 	Clock    chat.Clock
 }
 
+// MediaRef says that an upload was sent to a conversation, by an event.
+type MediaRef struct {
+	Media        chat.MediaID
+	Conversation chat.ConversationID
+	By           chat.MessageID
+}
+
 // Row is a stored event, with the inbound record that caused it.
 type Row struct {
 	chat.Entry
@@ -131,6 +139,7 @@ type Batch struct {
 	Opened  []SpanOpened
 	Closed  []SpanClosed
 	Stays   []StayWrite
+	Media   []MediaRef
 	Marks   []Watermark // a maximum: a lower value than the stored one changes nothing
 	Records int         // how many inbound records are in it, for metrics
 }
@@ -207,6 +216,10 @@ type Store interface {
 	Watermarks(ctx context.Context, c chat.ConversationID) ([]Watermark, error)
 	// Watermark returns one user's mark in a stay; a missing one is at Joined.
 	Watermark(ctx context.Context, c chat.ConversationID, u chat.UserID, joined chat.Seq) (Watermark, error)
+
+	// MediaRefs returns conversations that an upload was sent to, at most limit of
+	// them, in any order.
+	MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]chat.ConversationID, error)
 
 	// Progress returns how far a partition was worked off; the zero value when
 	// nothing is known.

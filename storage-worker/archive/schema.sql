@@ -105,3 +105,10 @@ CREATE TABLE progress (
     clock           INTEGER NOT NULL, -- microseconds since the Unix epoch
     PRIMARY KEY (generation, partition)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE media_refs (
+    media_id        BLOB NOT NULL,
+    conversation_id BLOB NOT NULL,
+    message_id      BLOB NOT NULL,
+    PRIMARY KEY (media_id, conversation_id)
+) STRICT, WITHOUT ROWID;

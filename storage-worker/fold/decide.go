@@ -147,10 +147,18 @@ func (d *decider) send(t *turn) {
 		t.refuse(chat.NotMember, notMember)
 		return
 	}
+	media, attached := chat.MediaOf(s.MediaURL)
+	if attached && d.clock > chat.ClockAt(chat.MediaMade(media).Unix())+chat.Ticks(chat.MediaWindow) {
+		t.refuse(chat.BadRequest, "the upload is too old to be sent: upload the file again")
+		return
+	}
 	e := d.store(t, chat.Entry{Kind: s.Kind, Content: s.Content, MediaURL: s.MediaURL, ReplyTo: s.ReplyTo})
 	t.c.pending.mark(archive.Watermark{
 		Conversation: t.c.id, User: m.user, Joined: m.stay, Read: e.Seq, Delivered: e.Seq,
 	})
+	if attached {
+		d.batch.Media = append(d.batch.Media, archive.MediaRef{Media: media, Conversation: t.c.id, By: e.ID})
+	}
 	d.remember(t, e)
 	d.publish(t, len(t.c.members))
 }

@@ -338,3 +338,41 @@ func TestRecordsThatCannotBe(t *testing.T) {
 	b.d.partitions, b.d.partition = 2, 1-bus.PartitionOf(theGroup, 2)
 	b.want(b.decide(message(theGroup, anna, 10, "in a foreign partition")), "bad_request")
 }
+
+// Who may open an upload is written with the message that has it. One that is sent
+// when a sweep may remove it is refused, but a retry finds its first send.
+func TestUploads(t *testing.T) {
+	d := newTable(t)
+	d.group(5, boris)
+	id := chat.NewMediaID(time.UnixMilli(d.millis))
+	in := message(theGroup, anna, 7, "")
+	in.Send.Kind, in.Send.MediaURL = chat.KindImage, chat.MediaPath(id)
+	out := d.decide(in)
+	if got := brief(out); got != "2 image" {
+		t.Fatalf("got %s, want an image", got)
+	}
+	want := []archive.MediaRef{{Media: id, Conversation: theGroup, By: out.Events[0].ID}}
+	if !slices.Equal(d.last.Media, want) {
+		t.Errorf("got %v, want %v", d.last.Media, want)
+	}
+	d.millis += (chat.MediaWindow - time.Second).Milliseconds()
+	again := in
+	again.Request = ask(8)
+	if got := brief(d.decide(again)); got != "3 image" {
+		t.Errorf("another message within the window: got %s", got)
+	}
+	d.millis += (2 * time.Second).Milliseconds()
+	late := in
+	late.Request = ask(9)
+	if got := brief(d.decide(late)); got != "bad_request" || len(d.last.Media) != 0 {
+		t.Errorf("too late: got %s and %v, want a refusal", got, d.last.Media)
+	}
+	if got := brief(d.decide(in)); got != "duplicate of 2" || len(d.last.Media) != 0 {
+		t.Errorf("a retry: got %s and %v, want its first send", got, d.last.Media)
+	}
+	other := message(theGroup, anna, 10, "")
+	other.Send.Kind, other.Send.MediaURL = chat.KindFile, "https://media.example/1"
+	if got := brief(d.decide(other)); got != "4 file" || len(d.last.Media) != 0 {
+		t.Errorf("what is no upload of ours: got %s and %v", got, d.last.Media)
+	}
+}

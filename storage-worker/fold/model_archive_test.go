@@ -20,6 +20,7 @@ type modelArchive struct {
 	spans    map[modelSpanKey]modelSpan
 	stays    map[modelSpanKey]modelStay
 	marks    map[modelSpanKey]archive.Watermark
+	media    map[modelMediaKey]bool
 	progress map[int32]archive.Progress
 
 	replacesKeys bool // planted: a key has one row, and the newest use of it wins
@@ -33,6 +34,10 @@ type (
 	modelSeenKey struct {
 		archive.Key
 		at chat.Position
+	}
+	modelMediaKey struct {
+		id chat.MediaID
+		c  chat.ConversationID
 	}
 	modelSpanKey struct {
 		c      chat.ConversationID
@@ -64,6 +69,7 @@ func newModelArchive() *modelArchive {
 		infos: map[chat.ConversationID]modelInfo{},
 		spans: map[modelSpanKey]modelSpan{}, stays: map[modelSpanKey]modelStay{},
 		marks: map[modelSpanKey]archive.Watermark{}, progress: map[int32]archive.Progress{},
+		media: map[modelMediaKey]bool{},
 	}
 }
 
@@ -71,7 +77,7 @@ func newModelArchive() *modelArchive {
 func (m *modelArchive) clone() *modelArchive {
 	return &modelArchive{
 		rows: maps.Clone(m.rows), seen: maps.Clone(m.seen), infos: maps.Clone(m.infos),
-		spans: maps.Clone(m.spans), stays: maps.Clone(m.stays), marks: maps.Clone(m.marks),
+		spans: maps.Clone(m.spans), stays: maps.Clone(m.stays), marks: maps.Clone(m.marks), media: maps.Clone(m.media),
 		progress: map[int32]archive.Progress{}, replacesKeys: m.replacesKeys,
 	}
 }
@@ -91,6 +97,8 @@ func (m *modelArchive) differs(o *modelArchive) string {
 		return "conversations_of"
 	case !maps.Equal(m.marks, o.marks):
 		return "watermarks"
+	case !maps.Equal(m.media, o.media):
+		return "media_refs"
 	}
 	return ""
 }
@@ -143,6 +151,9 @@ func (m *modelArchive) ops(b *archive.Batch, conflict func(archive.Row)) (ops []
 			mark.Delivered = max(mark.Delivered, m.marks[k].Delivered)
 			m.marks[k] = mark
 		})
+	}
+	for _, ref := range b.Media {
+		ops = append(ops, func() { m.media[modelMediaKey{ref.Media, ref.Conversation}] = true })
 	}
 	return ops
 }

@@ -1,8 +1,10 @@
 package fold
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
@@ -240,9 +242,16 @@ func (d *device) sync() {
 // newMessage returns a message of u to some conversation.
 func (w *world) newMessage(u chat.UserID) *bus.Inbound {
 	w.requests++
+	var media string
+	if w.requests%4 == 0 { // An upload that was made before it was sent, or two days before.
+		id := chat.NewMediaID(time.UnixMilli(w.millis - int64(w.requests%8)*12*time.Hour.Milliseconds()))
+		binary.BigEndian.PutUint64(id[8:], uint64(w.requests)) // No chance: a schedule is what its seed says.
+		id[6], id[7] = 0x70, 0
+		media = chat.MediaPath(id)
+	}
 	return &bus.Inbound{
 		Conversation: w.rooms[w.rng.IntN(len(w.rooms))], Sender: u, Request: ask(1000 + w.requests),
-		Send: &bus.Send{Kind: chat.KindText, Content: fmt.Sprint("message ", w.requests)},
+		Send: &bus.Send{Kind: chat.KindText, Content: fmt.Sprint("message ", w.requests), MediaURL: media},
 	}
 }
 

@@ -144,6 +144,6 @@ func (d *decider) begin() {
 	clear(b.Rows) // Lets go of contents.
 	*b = archive.Batch{
 		Rows: b.Rows[:0], Seen: b.Seen[:0], Infos: b.Infos[:0],
-		Opened: b.Opened[:0], Closed: b.Closed[:0], Stays: b.Stays[:0], Marks: b.Marks[:0],
+		Opened: b.Opened[:0], Closed: b.Closed[:0], Stays: b.Stays[:0], Media: b.Media[:0], Marks: b.Marks[:0],
 	}
 }

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) archive.Store) {
 		{"owners that mark together end at the highest", (*suite).marksTogether},
 		{"a stay without a mark is at its joining", (*suite).missingWatermark},
 		{"progress never moves back", (*suite).progress},
+		{"an upload is known in each conversation that it was sent to", (*suite).mediaRefs},
 		{"an old batch after a new one changes nothing", (*suite).zombie},
 		{"any order of the same writes ends the same", (*suite).anyOrder},
 		{"writers do not disturb each other", (*suite).concurrentWriters},

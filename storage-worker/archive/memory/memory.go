@@ -22,6 +22,7 @@ type Store struct {
 	seen          map[archive.Key]map[chat.Position]archive.Seen
 	stays         map[chat.UserID]map[stayKey]*stay
 	progress      map[progressKey]archive.Progress
+	media         map[chat.MediaID]map[chat.ConversationID]bool
 }
 
 var _ archive.Store = (*Store)(nil)
@@ -70,6 +71,7 @@ func New() *Store {
 		seen:          map[archive.Key]map[chat.Position]archive.Seen{},
 		stays:         map[chat.UserID]map[stayKey]*stay{},
 		progress:      map[progressKey]archive.Progress{},
+		media:         map[chat.MediaID]map[chat.ConversationID]bool{},
 	}
 }
 
@@ -108,7 +110,24 @@ func (s *Store) Write(ctx context.Context, b *archive.Batch) error {
 	for _, m := range b.Marks {
 		s.conversation(m.Conversation).mark(m)
 	}
+	for _, m := range b.Media {
+		if s.media[m.Media] == nil {
+			s.media[m.Media] = map[chat.ConversationID]bool{}
+		}
+		s.media[m.Media][m.Conversation] = true
+	}
 	return nil
+}
+
+// MediaRefs implements [archive.Store].
+func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]chat.ConversationID, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	refs := slices.Collect(maps.Keys(s.media[id]))
+	return refs[:min(limit, len(refs))], nil
 }
 
 // conversation returns a conversation's rows, made if there are none.

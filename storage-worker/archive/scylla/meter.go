@@ -19,6 +19,7 @@ const (
 	conversationsOf
 	watermarks
 	progress
+	mediaRefs
 	tables // how many there are
 )
 
@@ -26,7 +27,7 @@ const (
 func (t tableID) String() string {
 	return [tables]string{
 		"messages", "message_keys", "conversations", "heads",
-		"members", "conversations_of", "watermarks", "progress",
+		"members", "conversations_of", "watermarks", "progress", "media_refs",
 	}[t]
 }
 

@@ -87,6 +87,12 @@ func planned(b *archive.Batch) (*plan, error) {
 	for i := range b.Marks {
 		p.addMark(&b.Marks[i])
 	}
+	for i := range b.Media {
+		m := &b.Media[i]
+		p.together(partition{mediaRefs, m.Media}, write{statement: putMedia, values: []any{
+			gocql.UUID(m.Media), gocql.UUID(m.Conversation), gocql.UUID(m.By), stamp(m.By),
+		}})
+	}
 	p.addMembership(b)
 	return p, nil
 }

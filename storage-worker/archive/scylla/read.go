@@ -195,6 +195,13 @@ func (s *Store) Progress(ctx context.Context, generation uint32, partition int32
 	return p, err
 }
 
+// MediaRefs implements [archive.Store].
+func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]chat.ConversationID, error) {
+	return collect(ctx, s, s.lane, &getMedia, func(scan func(...any) bool, c *chat.ConversationID) (bool, error) {
+		return scan((*gocql.UUID)(c)), nil
+	}, gocql.UUID(id), limit)
+}
+
 // scanRow scans entryColumns.
 func scanRow(c chat.ConversationID) scanner[archive.Row] {
 	return func(scan func(...any) bool, r *archive.Row) (bool, error) {

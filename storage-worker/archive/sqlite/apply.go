@@ -12,7 +12,7 @@ import (
 
 // tables holds an inserter for each way to write.
 type tables struct {
-	message, key, conversation, name, opened, closed, stay, left, mark, progress *inserter
+	message, key, conversation, name, opened, closed, stay, left, mark, media, progress *inserter
 
 	all []*inserter
 }
@@ -32,6 +32,7 @@ func prepareTables(ctx context.Context, conn driver.Conn) (*tables, error) {
 		{&t.stay, putStay},
 		{&t.left, putLeft},
 		{&t.mark, putMark},
+		{&t.media, putMedia},
 		{&t.progress, putProgress},
 	} {
 		in, err := newInserter(ctx, conn, p.upsert)
@@ -91,6 +92,12 @@ func (t *tables) add(b *archive.Batch) error {
 	for i := range b.Marks {
 		m := &b.Marks[i]
 		if err := t.mark.add(m.Conversation[:], m.User[:], int64(m.Joined), int64(m.Read), int64(m.Delivered)); err != nil {
+			return err
+		}
+	}
+	for i := range b.Media {
+		m := &b.Media[i]
+		if err := t.media.add(m.Media[:], m.Conversation[:], timeOrdered(m.By)); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,7 @@ type reader struct {
 	texts []string // of the statements
 
 	newest, newestUpTo, info, spans, lowest, highest,
-	stays, staysIn, marks, mark, progress, clocks, keys *sql.Stmt
+	stays, staysIn, marks, mark, media, progress, clocks, keys *sql.Stmt
 
 	seen [len(widths)]*sql.Stmt // for as many keys each
 }
@@ -56,6 +56,7 @@ func newReader(ctx context.Context, db *sql.DB, connections int) (*reader, error
 		{&r.staysIn, stay + ` AND conversation_id = ? ORDER BY joined_seq`},
 		{&r.marks, `SELECT user_id, joined_seq, read_seq, delivered_seq FROM watermarks WHERE conversation_id = ? ORDER BY user_id, joined_seq`},
 		{&r.mark, `SELECT read_seq, delivered_seq FROM watermarks WHERE conversation_id = ? AND user_id = ? AND joined_seq = ?`},
+		{&r.media, `SELECT conversation_id FROM media_refs WHERE media_id = ? LIMIT ?`},
 		{&r.progress, `SELECT inbound_offset, clock FROM progress WHERE generation = ? AND partition = ?`},
 		{&r.clocks, selectClocks},
 		{&r.keys, `SELECT conversation_id, sender_id, request_id, generation, inbound_offset, message_id FROM message_keys
@@ -289,6 +290,19 @@ func (s *Store) Watermark(ctx context.Context, c chat.ConversationID, u chat.Use
 		return m, nil
 	}
 	return m, s.wrap("read a watermark", err)
+}
+
+// MediaRefs implements [archive.Store].
+func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]chat.ConversationID, error) {
+	refs, err := collect(ctx, s.reader.media, func(rows *sql.Rows, c *chat.ConversationID) error {
+		var conversation sql.RawBytes
+		if err := rows.Scan(&conversation); err != nil {
+			return err
+		}
+		copy(c[:], conversation)
+		return nil
+	}, id[:], limit)
+	return refs, s.wrap("read who has an upload", err)
 }
 
 // Progress implements [archive.Store].

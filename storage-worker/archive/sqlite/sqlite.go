@@ -34,6 +34,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ import (
 )
 
 // schemaVersion is the version of schema.sql, kept in the file's user_version.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // pageBytes is the size of a page. A message touches about seven, in as many
 // places, and each goes to the write-ahead log whole: with pages of 4 KiB that
@@ -261,7 +262,11 @@ func address(path string, config Config, p purpose) string {
 	return (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()
 }
 
-// prepareSchema creates the tables in an empty file and refuses a file of the
+// secondVersion is where in schema.sql begins what a file of version 1 lacks.
+const secondVersion = "CREATE TABLE media_refs"
+
+// prepareSchema creates the tables in an empty file, or those that are missing in
+// an older one, and refuses a file of the
 // future.
 func prepareSchema(ctx context.Context, conn driver.Conn) error {
 	version, err := queryInts(ctx, conn, "PRAGMA user_version", 1)
@@ -273,7 +278,11 @@ func prepareSchema(ctx context.Context, conn driver.Conn) error {
 	case version[0] == schemaVersion:
 		return nil
 	}
-	script := "BEGIN IMMEDIATE;\n" + archive.SchemaSQL +
+	tables := archive.SchemaSQL
+	if version[0] == 1 {
+		tables = tables[strings.Index(tables, secondVersion):]
+	}
+	script := "BEGIN IMMEDIATE;\n" + tables +
 		"\nPRAGMA user_version = " + strconv.Itoa(schemaVersion) + ";\nCOMMIT;"
 	if err := execute(ctx, conn, script); err != nil {
 		return fmt.Errorf("create tables: %w", err)

@@ -116,7 +116,7 @@ func TestOpenRefuses(t *testing.T) {
 		text       string
 	}{
 		{"a file that is open", path("in-use.db"), sqlite.ErrInUse, "in use by another process"},
-		{"a file of a newer release", path("newer.db"), sqlite.ErrNewer, "schema version 1000, this one knows 1"},
+		{"a file of a newer release", path("newer.db"), sqlite.ErrNewer, "schema version 1000, this one knows 2"},
 		{"what is no database", path("other.db"), nil, "not a database"},
 		{"a folder that is not there", path("no/archive.db"), os.ErrNotExist, "no such file"},
 	}
@@ -140,14 +140,49 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// A file of the first version gets what it lacks, and keeps what it has.
+func TestOpenUpgrades(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "archive.db")
+	s := openAt(t, path, sqlite.Config{})
+	c, ref := chat.ConversationID{1}, archive.MediaRef{Media: chat.MediaID{7}, Conversation: chat.ConversationID{1}, By: row(chat.ConversationID{1}, 1, "").ID}
+	if err := s.Write(t.Context(), &archive.Batch{Rows: []archive.Row{row(c, 1, "kept")}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	change(t, path, "DROP TABLE media_refs; PRAGMA user_version = 1")
+	for range 2 {
+		s = openAt(t, path, sqlite.Config{})
+		if err := s.Write(t.Context(), &archive.Batch{Media: []archive.MediaRef{ref}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.MediaRefs(t.Context(), ref.Media, 10); err != nil || len(got) != 1 || got[0] != c {
+			t.Errorf("got %v, %v; want the conversation", got, err)
+		}
+		if got, err := s.Entries(t.Context(), c, 1, 1, 1, false); err != nil || len(got) != 1 || got[0].Content != "kept" {
+			t.Errorf("got %v, %v; want what was there", got, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // raiseVersion makes the file one of the future.
 func raiseVersion(t *testing.T, path string) {
+	t.Helper()
+	change(t, path, "PRAGMA user_version = 1000")
+}
+
+// change runs SQL on a file that nobody has open.
+func change(t *testing.T, path, text string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ExecContext(t.Context(), "PRAGMA user_version = 1000"); err != nil {
+	if _, err := db.ExecContext(t.Context(), text); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

@@ -89,6 +89,12 @@ var (
 		set:     "read_seq = max(excluded.read_seq, old.read_seq), delivered_seq = max(excluded.delivered_seq, old.delivered_seq)",
 		where:   "excluded.read_seq > old.read_seq OR excluded.delivered_seq > old.delivered_seq",
 	}
+	putMedia = upsert{
+		table:   "media_refs",
+		keys:    []string{"media_id", "conversation_id"},
+		columns: []string{"message_id"},
+		where:   "excluded.message_id > old.message_id",
+	}
 	putProgress = upsert{
 		table:   "progress",
 		keys:    []string{"generation", "partition"},
