@@ -65,6 +65,8 @@ func stages() []stage {
 		{name: "tools", fast: true, args: words("go test -C tools -count=1 ./...")},
 		{name: "lint", fast: true, args: words("go tool -modfile=tools/go.mod golangci-lint run")},
 		{name: "test", fast: true, args: words("go test -short ./...")},
+		// Without Node it says that it is skipped: nothing else needs any.
+		{name: "web", args: words("bash web/check.sh")},
 		{name: "model", args: words("go test -count=1 -v -run ^TestModel$ ./storage-worker/fold -model.schedules 20000")},
 		// One run wavers by a third, so this fails well above the budget of 300.
 		{name: "memory", args: words("bin/bench conn -connections 8000 -idle 1s -max-bytes 450")},

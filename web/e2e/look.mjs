@@ -21,7 +21,7 @@ try {
       await send(alice, text);
     }
     await shot(bob, "phone-list");
-    await bob.page.locator(".chat").filter({ hasText: "alice" }).click();
+    await bob.page.locator(".chat:has(.chat-title:text('alice'))").click();
     await send(bob, "Привет! В пятницу могу 🙂");
     await bob.page.locator("#compose").pressSequentially("пишу ещё…", { delay: 400 });
     await alice.page.locator(".who .typing").waitFor();

@@ -81,7 +81,7 @@ function Chatting(props: Look & { identity: Identity; onSignOut: () => void }) {
       <a class="skip" href="#compose">{say("skip")}</a>
       <Sidebar session={session} inspecting={inspecting} onInspect={() => setInspecting(!inspecting)} {...props} />
       {chat
-        ? <ConversationView key={chat.info.id} session={session} chat={chat} onInspect={(m) => {
+        ? <ConversationView key={chat.info.id} session={session} chat={chat} onSignOut={props.onSignOut} onInspect={(m) => {
             choose(m);
             setInspecting(true);
           }} />

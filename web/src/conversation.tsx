@@ -5,7 +5,7 @@ import { MembersDialog } from "./dialogs.tsx";
 import { Avatar, Dialog, presenceText } from "./parts.tsx";
 import { nameOf } from "./people.ts";
 import { progressOf, type Chat, type Session, type Upload } from "./session.ts";
-import { titleOf, typingText } from "./sidebar.tsx";
+import { Line as Connection, titleOf, typingText } from "./sidebar.tsx";
 import { clock, day, members, say } from "./words.ts";
 
 /** How near to an end of the list counts as there, in pixels. */
@@ -15,6 +15,7 @@ interface Props {
   session: Session;
   chat: Chat;
   onInspect: (m: Message) => void;
+  onSignOut: () => void;
 }
 
 export function ConversationView(props: Props) {
@@ -50,6 +51,7 @@ export function ConversationView(props: Props) {
           <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M9 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zm0 2c-4 0-7 2-7 4.5V20h14v-1.500C16 16 13 14 9 14zm8-2a3.500 3.500 0 1 0 0-7m1 9c2.500.5 4 2 4 4.500V20h-3" /></svg>
         </button>
       </header>
+      {session.state.is !== "live" && <Connection session={session} onSignOut={props.onSignOut} />}
       <Messages {...props} />
       {chat.left ? <p class="left" role="status">{say("left")}</p> : <Compose session={session} chat={chat} onFiles={attach} />}
       {dragging && <div class="drop" aria-hidden="true">{say("drop")}</div>}
@@ -58,7 +60,7 @@ export function ConversationView(props: Props) {
   );
 }
 
-function Messages({ session, chat, onInspect }: Props) {
+function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
   const list = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const before = useRef({ first: 0, height: 0 });
@@ -132,7 +134,7 @@ function Messages({ session, chat, onInspect }: Props) {
   );
 }
 
-interface LineProps extends Props {
+interface LineProps extends Omit<Props, "onSignOut"> {
   m: Message;
   previous: Message | undefined;
   onImage: (m: Message) => void;

@@ -84,7 +84,7 @@ export function MembersDialog({ session, chat, onClose }: { session: Session; ch
       {admin && (
         <form onSubmit={rename}>
           <label for="rename">{say("groupName")}</label>
-          <div class="row"><input id="rename" name="name" value={chat.info.name} required maxLength={255} /><button>{say("rename")}</button></div>
+          <div class="row"><input id="rename" name="name" defaultValue={chat.info.name} required maxLength={255} /><button>{say("rename")}</button></div>
         </form>
       )}
       <ul class="members">

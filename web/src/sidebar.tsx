@@ -97,7 +97,7 @@ function lastText(chat: Chat, me: ID): string {
 }
 
 /** How the connection is, said honestly. */
-function Line({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
+export function Line({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
   const [, tick] = useState(0);
   const s = session.state;
   useEffect(() => {
