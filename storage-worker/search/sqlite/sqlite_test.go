@@ -93,3 +93,12 @@ func TestAPartitionBeyondTheLimitIsRefused(t *testing.T) {
 		t.Errorf("error %v, want one that names the partition", err)
 	}
 }
+
+func BenchmarkStore(b *testing.B) {
+	s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "search.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	searchtest.Benchmark(b, s)
+}
