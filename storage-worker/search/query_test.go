@@ -89,10 +89,10 @@ func TestParametersNarrowAQuery(t *testing.T) {
 		return ReadRequest(values, me)
 	}
 	for parameters, want := range map[string]Request{
-		"q=x":                               {Query: ptr(terms(word("x")))},
-		"q=x&limit=100&cursor=abc":          {Query: ptr(terms(word("x"))), Limit: 100, Cursor: "abc"},
+		"q=x":                               {Query: new(terms(word("x")))},
+		"q=x&limit=100&cursor=abc":          {Query: new(terms(word("x"))), Limit: 100, Cursor: "abc"},
 		"from=me":                           {Query: &Query{From: []chat.UserID{me}}},
-		`q="x&from=` + other.String():       {Query: ptr(with(terms(word("x")), func(q *Query) { q.From = []chat.UserID{other} }))},
+		`q="x&from=` + other.String():       {Query: new(with(terms(word("x")), func(q *Query) { q.From = []chat.UserID{other} }))},
 		"conversation_id=" + group.String(): {Query: &Query{In: []chat.ConversationID{group}}},
 		"q=from:me%20from:" + other.String() + "&from=" + other.String(): {Query: &Query{From: []chat.UserID{other}}},
 	} {
@@ -120,8 +120,6 @@ func TestParametersNarrowAQuery(t *testing.T) {
 		}
 	}
 }
-
-func ptr(q Query) *Query { return &q }
 
 // FuzzParse: whatever is typed is a query within the limits or a bad_request.
 func FuzzParse(f *testing.F) {

@@ -108,7 +108,7 @@ func (s *suite) anyQuery() {
 	r := seeded(1)
 	docs, names := s.world(r, 6, 300)
 	s.apply(docs...)
-	for range 200 {
+	for range 120 {
 		var items []string
 		for range 1 + r.IntN(3) {
 			items = append(items, s.item(r, names))
@@ -124,7 +124,7 @@ func (s *suite) anyQuery() {
 				scope[c] = []search.Span{{From: from, To: to}, {From: to + 3}}
 			}
 		}
-		s.expect(strings.Join(items, " "), scope, 1+r.IntN(30), docs)
+		s.expect(strings.Join(items, " "), scope, 5+r.IntN(30), docs)
 	}
 }
 
@@ -152,13 +152,13 @@ func (s *suite) item(r *rand.Rand, names []chat.ConversationID) string {
 // pages has more matches than two windows.
 func (s *suite) pages() {
 	r := seeded(2)
-	docs, names := s.world(r, 3, 2*search.Window+150)
+	docs, names := s.world(r, 3, 2*search.Window+50)
 	for i := range docs {
 		docs[i].Content = "common " + docs[i].Content
 	}
 	s.apply(docs...)
 	scope := search.Scope{names[0]: {{From: 1}}, names[1]: {{From: 5, To: 200}}, names[2]: {{From: 1}}}
-	for _, limit := range []int{7, 60, search.LimitMax} {
+	for _, limit := range []int{33, search.LimitMax} {
 		s.expect("common", scope, limit, docs)
 		s.expect("from:me", scope, limit, docs)
 	}
