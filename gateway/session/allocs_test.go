@@ -79,6 +79,26 @@ func TestLivenessAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Everybody is registered again every SweepEvery, so that this is the garbage of a
+// gateway at rest: a device id for each, and what is the same for all of a batch.
+func TestSweepMakesLittleGarbage(t *testing.T) {
+	const sessions, batch = 100, 8
+	_, k, conns := newHole(t, sessions)
+	got := testing.AllocsPerRun(50, func() {
+		for _, c := range conns {
+			k.loops[0].find(c).sweepAt = 0
+			k.Visit(c, 0)
+		}
+		k.registrar.flush(t.Context())
+	})
+	if got > sessions+batch {
+		t.Errorf("%v allocations for a sweep of %d, want at most one for each and %d", got, sessions, batch)
+	}
+	if repeating := k.loops[0].find(conns[0]).is(repeating); repeating || k.registrar.length() > 0 {
+		t.Errorf("the sweep did not end: repeating %v, %d wait", repeating, k.registrar.length())
+	}
+}
+
 func BenchmarkPush(b *testing.B) {
 	_, k, _ := newHole(b, 1)
 	batch := NewBatch(func(b *Batch) { b.Reset() })

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -224,7 +225,7 @@ func (d *directory) Apply(_ context.Context, changes []presence.Change) ([]prese
 		d.mu.Unlock()
 		return nil, errAway
 	}
-	d.batches = append(d.batches, changes)
+	d.batches = append(d.batches, slices.Clone(changes)) // The registrar reuses them.
 	answers := make([]presence.Applied, len(changes))
 	for i, c := range changes {
 		answers[i] = d.apply(c)

@@ -58,8 +58,11 @@ type registrar struct {
 	keeper *Keeper
 	wake   chan struct{}
 
+	changes []presence.Change // run's, of the batch being written
+
 	mu      sync.Mutex
 	queue   []change
+	spare   []change  // an empty one, when there is one
 	taken   int       // of the batch being written
 	waiting int       // registrations among both
 	serial  uint32    // of the newest session
@@ -168,14 +171,15 @@ func (r *registrar) flush(ctx context.Context) {
 }
 
 // take moves the oldest changes out of the queue.
-func (r *registrar) take() []change {
+func (r *registrar) take() (batch []change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := min(len(r.queue), presenceBatch)
-	batch := append([]change(nil), r.queue[:n]...)
-	r.queue = r.queue[n:]
-	if len(r.queue) == 0 {
-		r.queue = nil // A burst's memory is not kept.
+	if n == len(r.queue) {
+		batch, r.queue, r.spare = r.queue, r.spare, nil
+	} else {
+		batch = append(batch, r.queue[:n]...)
+		r.queue = r.queue[n:]
 	}
 	r.taken = n
 	return batch
@@ -201,26 +205,40 @@ func (r *registrar) done(batch []change) {
 	}
 }
 
+// reuse takes the memory of a written batch for a later one, since everybody is
+// registered again every SweepEvery. A burst's memory is not kept.
+func (r *registrar) reuse(batch []change) {
+	clear(batch)
+	clear(r.changes)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if cap(batch) <= presenceBatch {
+		r.spare = batch[:0]
+	}
+}
+
 // write carries a batch out, however often it takes; false says that ctx ended.
 func (r *registrar) write(ctx context.Context, batch []change) bool {
 	k := r.keeper
-	changes := make([]presence.Change, len(batch))
-	for i, c := range batch {
-		changes[i] = presence.Change{User: c.user, Remove: c.kind == remove, Begins: c.kind == register, Route: presence.Route{
+	r.changes = r.changes[:0]
+	for _, c := range batch {
+		next := presence.Change{User: c.user, Remove: c.kind == remove, Begins: c.kind == register, Route: presence.Route{
 			Slot: k.cfg.Server, Boot: k.cfg.Boot, Session: numberOf(c.conn), Device: c.device,
 		}}
 		if c.kind == remove {
-			changes[i].Ended = k.started.Add(time.Duration(c.ended) * time.Second)
+			next.Ended = k.started.Add(time.Duration(c.ended) * time.Second)
 		}
+		r.changes = append(r.changes, next)
 	}
 	pause := presenceFirst
 	for try := 1; ; try++ {
-		applied, err := k.cfg.Directory.Apply(ctx, changes)
+		applied, err := k.cfg.Directory.Apply(ctx, r.changes)
 		if err == nil {
 			k.count.written.Add(len(batch))
 			r.done(batch)
 			r.acknowledge(batch, applied, try > 1)
 			r.hint(batch, try > 1)
+			r.reuse(batch)
 			return true
 		}
 		k.count.retries.Inc()
@@ -271,24 +289,22 @@ type ack struct {
 // acknowledge tells the loops. After a second try nobody knows what the first
 // one had found, so every repeated registration counts as lost.
 func (r *registrar) acknowledge(batch []change, applied []presence.Applied, retried bool) {
-	byLoop := make(map[uint16]*acks)
-	for i, c := range batch {
-		if c.kind == remove {
-			continue
+	items := make([]ack, 0, len(batch))
+	for number, l := range r.keeper.loops {
+		first := len(items)
+		for i, c := range batch {
+			if c.kind == remove || int(c.conn.Loop) != number {
+				continue
+			}
+			fresh := retried || applied[i].Fresh
+			items = append(items, ack{conn: c.conn, kind: c.kind, fresh: fresh, id: c.id})
+			if applied[i].Company || c.kind == repeat && fresh {
+				r.keeper.rivals.suspect(c.user)
+			}
 		}
-		a := byLoop[c.conn.Loop]
-		if a == nil {
-			a = &acks{loop: r.keeper.loopOf(c.conn)}
-			byLoop[c.conn.Loop] = a
+		if len(items) > first {
+			r.keeper.sockets.Post(number, acknowledged, &acks{loop: l, items: items[first:]})
 		}
-		fresh := retried || applied[i].Fresh
-		a.items = append(a.items, ack{conn: c.conn, kind: c.kind, fresh: fresh, id: c.id})
-		if applied[i].Company || c.kind == repeat && fresh {
-			r.keeper.rivals.suspect(c.user)
-		}
-	}
-	for number, a := range byLoop {
-		r.keeper.sockets.Post(int(number), acknowledged, a)
 	}
 }
 

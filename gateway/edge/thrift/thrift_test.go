@@ -39,22 +39,73 @@ func TestTide(t *testing.T) {
 
 func TestWhatIsLentMakesNoRoomForGarbage(t *testing.T) {
 	for _, tt := range []struct {
-		usual      int
-		live, lent int64
-		want       int
+		usual               int
+		live, scanned, lent int64
+		want                int
 	}{
-		{100, 20 << 20, tideBytes - 1, 100}, // too little to bother
-		{100, 80 << 20, 60 << 20, 25},       // 20 MiB, as without
-		{50, 80 << 20, 60 << 20, 12},
-		{100, 300 << 20, 60 << 20, 80},
-		{100, 80 << 20, 79 << 20, leastGarbage},
-		{100, 20 << 20, 60 << 20, leastGarbage}, // lent since the last collection
-		{100, 0, 60 << 20, 100},                 // before the first
+		{100, 20 << 20, 20 << 20, tideBytes - 1, 100}, // too little to bother
+		{100, 80 << 20, 80 << 20, 60 << 20, 25},       // 20 MiB, as without
+		{50, 80 << 20, 80 << 20, 60 << 20, 12},
+		{100, 300 << 20, 300 << 20, 60 << 20, 80},
+		{100, 80 << 20, 80 << 20, 79 << 20, leastGarbage},
+		{100, 20 << 20, 20 << 20, 60 << 20, leastGarbage}, // lent since the last collection
+		{100, 0, 0, 60 << 20, 100},                        // before the first
 	} {
-		if got := garbage(tt.usual, tt.live, tt.lent); got != tt.want {
-			t.Errorf("garbage(%d, %d, %d) is %d, want %d", tt.usual, tt.live, tt.lent, got, tt.want)
+		if got := garbage(tt.usual, tt.live, tt.scanned, tt.lent); got != tt.want {
+			t.Errorf("garbage(%d, %d, %d, %d) is %d, want %d", tt.usual, tt.live, tt.scanned, tt.lent, got, tt.want)
 		}
 	}
+}
+
+func TestWhatHasNoPointersMakesNoRoomForGarbage(t *testing.T) {
+	for _, tt := range []struct {
+		what          string
+		usual         int
+		live, scanned int64
+		want          int
+	}{
+		{"a small heap", 100, 5 << 20, 1 << 20, 100},
+		{"64,000 sessions", 100, 16 << 20, 2 << 20, 50},
+		{"a million: 8 MiB, not 120", 100, 120 << 20, 2 << 20, 6},
+		{"two million: 5 %", 100, 240 << 20, 2 << 20, leastGarbage},
+		{"much with pointers", 100, 120 << 20, 60 << 20, 50},
+		{"all with pointers", 100, 120 << 20, 120 << 20, 100},
+		{"a smaller setting", 50, 120 << 20, 60 << 20, 25},
+		{"a setting below the least", 3, 120 << 20, 2 << 20, 3},
+	} {
+		if got := garbage(tt.usual, tt.live, tt.scanned, 0); got != tt.want {
+			t.Errorf("%s: got %d percent, want %d", tt.what, got, tt.want)
+		}
+	}
+}
+
+// What sessions are made of is no reason to collect less often.
+func TestSlabsAreNoticed(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	slabs := make([][]byte, 64)
+	for i := range slabs {
+		slabs[i] = make([]byte, 1<<20)
+	}
+	runtime.GC()
+	start := time.Now()
+	th := thrift{usual: 100}
+	th.heed(0, start)
+	if got := percent(); got < leastGarbage || got > 13 {
+		t.Errorf("with 64 MiB of slabs %d percent may gather, want 8 MiB and no more", got)
+	}
+	runtime.KeepAlive(slabs)
+	slabs = nil
+	runtime.GC()
+	th.heed(0, start.Add(lookEvery/2))
+	if got := percent(); got > 13 {
+		t.Errorf("half a second later %d percent may gather, want as before", got)
+	}
+	th.heed(0, start.Add(lookEvery))
+	if got := percent(); got != 100 {
+		t.Errorf("when the slabs are gone %d percent may gather, want 100", got)
+	}
+	th.restore()
 }
 
 func TestThriftEndsWithTheNeedForIt(t *testing.T) {
@@ -62,15 +113,15 @@ func TestThriftEndsWithTheNeedForIt(t *testing.T) {
 	defer debug.SetGCPercent(before)
 	runtime.GC()
 	th := thrift{usual: 100}
-	th.heed(1 << 40)
+	th.heed(1<<40, time.Now())
 	if got := percent(); got != leastGarbage {
 		t.Errorf("with much lent %d percent may gather, want %d", got, leastGarbage)
 	}
-	th.heed(0)
+	th.heed(0, time.Now().Add(lookEvery))
 	if got := percent(); got != 100 {
 		t.Errorf("with nothing lent %d percent may gather, want 100", got)
 	}
-	th.heed(1 << 40)
+	th.heed(1<<40, time.Now())
 	th.restore()
 	if got := percent(); got != 100 {
 		t.Errorf("at the end %d percent may gather, want 100", got)
@@ -80,14 +131,14 @@ func TestThriftEndsWithTheNeedForIt(t *testing.T) {
 func TestThriftOfTwoServersEndsWhereItBegan(t *testing.T) {
 	usual := usualPercent()
 	defer debug.SetGCPercent(debug.SetGCPercent(usual))
-	live := make([]byte, 64<<20)
+	live := make([]*int, 8<<20) // 64 MiB that have to be looked at
 	runtime.GC()
 	first := thrift{usual: usualPercent()}
-	first.heed(20 << 20)
+	first.heed(20<<20, time.Now())
 	second := thrift{usual: usualPercent()}
-	second.heed(40 << 20)
-	first.heed(0)
-	second.heed(0)
+	second.heed(40<<20, time.Now())
+	first.heed(0, time.Now().Add(lookEvery))
+	second.heed(0, time.Now().Add(lookEvery))
 	runtime.KeepAlive(live)
 	if got := percent(); got != usual {
 		t.Errorf("at the end %d percent may gather, want %d", got, usual)
