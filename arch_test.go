@@ -62,6 +62,7 @@ gateway/edge/thrift                 :
 
 router/signals                      : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 router                              : router/fanout router/signals internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres
+router/push                         : internal/bus internal/chat internal/devices internal/metrics
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 
 storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/roster/postgres storage-worker/projection
@@ -122,6 +123,7 @@ bench/scrape                        :
 // words. Tests, bench and dev may import any of them.
 const homes = `
 github.com/MicahParks/jwkset           internal/auth
+github.com/SherClockHolmes/webpush-go  router/push
 github.com/VictoriaMetrics/metrics     internal/metrics
 github.com/alicebob/miniredis          internal/presence/embedded
 github.com/coder/websocket             client
