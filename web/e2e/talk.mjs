@@ -89,15 +89,13 @@ try {
     assert.equal(await ours(bob, "before the reload").count(), 1);
     assert.equal(await theirs(alice, "before the reload").count(), 1);
   });
-  await bob.context.close(); // who comes back within 15 s was never gone: that is looked at below
   await step("a group: three people, and one who is removed", () => group(alice));
   await step("history comes by scrolling", () => scroll(alice));
-  await step("bob is gone, and alice sees it", async () => {
+  await step("bob goes, and after the 15 s in which he might be back alice is told", async () => {
     await openChat(alice, "bob");
-    await alice.page.locator(".who").getByText(/last seen|offline/).waitFor(); // she asked
-    await alice.page.locator("summary[aria-label=More]").click();
-    await alice.page.getByRole("button", { name: "Inspector" }).click();
-    await alice.page.locator(".frames code").getByText("presence_update").last().waitFor(); // and was told
+    await alice.page.locator(".who").getByText("online").waitFor();
+    await bob.context.close();
+    await alice.page.locator(".who").getByText(/last seen|offline/).waitFor();
   });
   await step("no page complained of anything", async () => {
     // A cut network is complained of by every browser, and that is all.
@@ -142,7 +140,7 @@ async function has(p, path) {
   return p.page.evaluate(async (path) => {
     const { token } = JSON.parse(sessionStorage.getItem("switchboard.identity"));
     const r = await fetch(path, { headers: { Authorization: "Bearer " + token }, method: path.includes("upload") ? "POST" : "GET" });
-    return r.status !== 404;
+    return r.status !== 404 && r.status !== 503;
   }, path);
 }
 
@@ -176,7 +174,6 @@ async function findWord(p) {
   const found = p.page.locator(".found .chat").filter({ hasText: "first word" });
   for (let tries = 0; (await found.count()) === 0 && tries < 20; tries++) {
     await p.page.locator("#search").fill(tries % 2 ? "word" : "word ");
-    await p.page.locator(".found h2").waitFor();
     await found.waitFor({ timeout: 1000 }).catch(() => {});
   }
   await found.click();

@@ -182,17 +182,19 @@ function eventText(m: Message): string {
 
 function Body({ m, session, onImage }: { m: Message; session: Session; onImage: (m: Message) => void }) {
   const [tries, setTries] = useState(0);
+  // The URL may have ended, or there is no small one: the message is asked for again.
   const fail = () => {
     setTries(tries + 1);
     if (tries === 0) void session.renew(m).catch(() => {});
   };
+  const small = tries === 0 ? m.media_url?.replace(/(\/media\/[^/?]+)(?=\?|$)/, "$1/thumbnail") : m.media_url;
   return (
     <>
       {m.type === "image" && m.media_url && (tries > 1
         ? <span class="gone">{say("imageGone")}</span>
         : (
           <button class="picture" aria-label={`${say("openImage")}${m.content && ": " + m.content}`} onClick={() => onImage(m)}>
-            <img src={m.media_url} alt={m.content || say("image")} loading="lazy" onError={fail} />
+            <img src={small} alt={m.content || say("image")} loading="lazy" onError={fail} />
           </button>
         ))}
       {m.type === "file" && m.media_url

@@ -1,6 +1,7 @@
 // The conversations, the search, and how the connection is.
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { StatusError, type ID, type SearchAnswer } from "../sdk/src/index.ts";
+import { StatusError, type Highlight, type ID, type SearchAnswer } from "../sdk/src/index.ts";
 import type { Look } from "./app.tsx";
 import { NewConversation } from "./dialogs.tsx";
 import type { Identity } from "./identity.ts";
@@ -11,6 +12,8 @@ import { say, unread, when } from "./words.ts";
 
 /** How long the search waits for the next key, in ms. */
 const PATIENCE = 250;
+/** How much of a message is shown before what was found, in characters. */
+const AROUND = 40;
 
 interface Props extends Look {
   session: Session;
@@ -149,52 +152,62 @@ function Menu(props: Props) {
 
 /** What the server finds, once the keys have come to rest. */
 function Found({ session, query }: { session: Session; query: string }) {
-  const [answer, setAnswer] = useState<SearchAnswer & { query: string }>();
+  const [answer, setAnswer] = useState<SearchAnswer>();
+  const wanted = useRef("");
+  const ask = async (cursor: string, before: SearchAnswer["results"]) => {
+    try {
+      const page = await session.rest.search(query, "", cursor);
+      if (wanted.current === query) setAnswer({ ...page, results: [...before, ...page.results] });
+    } catch (e) {
+      if (e instanceof StatusError && e.status === 404) session.hasSearch = false;
+      // What cannot be looked for finds nothing; half of a filter is no mistake yet.
+      else if (e instanceof StatusError && e.status === 400) setAnswer({ results: [] });
+      else session.complain(e);
+    }
+  };
   useEffect(() => {
+    wanted.current = query;
     if (!session.hasSearch) return;
-    let wanted = true;
-    const timer = setTimeout(async () => {
-      try {
-        const found = await session.rest.search(query);
-        if (wanted) setAnswer({ ...found, query });
-      } catch (e) {
-        if (e instanceof StatusError && e.status === 404) session.hasSearch = false;
-        else if (!(e instanceof StatusError && e.status === 400)) session.complain(e);
-      }
-    }, PATIENCE);
+    const timer = setTimeout(() => void ask("", []), PATIENCE);
     return () => {
-      wanted = false;
+      wanted.current = "";
       clearTimeout(timer);
     };
   }, [query]);
   if (!answer) return null;
+  const { results, cursor } = answer;
   return (
     <section class="found" aria-label={say("found")}>
-      <div role="status"><h2>{answer.results.length ? `${say("found")}: ${answer.results.length}${answer.cursor ? "+" : ""}` : say("nothingFound")}</h2></div>
+      <div role="status"><h2>{results.length ? `${say("found")}: ${results.length}${cursor ? "+" : ""}` : say("nothingFound")}</h2></div>
       <ul onKeyDown={roam}>
-        {answer.results.map(({ message: m, highlights }) => {
+        {results.map(({ message: m, highlights }) => {
           const chat = session.chats.get(m.conversation_id);
           return (
             <li key={m.message_id}>
               <button class="chat" onClick={() => void session.show(m.conversation_id, m.seq)}>
                 <span class="chat-title">{chat ? titleOf(chat) : "…"} · {nameOf(m.sender_id)}</span>
                 <time>{when(m.timestamp)}</time>
-                <span class="chat-last">{marked(highlights?.[0] ?? m.content, answer.query)}</span>
+                <span class="chat-last">{m.content ? passage(m.content, highlights) : say(m.type === "image" ? "image" : "file")}</span>
               </button>
             </li>
           );
         })}
       </ul>
+      {cursor && <button class="plain" onClick={() => void ask(cursor, results)}>{say("more")}</button>}
     </section>
   );
 }
 
-/** The text with what was searched for marked, whether the server marks it with <em>, <mark> or not at all. */
-function marked(text: string, query: string) {
-  const parts = text.split(/<\/?(?:em|mark|b)>/);
-  if (parts.length > 1) return parts.map((p, i) => (i % 2 ? <mark key={i}>{p}</mark> : p));
-  const words = query.split(/\s+/).filter((w) => w && !w.includes(":")).map((w) => w.replace(/[.*+?^${}()|[\]\\"]/g, "\\$&"));
-  if (!words.length) return text;
-  const shown = text.length > 120 ? text.slice(0, 120) + "…" : text;
-  return shown.split(new RegExp(`(${words.join("|")})`, "i")).map((p, i) => (i % 2 ? <mark key={i}>{p}</mark> : p));
+/** The part of a text around what was found first, with all that was found in it marked. */
+function passage(text: string, highlights: Highlight[]) {
+  const start = Math.max(0, (highlights[0]?.start ?? 0) - AROUND);
+  const end = Math.min(text.length, start + 4 * AROUND);
+  const parts: ComponentChildren[] = [start > 0 ? "…" : ""];
+  let at = start;
+  for (const h of highlights) {
+    if (h.start < at || h.end > end) continue;
+    parts.push(text.slice(at, h.start), <mark key={h.start}>{text.slice(h.start, h.end)}</mark>);
+    at = h.end;
+  }
+  return [...parts, text.slice(at, end), end < text.length ? "…" : ""];
 }

@@ -511,11 +511,12 @@ export class Client {
     this.on.jump?.(id, head);
   }
 
-  /** Fills one gap that has been open for too long. One that cannot be filled now waits as long again. */
+  /** Fills one gap that has been open for too long. One that cannot be filled now waits as long again, and as long as it is told. */
   private async pull(id: ID): Promise<void> {
     try {
       await this.fill(id);
     } catch (e) {
+      if (e instanceof StatusError) this.order.postpone(id, e.retryAfter);
       if (!(e instanceof StatusError && e.status === 404)) return;
       // It is left: history is closed, but sync still has what came before the removal.
       await this.sync();

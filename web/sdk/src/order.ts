@@ -88,6 +88,12 @@ export class Order {
     return due;
   }
 
+  /** Has a gap that could not be filled wait longer, in ms. */
+  postpone(id: ID, by: number): void {
+    const h = this.held.get(id);
+    if (h) h.since += by;
+  }
+
   /** When gaps() will have something; Infinity = not unless something comes. */
   due(): number {
     let at = Infinity;

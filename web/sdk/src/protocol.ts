@@ -142,8 +142,16 @@ export interface SyncAnswer {
   has_more: boolean;
 }
 
+/** A piece of a message's content that was looked for; start and end count as strings of JavaScript do. */
+export interface Highlight {
+  start: number;
+  end: number;
+  text: string;
+}
+
+/** The best first. A page may be short or empty and still have a cursor. */
 export interface SearchAnswer {
-  results: { message: Message; highlights?: string[] }[];
+  results: { message: Message; highlights: Highlight[] }[];
   cursor?: string;
 }
 
@@ -154,7 +162,10 @@ export interface Uploaded {
   size: number;
   width?: number;
   height?: number;
+  name?: string;
   thumbnail_url?: string;
+  /** A data: URL of a picture of a few pixels. */
+  placeholder?: string;
 }
 
 /** Turns the live form of a change into the form that it has in history. */

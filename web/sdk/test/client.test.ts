@@ -61,15 +61,17 @@ test("a gap is held until it fills", async () => {
   assert.deepEqual(s.asked("/messages"), []);
 });
 
-test("a gap that stays is pulled, and again when that fails", async () => {
+test("a gap that stays is pulled, and when that fails again, as late as the server asks", async () => {
   const s = new Site({ have: { [C]: 1 } });
   await s.live();
   let failing = true;
-  s.answer = (_method, path) => !path.includes("/messages") ? {} : failing ? { status: 503, body: {} } : page(2, 3, 4);
+  s.answer = (_method, path) => !path.includes("/messages") ? {} : failing ? { status: 503, body: { retry_after_ms: 2000 } } : page(2, 3, 4);
   s.socket.push("new_message", message(3));
   await s.clock.pass(HOLD_FOR);
   assert.deepEqual(s.seqs, []);
   failing = false;
+  await s.clock.pass(2000);
+  assert.equal(s.asked("/messages").length, 1);
   await s.clock.pass(HOLD_FOR);
   assert.deepEqual(s.seqs, [2, 3, 4]);
   assert.match(s.calls.at(-1)!.path, /after_seq=1&/);
