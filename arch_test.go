@@ -51,9 +51,9 @@ internal/devices/devicestest        : internal/chat internal/devices
 internal/devices/sqlite             : internal/chat internal/devices
 internal/daemon                     : internal/bus internal/complaint internal/metrics
 
-gateway                             : gateway/edge gateway/edge/proxyproto gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis
-gateway/node                        : gateway/downlink gateway/edge gateway/edge/proxyproto gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence
-gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire
+gateway                             : gateway/edge gateway/edge/proxyproto gateway/node internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/mediaurl
+gateway/node                        : gateway/downlink gateway/edge gateway/edge/proxyproto gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence internal/mediaurl
+gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire internal/mediaurl
 gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics internal/presence
 gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
 gateway/edge                        : gateway/edge/proxyproto gateway/edge/thrift internal/chat internal/metrics
@@ -61,11 +61,11 @@ gateway/edge/proxyproto             :
 gateway/edge/thrift                 :
 
 router/signals                      : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
-router                              : router/fanout router/signals internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres
+router                              : router/fanout router/signals internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres internal/mediaurl
 router/push                         : internal/bus internal/chat internal/devices internal/metrics
-router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
+router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire internal/mediaurl
 
-storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/roster/postgres storage-worker/projection
+storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/roster/postgres storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder storage-worker/media/s3
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
@@ -82,7 +82,8 @@ storage-worker/projection           : internal/bus internal/chat internal/metric
 storage-worker/search               : storage-worker/archive internal/bus internal/chat internal/metrics
 storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
 storage-worker/search/sqlite        : storage-worker/search internal/chat
-storage-worker/rest                 : storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
+storage-worker/rest                 : storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire internal/mediaurl storage-worker/media storage-worker/rest/transfer
+storage-worker/rest/transfer        : internal/chat internal/mediaurl internal/wire storage-worker/media
 
 docs                                :
 
@@ -96,7 +97,7 @@ dev/audit                           : internal/chat internal/wire
 dev/contract                        :
 dev/faults                          :
 dev/servers                         :
-dev/single                          : client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection
+dev/single                          : client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

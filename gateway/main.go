@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +28,7 @@ import (
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence/redis"
 )
@@ -61,6 +63,7 @@ type options struct {
 	partitions                           int
 	generation                           uint
 	heartbeat, drainTimeout, recheck     time.Duration
+	media                                *mediaurl.Flags
 }
 
 func main() { os.Exit(daemon.Main(run)) }
@@ -87,6 +90,10 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	keys, err := auth.Open(opts.authKeys, opts.authIssuer, opts.authAudience)
 	if err != nil {
 		return daemon.Usagef("-auth-keys: %v", err)
+	}
+	links, err := opts.media.Open()
+	if err != nil {
+		return daemon.Usagef("%v", err)
 	}
 	set := metrics.New()
 	ops, err := daemon.NewOps(opts.opsListen, set, log)
@@ -117,7 +124,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 
 	group := daemon.NewGroup(ctx)
 	group.Go(ops.Run)
-	group.Go(daemon.OnHangup(log, keys.Reload))
+	group.Go(daemon.OnHangup(log, func() error { return errors.Join(keys.Reload(), links.Reload()) }))
 	group.Go(producer.Run)
 	group.Go(receipts.Run)
 	group.Go(signals.Run)
@@ -130,7 +137,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 			Listener: listener, Partitions: partitions,
 			Keys: keys, Producer: producer, Receipts: receipts, Log: client.Log(), Admin: client.Admin(), Directory: directory,
 			Signals: signals, Channel: channel,
-			Ready: ops.SetReady, Logger: log, Metrics: set,
+			Links: links, Ready: ops.SetReady, Logger: log, Metrics: set,
 		})
 		if err != nil {
 			return err
@@ -160,6 +167,7 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` without a byte from a client after which it is pinged; two missed close it")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "`TIME` that clients have to leave after SIGTERM")
 	flags.DurationVar(&o.recheck, "recheck", 6*time.Hour, "`TIME` after which each client is asked to sync, against faults that nobody noticed")
+	o.media = mediaurl.Bind(flags.FlagSet)
 	flags.IntVar(&o.partitions, "partitions", 0, "`NUMBER` of partitions that the log was made with; refused when it has another; 0: what it has")
 	flags.UintVar(&o.generation, "generation", bus.FirstGeneration, "`NUMBER` of the inbound log's generation")
 	flags.IntVar(&o.replication, "replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker.\nThe delivery topic gets as many, if it has to be made")

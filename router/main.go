@@ -12,6 +12,7 @@ import (
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence/redis"
 	"switchboard/router/fanout"
@@ -59,7 +60,9 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	tables := flags.Postgres("`URL` of PostgreSQL with the roster, postgres://user@host:port/database; empty: no hints of large conversations, of typing, coming and going")
 	replication := flags.Int("replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker")
 	generation := flags.Uint("generation", bus.FirstGeneration, "`NUMBER` of the log's generation")
-	if err := flags.Parse(args); err != nil {
+	media := mediaurl.Bind(flags.FlagSet)
+	links, err := parse(flags, media, args)
+	if err != nil {
 		return err
 	}
 	switch {
@@ -95,8 +98,7 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	group.Go(producer.Run)
 	group.Go(statuses.Run)
 	group.Go(hints.Run)
-	// There is nothing to read again, but who reloads everything must not end it.
-	group.Go(daemon.OnHangup(log, func() error { return nil }))
+	group.Go(daemon.OnHangup(log, links.Reload))
 	group.Go(func(ctx context.Context) error {
 		partitions, err := await(ctx, log, ops, needs{client.Admin(), uint32(*generation), *replication, directory})
 		if err != nil {
@@ -114,11 +116,23 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 			Log:      client.Log(),
 			Accepted: client.Group(bus.AcceptedTopic(uint32(*generation)), bus.RouterGroup, kafka.GroupConfig{}),
 			Status:   client.Group(bus.TopicStatus, bus.StatusGroup, kafka.GroupConfig{}),
-			Producer: producer, Statuses: statuses, Directory: directory, Roster: people, Partitions: partitions, Logger: log, Metrics: set,
+			Producer: producer, Statuses: statuses, Directory: directory, Roster: people, Partitions: partitions, Links: links, Logger: log, Metrics: set,
 		}).Run)
 		return routers.Wait()
 	})
 	return group.Wait()
+}
+
+// parse reads the flags, and the keys that they name.
+func parse(flags *daemon.Flags, media *mediaurl.Flags, args []string) (*mediaurl.Links, error) {
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	links, err := media.Open()
+	if err != nil {
+		return nil, daemon.Usagef("%v", err)
+	}
+	return links, nil
 }
 
 // connect returns the connections, which are made when they are needed.

@@ -28,11 +28,14 @@ import (
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
 	"switchboard/internal/presence/redis"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/fold"
+	"switchboard/storage-worker/media"
+	"switchboard/storage-worker/media/s3"
 	"switchboard/storage-worker/rest"
 	index "switchboard/storage-worker/search/sqlite"
 )
@@ -63,6 +66,10 @@ Search reads chat.accepted too and keeps what messages can be found by in an ind
 -search: a SQLite file, which REST asks, so that both run on one machine. An index that
 was removed is built anew. Without it that REST call is unavailable and search is left
 out.
+
+Uploads are kept in a bucket, -s3-endpoint, or in -media-folder, and their URLs are
+signed with -media-keys, which the gateways and routers must have as well. What nobody has
+sent is removed after a day. Without a store the calls of media are unavailable.
 
 Who is online is asked of Redis, -redis: while it is away that one REST call is
 unavailable, and nothing else waits.
@@ -103,6 +110,7 @@ type options struct {
 	kafka, redis                       *daemon.Server
 	server, listen, opsListen, archive string
 	search                             string
+	media                              *bucket
 	cql                                *cluster
 	postgres                           *daemon.Postgres
 	authKeys, authIssuer, authAudience string
@@ -167,6 +175,7 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	o.postgres = flags.Postgres("`URL` of PostgreSQL for the projection, postgres://user@host:port/database")
 	flags.StringVar(&o.search, "search", "", "`FILE` of the search index in SQLite; made if missing, and filled from the log")
 	o.redis = flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a cluster, for who is online;\nwithout it that REST call is unavailable")
+	o.media = mediaFlags(flags)
 	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
 	flags.StringVar(&o.authIssuer, "auth-issuer", "", "`ISS` that every token must have; empty: any")
 	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
@@ -253,6 +262,10 @@ type worker struct {
 	listener   net.Listener     // nil without REST
 	directory  *redis.Directory // nil without REST or -redis
 	index      *index.Store     // nil without -search
+	library    *media.Library   // nil without REST or a store of media
+	bucket     *s3.Store        // nil without -s3-endpoint
+	links      *mediaurl.Links  // nil without REST or -media-keys
+	closeMedia func() error     // nil without -media-folder
 	// One producer for each part, so that a backlog of the fold does not hold
 	// up REST.
 	producers map[string]*kafka.Producer
@@ -276,7 +289,7 @@ func (w *worker) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := errors.Join(w.openRedis(), w.openIndex(ctx)); err != nil {
+	if err := errors.Join(w.openRedis(), w.openIndex(ctx), w.openMedia()); err != nil {
 		w.close()
 		return err
 	}
@@ -303,7 +316,7 @@ func (w *worker) reload() error {
 	if w.keys == nil {
 		return nil
 	}
-	return w.keys.Reload()
+	return errors.Join(w.keys.Reload(), w.links.Reload())
 }
 
 // close is the last thing that happens; what is durable was made so before.
@@ -312,6 +325,7 @@ func (w *worker) close() {
 		w.client.Close()
 	}
 	w.closeRedis()
+	w.endMedia()
 	w.closeIndex()
 	if w.closeStore != nil {
 		w.closeStore()
@@ -360,6 +374,7 @@ func (w *worker) runREST(ctx context.Context, partitions int32) error {
 		return err
 	}
 	group := daemon.NewGroup(ctx)
+	group.Go(w.sweepMedia)
 	group.Go(server.Run)
 	group.Go(func(ctx context.Context) error { return server.Serve(ctx, w.listener) })
 	w.log.Info("REST accepts", "address", w.listener.Addr().String(), "server", w.server)
@@ -400,7 +415,7 @@ func (w *worker) newREST(partitions int32) *rest.Server {
 		sightings = w.directory
 	}
 	return rest.New(rest.Config{
-		Sightings: sightings, Finder: w.finder(),
+		Sightings: sightings, Media: w.library, Links: w.links, Finder: w.finder(),
 		Store: w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
 		Server: w.server, Generation: uint32(w.generation), Partitions: partitions, Replication: w.replication,
 		GatewayURL: w.gatewayURL, Heartbeat: w.heartbeat, Origins: *w.origins, Members: w.members, Limits: w.limits,

@@ -15,6 +15,7 @@ import (
 	"switchboard/internal/daemon"
 	"switchboard/internal/roster/postgres"
 	"switchboard/storage-worker/archive/scylla"
+	"switchboard/storage-worker/media/s3"
 )
 
 const migrateManual = `storage-worker migrate: make the topics and tables that all programs share
@@ -28,6 +29,8 @@ line of each: repeating it is harmless. Run it before the programs of a new vers
   cql       with -cql: keyspace and tables of the archive. Missing columns are added.
             The SQLite archive makes its own tables.
   postgres  with -postgres: tables of the roster.
+
+  s3        with -s3-endpoint: the bucket of uploads.
 
   anchors   with -generation above 1: the topics of a log that follows one which was
             lost, and in each partition the record from which its clock goes on. Stop
@@ -64,6 +67,7 @@ type migration struct {
 	client   *kafka.Client
 	archive  *scylla.Config   // nil: none
 	postgres *postgres.Config // nil: none
+	bucket   *s3.Store        // nil: none
 	log      *slog.Logger
 	out      io.Writer
 }
@@ -80,6 +84,7 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.IntVar(&m.cqlReplication, "cql-replication", 0, "`NUMBER` of copies of each row of the archive; 0: as -replication")
 	generation := flags.Uint("generation", bus.FirstGeneration, "`NUMBER` of the inbound log's generation; above 1, it begins where the one before ended")
 	at := flags.Postgres("`URL` of PostgreSQL, postgres://user@host:port/database")
+	uploads := bucketFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -108,6 +113,11 @@ func runMigrate(ctx context.Context, args []string, stdout io.Writer) error {
 	if at.Given() {
 		m.postgres = &roster
 	}
+	if uploads.server.Given() {
+		if m.bucket, err = uploads.open(); err != nil {
+			return err
+		}
+	}
 	if m.client, err = openKafka(brokers, "migrate", m.log, nil); err != nil {
 		return err
 	}
@@ -133,7 +143,7 @@ func (m *migration) run(ctx context.Context) error {
 	held, cancel = context.WithTimeout(held, migrateTimeout)
 	defer cancel()
 	err = errors.Join(unsaid, m.topics(held))
-	for _, store := range []func(context.Context) error{m.tables, m.roster, m.begin} {
+	for _, store := range []func(context.Context) error{m.tables, m.roster, m.makeBucket, m.begin} {
 		if err == nil {
 			err = store(held)
 		}

@@ -51,6 +51,7 @@ import (
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
 )
@@ -86,6 +87,9 @@ type Config struct {
 	Loops          int                // default: the processors
 	Proxies        proxyproto.Trusted // balancers whose connections begin with a PROXY header; none by default
 	Members        int                // the member limit that clients are told; default chat.MembersDefault
+
+	// Links says which media_url was issued to whom; nil: none is taken.
+	Links *mediaurl.Links
 
 	// Ready is told how the parts "kafka", "redis" and "gateway" are; may be nil.
 	Ready   func(part string, err error)
@@ -139,7 +143,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg}
 	n.uplink = uplink.New(uplink.Config{
 		Producer: cfg.Producer, Receipts: cfg.Receipts, Signals: cfg.Signals, Server: cfg.Server, Boot: cfg.Boot,
-		Generation: cfg.Generation, Partitions: cfg.Partitions, Metrics: cfg.Metrics,
+		Generation: cfg.Generation, Partitions: cfg.Partitions, Links: cfg.Links, Metrics: cfg.Metrics,
 	})
 	n.sessions = session.New(session.Config{
 		Server: cfg.Server, Boot: cfg.Boot, Verify: cfg.Keys.Verify, Directory: cfg.Directory,

@@ -20,6 +20,7 @@ import (
 	"switchboard/gateway/session"
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/wire"
 )
@@ -36,6 +37,7 @@ type Config struct {
 	Boot       uint64
 	Generation uint32
 	Partitions int32
+	Links      *mediaurl.Links // says which media_url was issued to whom; nil: none is taken
 	Metrics    *metrics.Set
 }
 
@@ -72,16 +74,19 @@ func New(cfg Config) *Uplink {
 // Send puts a message on the inbound log. Without a client_message_id it gets
 // one here, so that whatever repeats the record from now on repeats one message.
 func (u *Uplink) Send(from session.Sender, ev *wire.ClientEvent) error {
-	if ev.MediaURL != "" {
-		// It must be one that this system gave the sender, and it gives none yet.
-		return chat.Errorf(chat.BadRequest, "media_url was not issued to you by this system")
+	media := ev.MediaURL
+	if media != "" {
+		var err error
+		if media, err = u.cfg.Links.Claim(media, from.User); err != nil {
+			return err
+		}
 	}
 	record := bus.Inbound{
 		Conversation: ev.Conversation,
 		Sender:       from.User,
 		Request:      ev.Request,
 		ReplyTo:      bus.ReplyTo{Server: u.cfg.Server, Boot: u.cfg.Boot, Session: from.Number, ID: ev.ID},
-		Send:         &bus.Send{Kind: ev.Kind, Content: ev.Content, MediaURL: ev.MediaURL, ReplyTo: ev.ReplyTo},
+		Send:         &bus.Send{Kind: ev.Kind, Content: ev.Content, MediaURL: media, ReplyTo: ev.ReplyTo},
 	}
 	if record.Request.IsZero() {
 		record.Request = chat.NewRequestID()

@@ -67,9 +67,12 @@ type Links struct {
 }
 
 // Open reads a file of keys, one a line in base64, at least 32 bytes each. The
-// first one signs, all of them verify. base is put before the path of each URL:
+// first one signs, all of them verify. Without a file there are no links: nil. base is put before the path of each URL:
 // where clients reach REST, or nothing.
 func Open(file, base string) (*Links, error) {
+	if file == "" {
+		return nil, nil
+	}
 	if base != "" {
 		u, err := url.Parse(base)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
@@ -82,6 +85,9 @@ func Open(file, base string) (*Links, error) {
 
 // Reload reads the keys again; if it fails the old ones remain.
 func (l *Links) Reload() error {
+	if l == nil {
+		return nil
+	}
 	text, err := os.ReadFile(l.file)
 	if err != nil {
 		return fmt.Errorf("read the keys of media URLs: %w", err)

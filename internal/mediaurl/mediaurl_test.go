@@ -2,6 +2,7 @@ package mediaurl
 
 import (
 	"errors"
+	"flag"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -187,7 +188,10 @@ func TestKeysAreReplacedOneAfterAnother(t *testing.T) {
 }
 
 func TestWithoutKeysNothingIsSigned(t *testing.T) {
-	var none *Links
+	none, err := Open("", "https://chat.example")
+	if none != nil || err != nil || none.Reload() != nil {
+		t.Fatalf("got %v, %v; want no links", none, err)
+	}
 	path := chat.MediaPath(chat.NewMediaID(begin))
 	if got := none.Signed(path); got != path {
 		t.Errorf("got %s, want the path as it is", got)
@@ -204,6 +208,24 @@ func TestWithoutKeysNothingIsSigned(t *testing.T) {
 	for _, base := range []string{"chat.example", "ftp://x", "https://x/?a", "http://"} {
 		if _, err := Open(l.file, base); err == nil {
 			t.Errorf("%q is taken for the URL of REST", base)
+		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	l, _ := open(t, "")
+	for args, want := range map[string]bool{
+		"": true, "-media-keys=" + l.file: true, "-media-keys=" + l.file + " -rest-url=https://chat.example/": true,
+		"-media-keys=/nowhere": false, "-media-keys=" + l.file + " -rest-url=chat": false,
+	} {
+		set := flag.NewFlagSet("test", flag.ContinueOnError)
+		f := Bind(set)
+		if err := set.Parse(strings.Fields(args)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.Open()
+		if (err == nil) != want || (got != nil) != (want && args != "") {
+			t.Errorf("%q: got %v, %v", args, got, err)
 		}
 	}
 }

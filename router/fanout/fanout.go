@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"switchboard/internal/bus"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
 	"switchboard/internal/roster"
@@ -46,8 +47,11 @@ type Config struct {
 	// heads; without it there are none. They use Statuses, if that is set.
 	Roster     roster.Lists
 	Partitions int32 // of accepted and of the push log
-	Logger     *slog.Logger
-	Metrics    *metrics.Set
+	// Links gives the messages that are pushed a media_url that opens; nil: it has
+	// no signature.
+	Links   *mediaurl.Links
+	Logger  *slog.Logger
+	Metrics *metrics.Set
 }
 
 // Router routes the partitions that its group gives it.

@@ -62,6 +62,9 @@ func (r *Router) accepted() *input {
 			if err := bus.ParseAccepted(value, &o.Accepted); err != nil || !seen.New(o.Position) {
 				return nil, err
 			}
+			for i := range o.Events {
+				o.Events[i].MediaURL = r.cfg.Links.Signed(o.Events[i].MediaURL)
+			}
 			return o, nil
 		},
 	}, "switchboard_router")

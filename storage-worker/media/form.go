@@ -16,6 +16,9 @@ const (
 	fieldBytes = 64 << 10
 )
 
+// errBroken says that a form ended before its end, or came too slowly.
+var errBroken = chat.Errorf(chat.BadRequest, "the form did not arrive whole")
+
 // FileIn returns the file of a form: the part named "file", which is the last one.
 // What is before it does not count. The file has ended when the whole form has: one
 // that breaks off, however near its end, is an error of the file.
@@ -26,13 +29,17 @@ func FileIn(form *multipart.Reader) (name string, body io.Reader, err error) {
 			break
 		}
 		if err != nil {
-			return "", nil, fmt.Errorf("read the form: %w", err)
+			return "", nil, errBroken
 		}
 		if part.FormName() == "file" {
 			return part.FileName(), &lastPart{form: form, part: part}, nil
 		}
-		if n, err := io.Copy(io.Discard, io.LimitReader(part, fieldBytes+1)); err != nil || n > fieldBytes {
-			return "", nil, fmt.Errorf("read the form: %w", errors.Join(err, chat.Errorf(chat.BadRequest, "a field of the form is too long")))
+		n, err := io.Copy(io.Discard, io.LimitReader(part, fieldBytes+1))
+		switch {
+		case err != nil:
+			return "", nil, errBroken
+		case n > fieldBytes:
+			return "", nil, chat.Errorf(chat.BadRequest, "a field of the form is too long")
 		}
 	}
 	return "", nil, chat.Errorf(chat.BadRequest, "the form has no part named file")
@@ -50,10 +57,13 @@ func (p *lastPart) Read(b []byte) (int, error) {
 		return 0, p.end
 	}
 	n, err := p.part.Read(b)
-	if errors.Is(err, io.EOF) {
+	if err == io.EOF { //nolint:errorlint // one that is wrapped is no end
 		if _, err = p.form.NextRawPart(); err == nil {
 			err = chat.Errorf(chat.BadRequest, "the part named file must be the last one")
 		}
+	}
+	if _, known := errors.AsType[*chat.Error](err); err != nil && err != io.EOF && !known { //nolint:errorlint // as above
+		err = errBroken
 	}
 	p.end = err
 	return n, err

@@ -199,6 +199,7 @@ func (s *Server) scan(ctx context.Context, a spot, body *wire.Conversation) erro
 			}
 			own := e.Sender == a.stay.User
 			if body.LastMessage == nil {
+				e.MediaURL = s.Links.Signed(e.MediaURL)
 				m := wire.EntryMessage(e, own)
 				body.LastMessage = &m
 			}

@@ -33,6 +33,7 @@ func (s *Server) listMessages(r *http.Request, m *membership) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	s.sign(p.rows)
 	return reply{http.StatusOK, pageOf(p, m.user)}, nil
 }
 

@@ -103,6 +103,10 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 			s.problem(w, r, unavailable("too many requests are being worked on"))
 			return
 		}
+		if slow(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
@@ -112,8 +116,17 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 // dispatch chooses the handler by method, authenticates and writes what comes
 // back. The path is that of the route, for metrics.
 func (s *Server) dispatch(path string, methods map[string]method) http.Handler {
-	allow := slices.Sorted(maps.Keys(methods))
-	if methods[http.MethodGet].handle != nil {
+	answers := make(map[string]raw, len(methods))
+	for name, m := range methods {
+		answers[name] = func(w http.ResponseWriter, r *http.Request) int { return s.answer(w, r, m) }
+	}
+	return s.choose(path, answers)
+}
+
+// choose chooses by method who answers.
+func (s *Server) choose(path string, answers map[string]raw) http.Handler {
+	allow := slices.Sorted(maps.Keys(answers))
+	if answers[http.MethodGet] != nil {
 		allow = append(allow, http.MethodHead)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -121,14 +134,14 @@ func (s *Server) dispatch(path string, methods map[string]method) http.Handler {
 		if name == http.MethodHead {
 			name = http.MethodGet
 		}
-		m, ok := methods[name]
-		if !ok {
+		answer := answers[name]
+		if answer == nil {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
 			s.methodNotAllowed(w, r)
 			return
 		}
 		began := time.Now()
-		status := s.answer(w, r, m)
+		status := answer(w, r)
 		s.Metrics.Histogram(`switchboard_rest_request_duration_seconds{method="` + name + `",route="` + path + `"}`).UpdateDuration(began)
 		s.Metrics.Counter(`switchboard_rest_requests_total{method="` + name + `",route="` + path + `",status="` + strconv.Itoa(status) + `"}`).Inc()
 	})
@@ -152,8 +165,16 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, m method) int {
 	}
 	defer s.users.leave(who)
 	out, err := m.handle(r, who)
+	return s.finish(w, r, out, err)
+}
+
+// finish writes what came back, unless it is written.
+func (s *Server) finish(w http.ResponseWriter, r *http.Request, out reply, err error) int {
 	if err != nil {
 		return s.problem(w, r, err)
+	}
+	if status, done := out.body.(written); done {
+		return int(status)
 	}
 	if err := writeJSON(w, out.status, "application/json", out.body); err != nil {
 		s.Logger.Debug("answer not written", "err", err, "request_id", w.Header().Get(requestIDHeader))

@@ -93,6 +93,7 @@ func (s *Server) results(ctx context.Context, who chat.UserID, hits []search.Hit
 		if e.ID != h.ID || e.Content != h.Content || !scope.Covers(e.Conversation, e.Seq) {
 			continue
 		}
+		e.MediaURL = s.Links.Signed(e.MediaURL)
 		result := wire.SearchResult{Message: wire.EntryMessage(e, e.Sender == who), Highlights: []wire.Highlight{}}
 		for _, piece := range h.Highlights {
 			result.Highlights = append(result.Highlights, wire.Highlight{Start: piece.Start, End: piece.End, Text: piece.Text})

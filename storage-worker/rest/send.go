@@ -22,8 +22,9 @@ func (s *Server) postMessage(r *http.Request, m *membership) (reply, error) {
 		return reply{}, badRequest("conversation_id is not that of the path")
 	}
 	if ev.MediaURL != "" {
-		// It must be one that this system gave the sender, and it gives none yet.
-		return reply{}, badRequest("media_url was not issued to you by this system")
+		if ev.MediaURL, err = s.Links.Claim(ev.MediaURL, m.user); err != nil {
+			return reply{}, err
+		}
 	}
 	request, err := requestIDOf(r, ev.Request)
 	if err != nil {

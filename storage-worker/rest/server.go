@@ -17,10 +17,13 @@ import (
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
 	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
+	"switchboard/storage-worker/media"
+	"switchboard/storage-worker/rest/transfer"
 	"switchboard/storage-worker/search"
 )
 
@@ -67,6 +70,10 @@ type Config struct {
 	Keys     *auth.Keys
 	// Sightings says who is online; without it that call is `unavailable`.
 	Sightings presence.Sightings
+	// Media keeps uploads; without it those calls are `unavailable`. Links makes and
+	// checks their URLs; without it no media_url is taken.
+	Media *media.Library
+	Links *mediaurl.Links
 	// Finder looks for messages; without it that call is `unavailable`.
 	Finder *search.Finder
 
@@ -96,6 +103,7 @@ type Server struct {
 	boot    uint64 // this life of the server; answers to another are not ours
 	calls   *calls
 	users   *regulator
+	files   transfer.Files
 	handler http.Handler
 	origins map[string]bool
 
@@ -120,6 +128,7 @@ func New(config Config) *Server {
 	}
 	s.calls = newCalls(s)
 	s.users = newRegulator(s.Limits, s.Metrics)
+	s.files = transfer.Files{Library: s.Media, Links: s.Links}
 	s.handler = s.requestID(s.recovered(s.cors(s.bounded(s.routes()))))
 	s.Metrics.Gauge(`switchboard_rest_requests_in_flight`, func() float64 { return float64(s.inFlight.Load()) })
 	return s
@@ -228,6 +237,11 @@ func (s *Server) Routes() (routes []string) {
 			routes = append(routes, name+" "+pattern)
 		}
 	}
+	for pattern, answers := range s.streams() {
+		for name := range answers {
+			routes = append(routes, name+" "+pattern)
+		}
+	}
 	slices.Sort(routes)
 	return routes
 }
@@ -237,6 +251,9 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, methods := range s.table() {
 		mux.Handle(pattern, s.dispatch(pattern, methods))
+	}
+	for pattern, answers := range s.streams() {
+		mux.Handle(pattern, s.choose(pattern, answers))
 	}
 	mux.HandleFunc("/", s.noRoute)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

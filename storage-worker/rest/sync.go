@@ -170,6 +170,7 @@ func (s *Server) caughtUp(ctx context.Context, who chat.UserID, lags []lag, limi
 		return err
 	})
 	for _, row := range slices.Concat(events...) {
+		row.MediaURL = s.Links.Signed(row.MediaURL)
 		var pushed wire.Envelope
 		if err := json.Unmarshal(wire.AppendEntry(nil, &row.Entry, row.Sender == who), &pushed); err != nil {
 			return body, fmt.Errorf("encode event %d of %s: %w", row.Seq, row.Conversation, err)

@@ -21,7 +21,8 @@ func (s *suite) mediaRefs() {
 		s.write(&archive.Batch{Media: []archive.MediaRef{{Media: id, Conversation: want[record-3], By: idAt(record)}}})
 	}
 	s.write(&archive.Batch{Media: []archive.MediaRef{
-		{Media: id, Conversation: want[0], By: idAt(9)}, {Media: id, Conversation: want[1], By: idAt(9)},
+		{Media: id, Conversation: want[0], By: idAt(9)},
+		{Media: id, Conversation: want[1], By: idAt(9)},
 		{Media: other, Conversation: want[2], By: idAt(9)},
 	}})
 	if got := s.mediaRefsOf(id, 10); !slices.Equal(got, want) {

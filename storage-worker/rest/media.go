@@ -1,0 +1,111 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/mediaurl"
+	"switchboard/storage-worker/archive"
+	"switchboard/storage-worker/media"
+)
+
+// mediaPath begins the routes whose bodies are files: they may take longer than
+// [RequestTimeout], with deadlines of their own.
+const mediaPath = "/api/v1/media/"
+
+// MediaConversations is in how many of the conversations that an upload was sent to
+// a caller without a signed URL is looked for.
+const MediaConversations = 200
+
+// raw answers a request by itself and returns the status.
+type raw func(w http.ResponseWriter, r *http.Request) int
+
+// written says that a handler has answered already, with this status.
+type written int
+
+// streams is the part of the interface whose bodies are no JSON.
+func (s *Server) streams() map[string]map[string]raw {
+	give := func(small bool) opener {
+		return func(w http.ResponseWriter, r *http.Request, about *media.Info, _ chat.UserID) (reply, error) {
+			status, err := s.files.Give(w, r, about, small)
+			return reply{status, written(status)}, err
+		}
+	}
+	return map[string]map[string]raw{
+		mediaPath + "upload": {"POST": func(w http.ResponseWriter, r *http.Request) int {
+			return s.answer(w, r, method{func(r *http.Request, who chat.UserID) (reply, error) {
+				u, err := s.files.Receive(w, r, who)
+				return reply{http.StatusCreated, u}, err
+			}, writes})
+		}},
+		mediaPath + "{media}":           {"GET": s.opened(give(false))},
+		mediaPath + "{media}/thumbnail": {"GET": s.opened(give(true))},
+		mediaPath + "{media}/info": {"GET": s.opened(func(_ http.ResponseWriter, _ *http.Request, about *media.Info, who chat.UserID) (reply, error) {
+			return reply{http.StatusOK, s.files.Describe(about, who)}, nil
+		})},
+	}
+}
+
+// opener answers with some of an upload that may be read. who is nobody if the URL
+// was signed.
+type opener func(w http.ResponseWriter, r *http.Request, about *media.Info, who chat.UserID) (reply, error)
+
+// opened lets in who has a signed URL, the owner, and the members of conversations
+// that an upload was sent to. What others ask for is not there.
+func (s *Server) opened(open opener) raw {
+	return func(w http.ResponseWriter, r *http.Request) int {
+		id, err := chat.ParseMediaID(r.PathValue("media"))
+		if err != nil {
+			return s.problem(w, r, media.ErrNoUpload)
+		}
+		handle := func(r *http.Request, who chat.UserID) (reply, error) {
+			about, err := s.files.Info(r.Context(), id)
+			if err == nil && !who.IsZero() {
+				err = s.mayRead(r.Context(), about, who)
+			}
+			if err != nil {
+				return reply{}, err
+			}
+			return open(w, r, about, who)
+		}
+		query := r.URL.Query()
+		if !mediaurl.Signs(query) {
+			return s.answer(w, r, method{handle, reads})
+		}
+		if !s.Links.MayOpen(id, query) {
+			return s.problem(w, r, chat.Errorf(chat.Forbidden, "the URL has ended or was changed: ask for the message again"))
+		}
+		out, err := handle(r, chat.UserID{})
+		return s.finish(w, r, out, err)
+	}
+}
+
+// mayRead asks the archive in which conversations the upload is.
+func (s *Server) mayRead(ctx context.Context, about *media.Info, who chat.UserID) error {
+	if about.Owner == who {
+		return nil
+	}
+	refs, err := s.Store.MediaRefs(ctx, about.ID, MediaConversations)
+	if err != nil {
+		return fmt.Errorf("read who has the upload: %w", err)
+	}
+	for _, c := range refs {
+		if _, err = s.membership(ctx, who, c); err == nil || chat.AsError(err).Code != chat.NotMember {
+			return err
+		}
+	}
+	return media.ErrNoUpload
+}
+
+// sign gives the messages that a reader sees URLs that open.
+func (s *Server) sign(rows []archive.Row) {
+	for i := range rows {
+		rows[i].MediaURL = s.Links.Signed(rows[i].MediaURL)
+	}
+}
+
+// slow reports whether a request may take longer than others.
+func slow(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, mediaPath) }

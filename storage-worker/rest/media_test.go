@@ -1,0 +1,347 @@
+package rest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"io/fs"
+	"log/slog"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"switchboard/internal/chat"
+	"switchboard/internal/mediaurl"
+	"switchboard/internal/metrics"
+	"switchboard/internal/wire"
+	"switchboard/storage-worker/archive"
+	"switchboard/storage-worker/media"
+	"switchboard/storage-worker/media/folder"
+)
+
+// mediaRig is a rig that keeps media in a folder, and listens.
+type mediaRig struct {
+	*rig
+	dir string
+	web *httptest.Server
+}
+
+func newMediaRig(t *testing.T) *mediaRig {
+	t.Helper()
+	m := &mediaRig{rig: newRig(t), dir: t.TempDir()}
+	store, err := folder.Open(m.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	keys := filepath.Join(t.TempDir(), "keys")
+	if err := mediaurl.Generate(keys); err != nil {
+		t.Fatal(err)
+	}
+	m.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.Handler().ServeHTTP(w, r) }))
+	t.Cleanup(m.web.Close)
+	if m.Links, err = mediaurl.Open(keys, m.web.URL); err != nil {
+		t.Fatal(err)
+	}
+	m.files.Links = m.Links
+	m.files.Library = media.New(media.Config{
+		Store: store, Links: m.Links, Scratch: t.TempDir(), Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler),
+		Referenced: func(context.Context, chat.MediaID) (bool, error) { return true, nil },
+	})
+	return m
+}
+
+// form is a form with a file.
+func form(t testing.TB, name string, file []byte) (contentType string, body []byte) {
+	t.Helper()
+	var out bytes.Buffer
+	w := multipart.NewWriter(&out)
+	part, err := w.CreateFormFile("file", name)
+	if err == nil {
+		_, err = part.Write(file)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return w.FormDataContentType(), out.Bytes()
+}
+
+func (m *mediaRig) upload(u chat.UserID, name string, file []byte) (up wire.Upload) {
+	m.t.Helper()
+	kind, body := form(m.t, name, file)
+	m.do(u, http.StatusCreated, &up, "POST", "/api/v1/media/upload", string(body), "Content-Type", kind)
+	return up
+}
+
+// get asks for a URL with nothing but headers that the test names.
+func (m *mediaRig) get(method, url string, header ...string) (status int, h http.Header, body string) {
+	m.t.Helper()
+	r, err := http.NewRequestWithContext(m.t.Context(), method, url, nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w, err := m.web.Client().Do(r)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer w.Body.Close()
+	b, err := io.ReadAll(w.Body)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return w.StatusCode, w.Header, string(b)
+}
+
+func picture(t *testing.T) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := png.Encode(&out, image.NewGray(image.Rect(0, 0, 640, 320))); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func TestAnUploadOpensWithoutAHeader(t *testing.T) {
+	m := newMediaRig(t)
+	file := picture(t)
+	up := m.upload(alice, "cat.png", file)
+	if up.Type != "image/png" || up.Width != 640 || up.Height != 320 || up.Name != "cat.png" || up.Placeholder == "" {
+		t.Errorf("got %+v", up)
+	}
+	status, h, body := m.get("GET", up.MediaURL)
+	if status != http.StatusOK || body != string(file) || int(up.Size) != len(file) {
+		t.Fatalf("got %d and %d bytes of %d", status, len(body), len(file))
+	}
+	for name, want := range map[string]string{
+		"Content-Type": "image/png", "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox",
+		"Cache-Control": "private, max-age=31536000, immutable", "Content-Disposition": "inline; filename=cat.png", "Accept-Ranges": "bytes",
+	} {
+		if got := h.Get(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if status, h, body := m.get("GET", up.MediaURL, "Range", "bytes=1-3"); status != http.StatusPartialContent || body != "PNG" || h.Get("Content-Range") != fmt.Sprintf("bytes 1-3/%d", len(file)) {
+		t.Errorf("a range: got %d, %q, %v", status, body, h)
+	}
+	if status, _, body := m.get("GET", up.MediaURL, "If-None-Match", h.Get("ETag")); status != http.StatusNotModified || body != "" {
+		t.Errorf("what is known: got %d", status)
+	}
+	if status, h, body := m.get("HEAD", up.MediaURL); status != http.StatusOK || body != "" || h.Get("Content-Length") != fmt.Sprint(len(file)) {
+		t.Errorf("HEAD: got %d, %v", status, h)
+	}
+	if status, h, _ := m.get("GET", up.ThumbnailURL); status != http.StatusOK || h.Get("Content-Type") != "image/jpeg" {
+		t.Errorf("the thumbnail: got %d, %v", status, h)
+	}
+	var again wire.Upload
+	m.do(alice, http.StatusOK, &again, "GET", "/api/v1/media/"+up.MediaID.String()+"/info", "")
+	if again != up {
+		t.Errorf("asked again: got %+v, want %+v", again, up)
+	}
+}
+
+func TestAChangedURLOpensNothing(t *testing.T) {
+	m := newMediaRig(t)
+	up, other := m.upload(alice, "a", []byte("hello")), m.upload(bob, "b", []byte("secret"))
+	for name, url := range map[string]string{
+		"another upload": strings.Replace(up.MediaURL, up.MediaID.String(), other.MediaID.String(), 1),
+		"no such upload": strings.Replace(up.MediaURL, up.MediaID.String(), chat.NewMediaID(chat.MediaMade(up.MediaID)).String(), 1),
+		"a later end":    strings.Replace(up.MediaURL, "exp=", "exp=9", 1),
+		"a changed MAC":  strings.Replace(up.MediaURL, "sig=", "sig=x", 1),
+	} {
+		if status, _, body := m.get("GET", url); status != http.StatusForbidden || strings.Contains(body, "secret") {
+			t.Errorf("%s: got %d, %q", name, status, body)
+		}
+	}
+	for _, method := range []string{"PUT", "POST", "DELETE", "PATCH"} {
+		if status, h, _ := m.get(method, up.MediaURL); status != http.StatusMethodNotAllowed || h.Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: got %d, %v", method, status, h)
+		}
+	}
+	plain := m.web.URL + "/api/v1/media/" + up.MediaID.String()
+	if status, _, _ := m.get("GET", plain); status != http.StatusUnauthorized {
+		t.Errorf("without anything: got %d", status)
+	}
+	for _, path := range []string{"/api/v1/media/..%2f..%2fetc%2fpasswd", "/api/v1/media/x", "/api/v1/media/" + up.MediaID.String() + "/original"} {
+		if status, _, _ := m.get("GET", m.web.URL+path, "Authorization", "Bearer "+m.token(alice)); status != http.StatusNotFound {
+			t.Errorf("%s: got %d", path, status)
+		}
+	}
+}
+
+func TestMembersReadWhatWasSentToThem(t *testing.T) {
+	m := newMediaRig(t)
+	group, path := m.group(bob)
+	up := m.upload(alice, "a.txt", []byte("hello"))
+	byToken := "/api/v1/media/" + up.MediaID.String()
+	m.do(alice, http.StatusOK, nil, "GET", byToken, "")
+	m.refused(bob, chat.NotFound, "GET", byToken, "") // It was not sent.
+
+	body, err := json.Marshal(map[string]string{"type": "file", "content": "", "media_url": up.MediaURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.refused(bob, chat.BadRequest, "POST", path+"/messages", string(body)) // It is not his.
+	m.do(alice, http.StatusCreated, nil, "POST", path+"/messages", string(body))
+	if err := m.store.Write(t.Context(), &archive.Batch{Media: []archive.MediaRef{{Media: up.MediaID, Conversation: group}}}); err != nil {
+		t.Fatal(err)
+	}
+
+	var page wire.MessagePage
+	m.do(bob, http.StatusOK, &page, "GET", path+"/messages", "")
+	shown := page.Messages[len(page.Messages)-1].MediaURL
+	if status, _, got := m.get("GET", shown); status != http.StatusOK || got != "hello" || strings.Contains(shown, "own=") {
+		t.Errorf("from history: %s answers %d, %q", shown, status, got)
+	}
+	var synced wire.SyncResponse
+	m.do(bob, http.StatusOK, &synced, "POST", "/api/v1/sync", `{"have":{"`+group.String()+`":1}}`)
+	if text := string(synced.Events[0].Data); !strings.Contains(text, strings.Trim(shown, `"`)) {
+		t.Errorf("from /sync: got %s, want %s", text, shown)
+	}
+	var list wire.ConversationList
+	m.do(bob, http.StatusOK, &list, "GET", "/api/v1/conversations", "")
+	if got := list.Conversations[0].LastMessage.MediaURL; got != shown {
+		t.Errorf("from the list: got %s, want %s", got, shown)
+	}
+	body, err = json.Marshal(map[string]string{"type": "file", "content": "", "media_url": shown})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.refused(alice, chat.BadRequest, "POST", path+"/messages", string(body)) // What everybody sees may not be sent.
+
+	m.do(bob, http.StatusOK, nil, "GET", byToken, "")
+	var seen wire.Upload
+	m.do(bob, http.StatusOK, &seen, "GET", byToken+"/info", "")
+	if seen.MediaURL != shown {
+		t.Errorf("a member is told of %s, want %s", seen.MediaURL, shown)
+	}
+	m.refused(carol, chat.NotFound, "GET", byToken, "")
+	m.refused(carol, chat.NotFound, "GET", byToken+"/info", "")
+	m.do(alice, http.StatusNoContent, nil, "DELETE", path+"/members/"+bob.String(), "")
+	m.refused(bob, chat.NotFound, "GET", byToken, "")
+}
+
+func TestWhatIsNoUpload(t *testing.T) {
+	m := newMediaRig(t)
+	m.refused(alice, chat.UnsupportedMedia, "POST", "/api/v1/media/upload", `{"file":"x"}`)
+	kind, body := form(t, "x.png", []byte("\x89PNG\r\n\x1a\n<script>alert(1)</script>"))
+	m.refused(alice, chat.UnsupportedMedia, "POST", "/api/v1/media/upload", string(body), "Content-Type", kind)
+	kind, body = form(t, "x", nil)
+	m.refused(alice, chat.BadRequest, "POST", "/api/v1/media/upload", string(body), "Content-Type", kind)
+	m.refused(alice, chat.BadRequest, "POST", "/api/v1/media/upload", string(body[:len(body)-4]), "Content-Type", kind)
+	huge := m.request(alice, "POST", "/api/v1/media/upload", "x", "Content-Type", kind)
+	huge.ContentLength = 1 << 40
+	m.isProblem(m.serve(huge), http.StatusRequestEntityTooLarge, chat.TooLarge)
+	m.nothingIsLeft()
+
+	none := newRig(t)
+	none.refused(alice, chat.Unavailable, "POST", "/api/v1/media/upload", string(body), "Content-Type", kind)
+	none.refused(alice, chat.Unavailable, "GET", "/api/v1/media/"+chat.NewMediaID(chat.MediaMade(chat.MediaID{})).String(), "")
+}
+
+func (m *mediaRig) nothingIsLeft() {
+	m.t.Helper()
+	if err := filepath.WalkDir(m.dir, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			m.t.Errorf("%s is left", name)
+		}
+		return err
+	}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// A client that says another length than it sends is refused, and leaves nothing.
+func TestWrongLengths(t *testing.T) {
+	m := newMediaRig(t)
+	kind, body := form(t, "x.bin", bytes.Repeat([]byte("x"), 100_000))
+	for name, c := range map[string]struct {
+		header string
+		body   []byte
+	}{
+		"more was said":    {fmt.Sprintf("Content-Length: %d", len(body)+1000), body},
+		"less was said":    {fmt.Sprintf("Content-Length: %d", len(body)-1000), body},
+		"it breaks off":    {fmt.Sprintf("Content-Length: %d", len(body)), body[:len(body)/2]},
+		"chunks break off": {"Transfer-Encoding: chunked", append([]byte("100\r\n"), body[:200]...)},
+		"a wrong chunk":    {"Transfer-Encoding: chunked", append([]byte("zz\r\n"), body...)},
+	} {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(t.Context(), "tcp", m.web.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := "POST /api/v1/media/upload HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + m.token(alice) + "\r\nContent-Type: " + kind + "\r\n" + c.header + "\r\n\r\n"
+		sent := make(chan error, 1)
+		go func() {
+			_, err := conn.Write(append([]byte(head), c.body...))
+			sent <- errors.Join(err, conn.(*net.TCPConn).CloseWrite())
+		}()
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if answer.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: got %d", name, answer.StatusCode)
+		}
+		_ = answer.Body.Close()
+		if err := <-sent; err != nil && answer.StatusCode != http.StatusBadRequest { // Who refuses need not read all of it.
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = conn.Close()
+		m.nothingIsLeft()
+	}
+}
+
+func TestAHundredMegabytesByHTTP(t *testing.T) {
+	m := newMediaRig(t)
+	const size = 100 << 20
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	r, w := io.Pipe()
+	parts := multipart.NewWriter(w)
+	go func() {
+		part, err := parts.CreateFormFile("file", "backup.bin")
+		if err == nil {
+			_, err = io.Copy(part, io.LimitReader(zeros{}, size))
+		}
+		_ = w.CloseWithError(errors.Join(err, parts.Close()))
+	}()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, m.web.URL+"/api/v1/media/upload", r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+m.token(alice))
+	request.Header.Set("Content-Type", parts.FormDataContentType())
+	answer, err := m.web.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var up wire.Upload
+	if err := json.NewDecoder(answer.Body).Decode(&up); err != nil || answer.StatusCode != http.StatusCreated || up.Size != size {
+		t.Fatalf("got %d, %+v, %v", answer.StatusCode, up, err)
+	}
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.Sys) - int64(before.Sys); grown > 32<<20 {
+		t.Errorf("the process grew by %d bytes, want less than 32 MiB", grown)
+	}
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
