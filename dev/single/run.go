@@ -43,7 +43,7 @@ func (s *System) assemble(context.Context) error {
 	s.signalsOfGateway, s.hintsOfRouter = s.client.Producer(kafka.ProducerConfig{Leader: true}), s.client.Producer(kafka.ProducerConfig{Leader: true})
 	s.rest = rest.New(rest.Config{
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
-		Sightings: s.directory, Finder: search.NewFinder(s.index, s.set),
+		Sightings: s.directory, Media: s.media, Links: s.links, Finder: search.NewFinder(s.index, s.set),
 		Server: restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins, Members: s.cfg.Members, Limits: rest.DefaultLimits(),
 		Logger: s.cfg.Logger, Metrics: s.set,
@@ -51,7 +51,7 @@ func (s *System) assemble(context.Context) error {
 	gateway, err := node.New(node.Config{
 		Listener: s.sockets, Server: gatewaySlot, Boot: uint64(time.Now().UnixNano()), Keys: s.keys,
 		Producer: s.fromGateway, Receipts: s.marksOfGateway, Log: s.client.Log(), Admin: s.client.Admin(), Directory: s.directory,
-		Signals: s.signalsOfGateway, Channel: s.channel,
+		Signals: s.signalsOfGateway, Channel: s.channel, Links: s.links,
 		Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		Origins: slices.Concat(s.cfg.Origins, s.ownOrigins()), Members: s.cfg.Members, Heartbeat: s.cfg.Heartbeat, Recheck: s.cfg.Recheck, Sweep: s.cfg.Sweep, DrainTimeout: drainTimeout, Loops: s.cfg.Loops,
 		Ready: s.ops.SetReady, Logger: s.cfg.Logger, Metrics: s.set,
@@ -95,7 +95,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 		Log: s.client.Log(), Producer: s.fromRouter, Directory: s.directory, Partitions: Partitions,
 		Accepted: s.client.Group(bus.AcceptedTopic(bus.FirstGeneration), bus.RouterGroup, kafka.GroupConfig{}),
 		Status:   s.client.Group(bus.TopicStatus, bus.StatusGroup, kafka.GroupConfig{}),
-		Statuses: s.statusesOfRouter, Roster: s.roster,
+		Statuses: s.statusesOfRouter, Roster: s.roster, Links: s.links,
 		Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
 	group.Go(signals.New(signals.Config{
@@ -103,6 +103,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 		Roster: s.roster, Directory: s.directory, Notices: s.directory, Wrecks: s.directory, Channel: s.channel,
 		Producer: s.hintsOfRouter, Partitions: Partitions, Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
+	group.Go(s.media.Run)
 	group.Go(s.rest.Run)
 	group.Go(s.gateway.Run)
 	group.Go(s.serve)

@@ -35,11 +35,13 @@ import (
 	kfake "switchboard/internal/bus/embedded"
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/daemon"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	miniredis "switchboard/internal/presence/embedded"
 	"switchboard/internal/presence/redis"
 	roster "switchboard/internal/roster/sqlite"
 	"switchboard/storage-worker/archive/sqlite"
+	"switchboard/storage-worker/media"
 	"switchboard/storage-worker/rest"
 	index "switchboard/storage-worker/search/sqlite"
 )
@@ -88,6 +90,8 @@ type System struct {
 	channel   *redis.Channel
 	store     *sqlite.Store
 	roster    *roster.Store
+	media     *media.Library
+	links     *mediaurl.Links
 	index     *index.Store
 
 	// One producer for each program: a slow one holds up only its own.
@@ -107,7 +111,7 @@ type System struct {
 func Open(ctx context.Context, cfg Config) (*System, error) {
 	s := &System{cfg: cfg, set: metrics.New()}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.openKeys, s.openServers, s.openStore, s.openRoster, s.openIndex, s.openLog, s.assemble,
+		s.listen, s.openKeys, s.openServers, s.openStore, s.openMedia, s.openRoster, s.openIndex, s.openLog, s.assemble,
 	} {
 		if err := step(ctx); err != nil {
 			s.Close()

@@ -108,6 +108,9 @@ func (l *Library) sweepHour(ctx context.Context, hour string) error {
 		}
 		l.removed.Inc()
 	}
+	if len(found) == 0 {
+		return nil // It costs less to ask again than to note it.
+	}
 	if err := l.Store.Put(ctx, swept+hour, strings.NewReader("swept\n")); err != nil {
 		return fmt.Errorf("note that it is done: %w", err)
 	}
