@@ -78,14 +78,14 @@ function Chatting(props: Look & { identity: Identity; onSignOut: () => void }) {
   const chat = session.chats.get(session.open ?? "");
   return (
     <div class={`frame ${chat ? "has-open" : ""} ${inspecting ? "has-inspector" : ""}`} onKeyDown={key}>
-      <a class="skip" href="#compose">{say("skip")}</a>
+      {chat && <a class="skip" href="#compose">{say("skip")}</a>}
       <Sidebar session={session} inspecting={inspecting} onInspect={() => setInspecting(!inspecting)} {...props} />
       {chat
         ? <ConversationView key={chat.info.id} session={session} chat={chat} onSignOut={props.onSignOut} onInspect={(m) => {
             choose(m);
             setInspecting(true);
           }} />
-        : <main class="empty"><p>{say("choose")}</p></main>}
+        : <main class="empty"><h1 class="hidden">{say("title")}</h1><p>{say("choose")}</p></main>}
       {inspecting && <Inspector session={session} chosen={chosen} onClose={() => setInspecting(false)} />}
       {session.notice && (
         <div class="notice" role="alert">

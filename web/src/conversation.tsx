@@ -1,12 +1,12 @@
 // One conversation: its messages, and what is written to it.
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Message, Parcel } from "../sdk/src/index.ts";
 import { MembersDialog } from "./dialogs.tsx";
 import { Avatar, Dialog, presenceText } from "./parts.tsx";
 import { nameOf } from "./people.ts";
 import { progressOf, type Chat, type Session, type Upload } from "./session.ts";
 import { Line as Connection, titleOf, typingText } from "./sidebar.tsx";
-import { clock, day, members, say } from "./words.ts";
+import { clock, day, language, members, say } from "./words.ts";
 
 /** How near to an end of the list counts as there, in pixels. */
 const NEAR = 80;
@@ -140,31 +140,36 @@ interface LineProps extends Omit<Props, "onSignOut"> {
   onImage: (m: Message) => void;
 }
 
+/** One message and what stands above it. It is drawn again only when something of it has changed: lists are long. */
 function Line(props: LineProps) {
   const { m, previous, session, chat } = props;
   const own = m.sender_id === session.me;
-  const newDay = m.timestamp > 0 && (!previous || (previous.timestamp > 0 && day(previous.timestamp) !== day(m.timestamp)));
-  const follows = previous?.sender_id === m.sender_id && previous.type !== "event" && !newDay;
-  return (
-    <>
-      {newDay && <li class="day" key="day">{day(m.timestamp)}</li>}
-      {m.seq === chat.newFrom && <li class="new" key="new">{say("newMessages")}</li>}
-      {m.type === "event"
-        ? <li class="event" data-seq={m.seq} tabIndex={-1}>{eventText(m)}</li>
-        : (
-          <li class={`message ${own ? "own" : ""} ${follows ? "follows" : ""}`} data-seq={m.seq} tabIndex={-1}>
-            {!own && !follows && chat.info.type === "group" && <strong class="sender">{nameOf(m.sender_id)}</strong>}
-            {(own || follows || chat.info.type !== "group") && <span class="hidden">{say("from", own ? say("you") : nameOf(m.sender_id))} </span>}
-            <Body m={m} session={session} onImage={props.onImage} />
-            <span class="meta">
-              <time>{clock(m.timestamp)}</time>
-              {own && <Ticks m={m} session={session} chat={chat} />}
-            </span>
-            <button class="plain inspect" aria-label={say("inspect")} title={say("inspect")} onClick={() => props.onInspect(m)}>⋯</button>
-          </li>
-        )}
-    </>
-  );
+  const progress = own && m.type !== "event" ? progressOf(chat, session.me, m.seq) : undefined;
+  const isNew = m.seq === chat.newFrom;
+  return useMemo(() => {
+    const newDay = m.timestamp > 0 && (!previous || (previous.timestamp > 0 && day(previous.timestamp) !== day(m.timestamp)));
+    const follows = previous?.sender_id === m.sender_id && previous.type !== "event" && !newDay;
+    return (
+      <>
+        {newDay && <li class="day" key="day">{day(m.timestamp)}</li>}
+        {isNew && <li class="new" key="new">{say("newMessages")}</li>}
+        {m.type === "event"
+          ? <li class="event" data-seq={m.seq} tabIndex={-1}>{eventText(m)}</li>
+          : (
+            <li class={`message ${own ? "own" : ""} ${follows ? "follows" : ""}`} data-seq={m.seq} tabIndex={-1}>
+              {!own && !follows && chat.info.type === "group" && <strong class="sender">{nameOf(m.sender_id)}</strong>}
+              {(own || follows || chat.info.type !== "group") && <span class="hidden">{say("from", own ? say("you") : nameOf(m.sender_id))} </span>}
+              <Body m={m} session={session} onImage={props.onImage} />
+              <span class="meta">
+                <time>{clock(m.timestamp)}</time>
+                {progress && <Ticks {...progress} />}
+              </span>
+              <button class="plain inspect" aria-label={say("inspect")} title={say("inspect")} onClick={() => props.onInspect(m)}>⋯</button>
+            </li>
+          )}
+      </>
+    );
+  }, [m, previous, isNew, progress?.others, progress?.delivered, progress?.read, language()]);
 }
 
 function eventText(m: Message): string {
@@ -210,8 +215,7 @@ function linked(text: string) {
     i % 2 ? <a key={i} href={part} target="_blank" rel="noopener noreferrer nofollow">{part}</a> : part);
 }
 
-function Ticks({ m, session, chat }: { m: Message; session: Session; chat: Chat }) {
-  const p = progressOf(chat, session.me, m.seq);
+function Ticks(p: ReturnType<typeof progressOf>) {
   const all = p.others > 0;
   const state = all && p.read === p.others ? "read" : all && p.delivered === p.others ? "delivered" : "sent";
   const text = p.others > 1 && p.read > 0 && p.read < p.others ? say("readBy", p.read, p.others) : say(state);

@@ -90,7 +90,7 @@ export class Session {
     });
   }
 
-  /** Calls after each change, once for all that happened in one turn. */
+  /** Calls after each change, once for all that happened before the next picture. */
   listen(call: () => void): () => void {
     this.listeners.add(call);
     return () => this.listeners.delete(call);
@@ -99,10 +99,12 @@ export class Session {
   tell(): void {
     if (this.told) return;
     this.told = true;
-    setTimeout(() => {
+    const call = () => {
       this.told = false;
-      for (const call of this.listeners) call();
-    });
+      for (const listener of this.listeners) listener();
+    };
+    if (document.hidden) setTimeout(call, 100); // nobody draws, and the title still counts
+    else requestAnimationFrame(call);
   }
 
   /** The conversations, the newest activity first. */
