@@ -105,7 +105,7 @@ dev/judge                           : docs
 dev/reference                       : docs
 dev/handset                         : client internal/chat internal/wire
 
-bench                               : bench/host bench/result bench/scrape client internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/loopback internal/metrics internal/presence/embedded internal/wire
+bench                               : bench/crowd bench/host bench/load bench/result bench/scrape client internal/auth internal/chat internal/daemon internal/wire
 
 tuning                              : internal/daemon tuning/advice tuning/change tuning/host tuning/limits tuning/load tuning/report
 tuning/load                         :
@@ -115,8 +115,11 @@ tuning/limits                       : tuning/host tuning/load
 tuning/advice                       : tuning/host tuning/limits tuning/load
 tuning/change                       : tuning/advice tuning/host tuning/limits tuning/load
 tuning/report                       : tuning/advice tuning/limits tuning/load
+bench/crowd                         : bench/host bench/load bench/result bench/rig internal/chat internal/daemon internal/wire
 bench/host                          :
+bench/load                          : bench/result internal/auth internal/chat
 bench/result                        : bench/host internal/daemon
+bench/rig                           : bench/host internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/loopback internal/metrics internal/presence/embedded
 bench/scrape                        :
 `
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,13 +78,6 @@ func TestPayloadCarriesItsNumber(t *testing.T) {
 		if got := r.numberOf(foreign); got != -1 {
 			t.Errorf("%q: got %d, want −1: it is none of this run's", foreign, got)
 		}
-	}
-}
-
-func TestSlopeIgnoresWhatTheProcessWeighs(t *testing.T) {
-	steps := []step{{0, 50 << 20, 0}, {1000, 50<<20 + 160_000, 0}, {2000, 50<<20 + 320_000, 0}}
-	if got := slope(steps, func(s step) float64 { return float64(s.PSS) }); math.Abs(got-160) > 1e-6 {
-		t.Errorf("got %v bytes per connection, want 160", got)
 	}
 }
 

@@ -168,7 +168,7 @@ func (g *group) connect(ctx context.Context) error {
 		rest := g.callsOf((i + 1) % g.members)
 		g.people = append(g.people, &listener{rest: rest, url: urls[i%len(urls)], talk: g.talk})
 	}
-	return each(len(g.people), 16, func(i int) error {
+	return each(len(g.people), func(i int) error {
 		g.people[i].begin(ctx)
 		g.people[i].knows(ctx)
 		return ctx.Err()
@@ -177,7 +177,7 @@ func (g *group) connect(ctx context.Context) error {
 
 // disconnect ends all connections, once.
 func (g *group) disconnect() {
-	_ = each(len(g.people), 16, func(i int) error { // None of it fails.
+	_ = each(len(g.people), func(i int) error { // None of it fails.
 		if end := g.people[i].end; end != nil {
 			end()
 		}

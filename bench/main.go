@@ -1,7 +1,11 @@
 // Command bench measures the system as its users meet it: connections, memory,
 // and the road of a message from socket to socket, every message checked.
 //
-//	bench conn   idle authenticated connections on one gateway: bytes each
+//	bench conn   idle authenticated connections on gateways: bytes each
+//	bench echo   messages that come back: latency, processor time each
+//	bench fanout one message to ten thousand: when the last has it
+//	bench storm  a gateway is killed: when all are back, and who else noticed
+//	bench drain  a gateway is asked to end: the same
 //	bench road   messages on a fixed schedule through everything: latency, losses
 //	bench group  one conversation of ten thousand: look-ups, heads, who is complete
 //	bench slow   a thousand readers that do not read: what they cost, and whom
@@ -15,15 +19,22 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 
+	"switchboard/bench/crowd"
+	"switchboard/bench/load"
 	"switchboard/internal/daemon"
 )
 
 const manual = `bench measures the system as its users meet it.
 
-	bench conn [flags]   memory of idle authenticated connections on one gateway
+	bench conn [flags]   memory of idle authenticated connections on gateways
+	bench echo [flags]   messages that come back: latency, processor time each
+	bench fanout [flags] one message to ten thousand: when the last has it
+	bench storm [flags]  a gateway is killed: when all are back, and who else noticed
+	bench drain [flags]  a gateway is asked to end: the same
 	bench road [flags]   latency and completeness of messages, socket to socket
 	bench group [flags]  one large conversation: look-ups, heads, who is complete
 	bench slow [flags]   readers that do not read: what they cost, and whom
@@ -53,8 +64,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		switch args[0] {
 		case "road":
 			return runRoad(ctx, args[1:], stdout)
-		case "conn":
-			return runConn(ctx, args[1:], stdout)
+		case "conn", "echo", "fanout", "storm", "drain":
+			return runCrowd(ctx, args, stdout)
+		case "worker":
+			return load.Work(ctx, os.Stdin, stdout) // Of one of those.
 		case "group":
 			return runGroup(ctx, args[1:], stdout)
 		case "slow":
@@ -67,5 +80,17 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	return daemon.Usagef("which measurement? conn, road, group or slow")
+	return daemon.Usagef("which measurement? conn, echo, fanout, storm, drain, road, group or slow")
+}
+
+// runCrowd measures gateways alone. Their load comes from processes of this program.
+func runCrowd(ctx context.Context, args []string, stdout io.Writer) error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	command := map[string]func(ctx context.Context, args, worker []string, stdout io.Writer) error{
+		"conn": crowd.Conn, "echo": crowd.Echo, "fanout": crowd.Fanout, "storm": crowd.Storm, "drain": crowd.Drain,
+	}[args[0]]
+	return command(ctx, args[1:], []string{program, "worker"}, stdout)
 }

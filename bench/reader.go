@@ -146,3 +146,10 @@ func (r *reader) frame() (op byte, payload []byte, err error) {
 	_, err = r.in.Discard(int(size) - len(payload))
 	return op, payload, err
 }
+
+// upgradeRequest is the WebSocket handshake by hand: a full client for each connection
+// would cost this process more than the gateway under test.
+func upgradeRequest(address, token string) string {
+	return "GET /api/v1/ws HTTP/1.1\r\nHost: " + address + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer " + token + "\r\n\r\n"
+}

@@ -169,7 +169,7 @@ func (r *road) connect(ctx context.Context) error {
 		return err
 	}
 	r.people = make([]*person, r.users)
-	return each(r.users, 16, func(i int) error {
+	return each(r.users, func(i int) error {
 		user := r.userID(i)
 		token, err := r.keys.Mint(user, time.Hour)
 		if err != nil {
@@ -197,7 +197,7 @@ func (r *road) callsOf(i int) *client.REST { return r.restOf(i, r.userID(i)) }
 func (r *road) converse(ctx context.Context) error {
 	directs := r.users / 2
 	r.talks = make([]*conversation, directs+r.groups)
-	return each(len(r.talks), 16, func(i int) error {
+	return each(len(r.talks), func(i int) error {
 		if i < directs {
 			a, b := r.people[2*i], r.people[2*i+1]
 			r.talks[i] = &conversation{members: []*person{a, b}}
@@ -285,8 +285,11 @@ func (r *road) disconnect() {
 	}
 }
 
+// width is how many calls each has under way.
+const width = 16
+
 // each runs do for 0…n−1, at most width at a time, and returns the first error.
-func each(n, width int, do func(i int) error) error {
+func each(n int, do func(i int) error) error {
 	var (
 		group sync.WaitGroup
 		once  sync.Once

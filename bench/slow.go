@@ -169,7 +169,7 @@ func (s *slow) gather(ctx context.Context) error {
 		s.idle[i] = &reader{valve: valve{shut: s.shut, drip: s.drip, witness: i%10 == 0}}
 		members = append(members, s.user(i))
 	}
-	err = each(len(s.idle), 16, func(i int) error {
+	err = each(len(s.idle), func(i int) error {
 		token, err := r.keys.Mint(s.user(i), time.Hour)
 		if err != nil {
 			return err

@@ -1,0 +1,265 @@
+// Package crowd measures gateways with very many connections: what a connection
+// costs, what an echo costs, how soon a crowd has heard one message, and what
+// becomes of it when its gateway dies or drains. Each is a command of `bench`.
+//
+//	conn, echo   open ──▶ hold ──▶ echo
+//	fanout       open ──▶ one message to all, again and again
+//	storm        open ──▶ echo ──▶ SIGKILL, echo meanwhile ──▶ all are back
+//	drain        open ──▶ echo ──▶ SIGTERM, echo meanwhile ──▶ all are elsewhere
+//
+// It starts gateways with package rig, holds connections with package load, and
+// leaves what package result writes.
+package crowd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"switchboard/bench/host"
+	"switchboard/bench/load"
+	"switchboard/bench/result"
+	"switchboard/bench/rig"
+	"switchboard/internal/chat"
+	"switchboard/internal/daemon"
+)
+
+// plan is the manual's part that all commands share.
+const plan = `
+
+Connections are those of worker processes, as many as the limit of descriptors asks
+for, from as many addresses of 127.0.0.0/8 as the range of ports asks for. A plan that
+does not fit this host is refused with exit status 3 and the name of the limit.
+
+The gateways' log and directory are inside this process unless -kafka and -redis name
+others. A signal ends the load; the report is then of what was done.`
+
+// options are the flags that all commands have.
+type options struct {
+	program      string
+	gateways     int
+	connections  int
+	rate         float64
+	workers      int
+	sources      int
+	heartbeat    time.Duration
+	drainTimeout time.Duration
+	kafka, redis string
+	every        time.Duration // between reports of the workers; 0: a second
+	out          *result.Output
+	worker       []string
+}
+
+// newOptions adds the flags.
+func newOptions(flags *daemon.Flags, worker []string, gateways, connections int) *options {
+	o := &options{worker: worker, drainTimeout: time.Second}
+	flags.StringVar(&o.program, "gateway", "bin/gateway", "the gateway program, built")
+	flags.IntVar(&o.gateways, "gateways", gateways, "gateway processes")
+	flags.IntVar(&o.connections, "connections", connections, "authenticated connections, spread over the gateways")
+	flags.Float64Var(&o.rate, "open-rate", 2000, "connections that are opened a second")
+	flags.IntVar(&o.workers, "workers", 0, "worker processes; 0: as many as descriptors ask for, two at least")
+	flags.IntVar(&o.sources, "sources", 0, "addresses of 127.0.0.0/8 to connect from; 0: as many as ports ask for")
+	flags.DurationVar(&o.heartbeat, "heartbeat", 25*time.Second, "heartbeat of the gateways")
+	flags.StringVar(&o.kafka, "kafka", "", "`HOST:PORT` of a Kafka of its own; empty: one inside this process")
+	flags.StringVar(&o.redis, "redis", "", "`HOST:PORT` of a Redis of its own; empty: one inside this process")
+	return o
+}
+
+// metricNames are those of all commands, beside their timings.
+func metricNames(timings ...string) []string {
+	return append(result.TimingNames(timings...), "connections", "opened", "failed", "lost", "sent", "wrong", "missing", "repeated", "misrouted",
+		"cut", "unsent", "late", "open_rate", "gateways.pss", "gateways.cpu_share", "workers.cpu_share")
+}
+
+// run is one run of a command.
+type run struct {
+	*options
+	stdout io.Writer
+	rig    *rig.Rig
+	crew   *load.Crew
+	result *result.Result
+	watch  *watch
+	began  time.Time
+	user   string // part of the users' names
+}
+
+// begin refuses what does not fit and starts everything. All connections must fit
+// when lost gateways are gone, too.
+func begin(ctx context.Context, name string, o *options, stdout io.Writer, lost int) (*run, error) {
+	if o.gateways < 1 || o.connections < o.gateways || o.rate <= 0 || o.workers < 0 || o.sources < 0 {
+		return nil, daemon.Usagef("want at least one gateway, a connection for each, and a rate above 0")
+	}
+	limits := load.Host()
+	for _, shape := range []*load.Shape{
+		{Connections: o.connections, Gateways: o.gateways, Places: o.gateways, Workers: o.workers, Sources: o.sources},
+		{Connections: o.connections, Gateways: o.gateways - lost, Places: o.gateways - lost, Workers: o.workers, Sources: o.sources},
+	} {
+		if shape.Gateways < 1 {
+			return nil, daemon.Usagef("want a gateway that is left")
+		}
+		if err := shape.Fit(limits); err != nil {
+			fmt.Fprintf(stdout, "REFUSED: %v\n", err)
+			return nil, daemon.Status(result.StatusUnfit)
+		}
+		o.workers, o.sources = shape.Workers, shape.Sources
+	}
+	r := &run{options: o, stdout: stdout, result: result.New(name), user: chat.NewRequestID().String()}
+	for _, s := range []struct {
+		name  string
+		value any
+	}{
+		{"gateways", o.gateways},
+		{"connections", o.connections},
+		{"opened a second", o.rate},
+		{"workers", o.workers},
+		{"source addresses", o.sources},
+		{"heartbeat", o.heartbeat},
+		{"Kafka", orInside(o.kafka)},
+		{"Redis", orInside(o.redis)},
+	} {
+		r.result.Set(s.name, s.value)
+	}
+	var err error
+	r.rig, err = rig.Start(ctx, rig.Config{
+		Program: o.program, Gateways: o.gateways, Heartbeat: o.heartbeat, DrainTimeout: o.drainTimeout, Kafka: o.kafka, Redis: o.redis, Log: os.Stderr,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.crew, err = load.Start(load.Config{
+		Command: o.worker, Workers: o.workers, Total: o.connections, Gateways: r.rig.Addresses, Path: "/api/v1/ws", Keys: r.rig.Keys,
+		Run: r.user, Sources: load.Loopback(o.sources), Every: o.every, Progress: stdout,
+	})
+	if err != nil {
+		r.rig.Close()
+		return nil, err
+	}
+	r.began = time.Now()
+	r.watch = newWatch(r.rig, r.crew)
+	return r, nil
+}
+
+func orInside(address string) string {
+	if address == "" {
+		return "inside the generator's process"
+	}
+	return address
+}
+
+// end ends everything.
+func (r *run) end() {
+	r.watch.stop()
+	_ = r.crew.Close() // What failed in it has been told.
+	r.rig.Close()
+}
+
+// open opens all connections.
+func (r *run) open(ctx context.Context) error {
+	began := time.Now()
+	if err := r.crew.Open(ctx, r.connections, r.rate); err != nil {
+		return err
+	}
+	r.result.Add("open_rate", float64(r.connections)/time.Since(began).Seconds(), result.PerSecond, result.Neither, "connections opened a second")
+	return nil
+}
+
+// finish says what became of the run, and writes it. failed is why it is incomplete;
+// a signal makes it a result of the time until then.
+func (r *run) finish(ctx context.Context, failed error, timings ...*result.Timing) error {
+	if failed != nil && !errors.Is(failed, context.Canceled) {
+		return failed
+	}
+	r.watch.stop()
+	out, all := r.result, r.crew.All()
+	out.Started, out.Seconds, out.Aborted = r.began.UTC(), time.Since(r.began).Seconds(), ctx.Err() != nil
+	own := out.Metrics
+	out.Metrics = nil
+	for _, t := range timings {
+		if t.Count() > 0 {
+			out.AddTiming(t)
+		}
+	}
+	out.Metrics = append(out.Metrics, own...)
+	count := func(name, counted string, better result.Better, what string) {
+		out.Add(name, float64(all.Count(counted)), result.Count, better, what)
+	}
+	failures := 0
+	for _, n := range all.Causes(load.CountFailed) {
+		failures += n
+	}
+	out.Add("connections", float64(all.Open()), result.Count, result.Neither, "connections open at the end")
+	count("opened", load.CountOpened, result.Neither, "openings that succeeded")
+	out.Add("failed", float64(failures), result.Count, result.Lower, "openings that failed and were tried again")
+	count("lost", load.CountLost, result.Lower, "connections that ended unasked")
+	count("sent", load.CountSent, result.Neither, "echoes sent")
+	out.Add("wrong", float64(all.Wrong()), result.Count, result.Lower, "echoes and deliveries that were missing, doubled or elsewhere")
+	count("missing", load.CountMissing, result.Lower, "echoes that did not come back")
+	count("repeated", load.CountRepeated, result.Lower, "echoes that came twice, or after a later one")
+	count("misrouted", load.CountMisrouted, result.Lower, "echoes of another connection")
+	count("cut", load.CountCut, result.Neither, "echoes whose connection was lost under way")
+	count("unsent", load.CountUnsent, result.Neither, "echoes that had no connection to go over")
+	count("late", load.CountLate, result.Neither, "echoes that were sent over 10 ms after their time")
+	out.Series = append(out.Series, all.Series()...)
+	r.watch.fill(out)
+	out.Detail = map[string]any{"counts": all.Told()}
+	if late, sent := all.Count(load.CountLate), all.Count(load.CountSent); late > sent/100 {
+		out.Invalidate("the generator was late for %d of %d sends, more than 1 %%", late, sent)
+	}
+	r.print()
+	judged := r.out.Finish(out, r.stdout)
+	if all.Wrong() > 0 {
+		return errors.New("echoes or deliveries were missing, doubled or out of order")
+	}
+	return judged
+}
+
+// print writes the report for the terminal.
+func (r *run) print() {
+	fmt.Fprintf(r.stdout, "%s\n%s\n", r.result.Host, r.result.Build)
+	for _, m := range r.result.Metrics {
+		suffix := m.Name[strings.LastIndexByte(m.Name, '.')+1:]
+		if suffix == "p90" || suffix == "p999" || m.Value == 0 && m.Name != "wrong" {
+			continue // result.json has them.
+		}
+		fmt.Fprintf(r.stdout, "%-22s %14s  %s\n", m.Name, result.Format(m.Value, m.Unit), m.What)
+	}
+	for _, prefix := range []string{load.CountFailed, load.CountClosed, load.CountSaid} {
+		if causes := r.crew.All().Causes(prefix); len(causes) > 0 {
+			fmt.Fprintf(r.stdout, "%s %v\n", strings.TrimSpace(prefix), causes)
+		}
+	}
+}
+
+// cpu is the processor time of the gateways that run.
+func (r *run) cpu() (d time.Duration) {
+	for _, p := range r.rig.Processes() {
+		d += host.CPUTime(p.PID)
+	}
+	return d
+}
+
+// pss is the memory of the gateways that run.
+func (r *run) pss() (total int64, err error) {
+	for _, p := range r.rig.Processes() {
+		bytes, err := host.PSS(p.PID)
+		if err != nil {
+			return 0, err
+		}
+		total += bytes
+	}
+	return total, nil
+}
+
+// rest waits.
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -1,0 +1,198 @@
+package crowd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"switchboard/bench/load"
+	"switchboard/bench/result"
+)
+
+// The test program is its own worker.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "worker" {
+		if err := load.Work(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	dir, err := os.MkdirTemp("", "switchboard-bench-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	program = filepath.Join(dir, "gateway")
+	status := m.Run()
+	_ = os.RemoveAll(dir) // It is a temporary folder.
+	os.Exit(status)
+}
+
+// program is where the gateway is built.
+var program string
+
+// gateway builds it once.
+var gateway = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "build", "-o", program, "switchboard/gateway").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return program, err
+})
+
+// command is one of this package.
+type command func(ctx context.Context, args, worker []string, stdout io.Writer) error
+
+// measured runs a command with real gateways and returns its result. That the
+// generator was late is the machine's matter: tests are about whether, not when.
+func measured(t *testing.T, run command, args ...string) *result.Result {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts gateways")
+	}
+	program, err := gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	args = append([]string{"-gateway", program, "-out", dir, "-open-rate", "1000"}, args...)
+	if err := run(t.Context(), args, []string{os.Args[0], "worker"}, t.Output()); err != nil && err.Error() != "exit status 4" {
+		t.Fatal(err)
+	}
+	r, err := result.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// of returns a figure, NaN if there is none.
+func of(r *result.Result, name string) float64 {
+	for _, m := range r.Metrics {
+		if m.Name == name {
+			return m.Value
+		}
+	}
+	return math.NaN()
+}
+
+// want holds figures to what they must be.
+func want(t *testing.T, r *result.Result, figures map[string]float64) {
+	t.Helper()
+	for name, want := range figures {
+		if got := of(r, name); got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestConnections(t *testing.T) {
+	r := measured(t, Conn, "-gateways", "2", "-connections", "120", "-workers", "2", "-sources", "3", "-steps", "3", "-settle", "0s", "-idle", "200ms",
+		"-hold", "100ms", "-echo", "300", "-duration", "1s", "-max-bytes", "0")
+	want(t, r, map[string]float64{
+		"connections": 120, "opened": 120, "open.count": 120, "failed": 0, "lost": 0, "sent": 300, "wrong": 0, "echo.count": 300,
+	})
+	// A slope of so few connections is noise; that it is there is all.
+	if user := of(r, "user_bytes"); math.IsNaN(user) || math.IsNaN(of(r, "idle_cpu")) || of(r, "gateways.pss") < 1<<20 {
+		t.Errorf("got %v user bytes, %v", user, r.Metrics)
+	}
+}
+
+func TestPingsComeBack(t *testing.T) {
+	r := measured(t, Echo, "-connections", "20", "-frame", "ping", "-rate", "400", "-duration", "1s")
+	want(t, r, map[string]float64{"sent": 400, "wrong": 0, "echo.count": 400, "connections": 20})
+	if r.Timings[0].Name != "echo" {
+		t.Errorf("a percentile alone is that of %s", r.Timings[0].Name)
+	}
+}
+
+func TestEverybodyReadsEachMessage(t *testing.T) {
+	// Records of 40 recipients, so that a message is several.
+	r := measured(t, Fanout, "-connections", "100", "-messages", "5", "-every", "50ms", "-batch", "40", "-bytes", "1000")
+	want(t, r, map[string]float64{"last.count": 5, "delivery.count": 500, "wrong": 0, "incomplete": 0})
+}
+
+func TestAKilledGatewaysClientsComeBack(t *testing.T) {
+	r := measured(t, Storm, "-connections", "60", "-rate", "200", "-before", "1s")
+	want(t, r, map[string]float64{"connections": 60, "lost": 20, "back.count": 20, "not_back": 0, "wrong": 0, "cut": 0, "asked": 0})
+	if n := of(r, "echo_before.count"); n < 200 || of(r, "echo.count") == 0 || of(r, "echo.count")+n > of(r, "sent") {
+		t.Errorf("got %v echoes before, %v meanwhile, of %v", n, of(r, "echo.count"), of(r, "sent"))
+	}
+	if of(r, "all_back") <= 0 || of(r, "all_back") > 30 {
+		t.Errorf("all were back after %v s", of(r, "all_back"))
+	}
+}
+
+func TestADrainingGatewaysClientsGoElsewhere(t *testing.T) {
+	r := measured(t, Drain, "-connections", "60", "-rate", "200", "-before", "1s", "-drain-timeout", "2s")
+	want(t, r, map[string]float64{"connections": 60, "lost": 0, "asked": 20, "moved": 20, "back.count": 20, "not_back": 0, "wrong": 0, "cut": 0})
+}
+
+func TestPlansThatDoNotFitAreRefused(t *testing.T) {
+	for name, run := range map[string]command{"conn": Conn, "storm": Storm} {
+		var out strings.Builder
+		err := run(t.Context(), []string{"-gateway", "none", "-gateways", "2", "-connections", "100000000", "-workers", "1000000"}, nil, &out)
+		if err == nil || err.Error() != "exit status 3" || !strings.Contains(out.String(), "RLIMIT_NOFILE") {
+			t.Errorf("%s: got %v, %q", name, err, out.String())
+		}
+	}
+	for _, args := range [][]string{{"-gateways", "0"}, {"-connections", "0"}, {"-open-rate", "0"}, {"-threshold", "nothing<1"}, {"-steps", "0"}} {
+		if err := Conn(t.Context(), args, nil, io.Discard); err == nil || strings.HasPrefix(err.Error(), "exit status") {
+			t.Errorf("%q: got %v", args, err)
+		}
+	}
+}
+
+// A signal ends the load, and the report is of what was done.
+func TestASignalLeavesAReport(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts gateways")
+	}
+	program, err := gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &noticing{t: t, what: " sent ", then: cancel}
+	err = Echo(ctx, []string{"-gateway", program, "-out", dir, "-connections", "10", "-rate", "100", "-duration", "10m"}, []string{os.Args[0], "worker"}, out)
+	if err == nil || err.Error() != "exit status 105" {
+		t.Errorf("got %v, want exit status 105", err)
+	}
+	r, err := result.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Aborted || of(r, "connections") != 10 || of(r, "echo.count") == 0 {
+		t.Errorf("got %+v", r.Metrics)
+	}
+}
+
+// noticing does something when something is written.
+type noticing struct {
+	t    *testing.T
+	what string
+	then func()
+}
+
+func (n *noticing) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), n.what) {
+		n.then()
+	}
+	return n.t.Output().Write(p)
+}
+
+func TestSlopeIgnoresWhatTheProcessWeighs(t *testing.T) {
+	steps := []step{{0, 50 << 20, 0}, {1000, 50<<20 + 160_000, 0}, {2000, 50<<20 + 320_000, 0}}
+	if got := slope(steps, func(s step) int64 { return s.pss }); math.Abs(got-160) > 1e-6 {
+		t.Errorf("got %v bytes per connection, want 160", got)
+	}
+}

@@ -1,0 +1,94 @@
+package crowd
+
+import (
+	"sync"
+	"time"
+
+	"switchboard/bench/host"
+	"switchboard/bench/load"
+	"switchboard/bench/result"
+	"switchboard/bench/rig"
+)
+
+// watch looks at gateways and workers every second.
+type watch struct {
+	began time.Time
+	end   chan struct{}
+	once  sync.Once
+	ended sync.WaitGroup
+
+	// Owned by the goroutine, until ended.
+	gateways, workers, memory, kernel []float64
+}
+
+func newWatch(r *rig.Rig, c *load.Crew) *watch {
+	w := &watch{began: time.Now(), end: make(chan struct{})}
+	w.ended.Go(func() { w.run(r, c) })
+	return w
+}
+
+// stop ends the looking.
+func (w *watch) stop() {
+	w.once.Do(func() { close(w.end) })
+	w.ended.Wait()
+}
+
+func (w *watch) run(r *rig.Rig, c *load.Crew) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	gateways, workers := make(map[int]time.Duration), make(map[int]time.Duration)
+	last := time.Now()
+	// cores is the processor time that processes took since they were last looked at.
+	cores := func(seen map[int]time.Duration, pids []int, passed time.Duration) (share float64) {
+		for _, pid := range pids {
+			now := host.CPUTime(pid)
+			if before, ok := seen[pid]; ok {
+				share += (now - before).Seconds() / passed.Seconds()
+			}
+			seen[pid] = now
+		}
+		return share
+	}
+	for {
+		select {
+		case <-w.end:
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		var pids []int
+		memory := 0.0
+		for _, p := range r.Processes() {
+			pids = append(pids, p.PID)
+			if bytes, err := host.PSS(p.PID); err == nil { // It may have ended since.
+				memory += float64(bytes)
+			}
+		}
+		w.gateways = append(w.gateways, cores(gateways, pids, now.Sub(last)))
+		w.workers = append(w.workers, cores(workers, c.PIDs(), now.Sub(last)))
+		w.memory, w.kernel = append(w.memory, memory), append(w.kernel, float64(host.Slabs()))
+		last = now
+	}
+}
+
+// fill adds what was seen to a result.
+func (w *watch) fill(r *result.Result) {
+	r.Series = append(r.Series,
+		result.Series{Name: "gateways.cpu", What: "cores that the gateways took", Values: w.gateways},
+		result.Series{Name: "workers.cpu", What: "cores that the workers took", Values: w.workers},
+		result.Series{Name: "gateways.pss", Unit: result.Bytes, What: "memory of the gateways", Values: w.memory},
+		result.Series{Name: "kernel.slabs", Unit: result.Bytes, What: "socket objects in the kernel, the host's", Values: w.kernel})
+	if n := len(w.memory); n > 0 {
+		r.Add("gateways.pss", w.memory[n-1], result.Bytes, result.Neither, "memory of the gateways at the end")
+	}
+	r.Add("gateways.cpu_share", mean(w.gateways), result.Count, result.Neither, "cores that the gateways took")
+	r.Add("workers.cpu_share", mean(w.workers), result.Count, result.Neither, "cores that the workers took")
+}
+
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(max(len(values), 1))
+}

@@ -1,0 +1,293 @@
+package load
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Config is what a Crew needs.
+type Config struct {
+	Command  []string // starts a worker: it calls Work
+	Workers  int
+	Total    int // the most connections
+	Gateways []string
+	Path     string
+	Keys     string
+	Run      string
+	Sources  []string
+	Every    time.Duration // between reports; 0: a second
+	Progress io.Writer     // a line a second
+}
+
+// Crew is the coordinator: workers, and what they have done.
+type Crew struct {
+	// Fixed after construction.
+	config Config
+	hands  []*hand
+	all    *Tally
+	ended  sync.WaitGroup
+	failed chan error // the first that ended by itself
+
+	mu    sync.Mutex
+	phase *Tally
+	said  time.Time // the last line of progress
+	order int
+	done  map[int]int   // by order: workers
+	woken chan struct{} // closed by the next report
+}
+
+// hand is one worker.
+type hand struct {
+	command *exec.Cmd
+	orders  io.WriteCloser
+	encoder *json.Encoder
+}
+
+// Start starts the workers. They end with Close, and with this process.
+func Start(config Config) (*Crew, error) {
+	if config.Every == 0 {
+		config.Every = time.Second
+	}
+	now := time.Now()
+	c := &Crew{
+		config: config, all: newTally(now), phase: newTally(now), failed: make(chan error, config.Workers),
+		done: make(map[int]int), woken: make(chan struct{}),
+	}
+	for i := range config.Workers {
+		if err := c.hire(i); err != nil {
+			return nil, errors.Join(fmt.Errorf("start a worker: %w", err), c.Close())
+		}
+	}
+	return c, nil
+}
+
+// hire starts worker i.
+func (c *Crew) hire(i int) error {
+	// Not with a context: a signal ends the load in its order, and the crew last.
+	command := exec.Command(c.config.Command[0], c.config.Command[1:]...) //nolint:noctx // See above.
+	command.Stderr = os.Stderr
+	// A signal from the terminal is for the coordinator alone.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	orders, err := command.StdinPipe()
+	if err != nil {
+		return err
+	}
+	reports, err := command.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := command.Start(); err != nil {
+		return err
+	}
+	h := &hand{command: command, orders: orders, encoder: json.NewEncoder(orders)}
+	c.hands = append(c.hands, h)
+	c.ended.Go(func() {
+		err := c.listen(reports)
+		if err != nil {
+			_ = command.Process.Kill() // Nobody reads what it says.
+		}
+		if ended := command.Wait(); ended != nil {
+			err = errors.Join(err, ended)
+		}
+		c.failed <- fmt.Errorf("worker %d ended: %w", i, errors.Join(err, io.EOF))
+	})
+	return h.encoder.Encode(&Plan{
+		Worker: i, Workers: c.config.Workers, Gateways: c.config.Gateways, Path: c.config.Path, Keys: c.config.Keys, Run: c.config.Run,
+		Sources: c.config.Sources, Slots: (c.config.Total - i + c.config.Workers - 1) / c.config.Workers,
+		Every: c.config.Every,
+	})
+}
+
+// listen takes a worker's reports until it ends.
+func (c *Crew) listen(reports io.Reader) error {
+	lines := json.NewDecoder(bufio.NewReader(reports))
+	for {
+		r := new(Report)
+		if err := lines.Decode(r); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		c.mu.Lock()
+		phase := c.phase
+		c.mu.Unlock()
+		if err := errors.Join(c.all.add(r), phase.add(r)); err != nil {
+			return fmt.Errorf("a report: %w", err)
+		}
+		c.mu.Lock()
+		if r.Done != 0 {
+			c.done[r.Done]++
+		}
+		close(c.woken)
+		c.woken = make(chan struct{})
+		c.mu.Unlock()
+	}
+}
+
+// do gives an order to all workers, and returns when all have done it.
+func (c *Crew) do(ctx context.Context, o Order) error {
+	if err := c.give(&o); err != nil {
+		return fmt.Errorf("give an order: %w", err)
+	}
+	done := func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.done[o.ID] == len(c.hands)
+	}
+	return c.Hold(ctx, done, 0)
+}
+
+// give numbers an order and gives it to all workers.
+func (c *Crew) give(o *Order) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.order++
+	o.ID = c.order
+	for _, h := range c.hands {
+		if err := h.encoder.Encode(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sayEvery is the least time between two lines of progress.
+const sayEvery = 900 * time.Millisecond
+
+// say writes a line of progress.
+func (c *Crew) say() {
+	c.mu.Lock()
+	if time.Since(c.said) < sayEvery {
+		c.mu.Unlock()
+		return // Somebody else waits as well.
+	}
+	c.said = time.Now()
+	c.mu.Unlock()
+	t := c.Phase()
+	line := fmt.Sprintf("%5.0f s  %d open", time.Since(c.all.start).Seconds(), t.Open())
+	if n := t.Count(CountSent); n > 0 {
+		line += fmt.Sprintf("  sent %d  back %d  wrong %d  late %d", n, t.Count(CountEchoed), t.Wrong(), t.Count(CountLate))
+	}
+	if n := t.Count(CountReceived); n > 0 {
+		line += fmt.Sprintf("  read %d  wrong %d", n, t.Wrong())
+	}
+	if failed := t.Causes(CountFailed); len(failed) > 0 {
+		line += fmt.Sprintf("  failed %v", failed)
+	}
+	if closed := t.Causes(CountClosed); len(closed) > 0 {
+		line += fmt.Sprintf("  closed %v", closed)
+	}
+	fmt.Fprintln(c.config.Progress, line)
+}
+
+// Open opens connections until there are total, at a rate a second, and returns
+// when each is open or given up.
+func (c *Crew) Open(ctx context.Context, total int, rate float64) error {
+	if err := c.do(ctx, Order{Open: &Open{Total: total, Rate: rate}}); err != nil {
+		return err
+	}
+	if open := c.all.Open(); open < total {
+		return fmt.Errorf("%d of %d connections are open: failed %v, closed %v", open, total,
+			c.all.Causes(CountFailed), c.all.Causes(CountClosed))
+	}
+	return nil
+}
+
+// ahead is how long before its first message an Echo is ordered, so that all
+// workers know of it in time.
+const ahead = 200 * time.Millisecond
+
+// Echo sends messages that come back, and returns when all are, or are missing. Its
+// start is now.
+func (c *Crew) Echo(ctx context.Context, e Echo) error {
+	e.Start = time.Now().Add(ahead)
+	return c.do(ctx, Order{Echo: &e})
+}
+
+// Stay has connections come back from now on.
+func (c *Crew) Stay(ctx context.Context) error { return c.do(ctx, Order{Stay: &Stay{}}) }
+
+// Hush ends an Echo that another goroutine waits for.
+func (c *Crew) Hush(ctx context.Context) error { return c.do(ctx, Order{Hush: &Hush{}}) }
+
+// Hold waits until something holds, which it looks at with each report, or for the
+// longest time, 0 being none, and says every second how it stands. It fails when a
+// worker ends.
+func (c *Crew) Hold(ctx context.Context, until func() bool, longest time.Duration) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	var end <-chan time.Time
+	if longest > 0 {
+		end = time.After(longest)
+	}
+	for {
+		c.mu.Lock()
+		woken := c.woken
+		c.mu.Unlock()
+		if until() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-c.failed:
+			return err
+		case <-end:
+			return nil
+		case <-ticker.C:
+			c.say()
+		case <-woken:
+		}
+	}
+}
+
+// All is what was done in the whole run.
+func (c *Crew) All() *Tally { return c.all }
+
+// Phase is what was done since the last NewPhase.
+func (c *Crew) Phase() *Tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phase
+}
+
+// NewPhase ends a phase and begins another, in which as many connections are open.
+func (c *Crew) NewPhase() {
+	fresh := newTally(time.Now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.phase
+	old.mu.Lock()
+	maps.Copy(fresh.open, old.open)
+	maps.Copy(fresh.cpu, old.cpu)
+	old.mu.Unlock()
+	c.phase = fresh
+}
+
+// PIDs are the workers' processes.
+func (c *Crew) PIDs() (pids []int) {
+	for _, h := range c.hands {
+		pids = append(pids, h.command.Process.Pid)
+	}
+	return pids
+}
+
+// Close ends the workers, and with them their connections.
+func (c *Crew) Close() error {
+	for _, h := range c.hands {
+		_ = h.orders.Close() // It ends by that.
+	}
+	c.ended.Wait()
+	return nil
+}

@@ -1,0 +1,68 @@
+package load
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPlansThatDoNotFitNameTheLimit(t *testing.T) {
+	roomy := Limits{Descriptors: 20000, Files: 1 << 30, Watches: 1 << 30, Ports: 28232, Available: 1 << 40}
+	for name, tt := range map[string]struct {
+		shape  Shape
+		change func(l *Limits)
+		want   string // in the refusal; empty: it fits
+	}{
+		"16,000 over two gateways": {Shape{Connections: 16000, Gateways: 2, Places: 2}, func(*Limits) {}, ""},
+		"a million over 52":        {Shape{Connections: 1e6, Gateways: 52, Places: 52}, func(*Limits) {}, ""},
+		"too many for a gateway":   {Shape{Connections: 40000, Gateways: 2, Places: 2}, func(*Limits) {}, "2 gateways are 20000 descriptors in each: RLIMIT_NOFILE is 20000"},
+		"too many for a worker":    {Shape{Connections: 20000, Gateways: 2, Places: 2, Workers: 1}, func(*Limits) {}, "1 workers are 20000 descriptors in each: RLIMIT_NOFILE"},
+		"too few ports":            {Shape{Connections: 60000, Places: 1, Sources: 2}, func(*Limits) {}, "net.ipv4.ip_local_port_range"},
+		"enough of them":           {Shape{Connections: 60000, Places: 1, Sources: 3}, func(*Limits) {}, ""},
+		"too few files":            {Shape{Connections: 8000, Gateways: 1, Places: 1}, func(l *Limits) { l.Files = 15999 }, "fs.file-max"},
+		"files of one end":         {Shape{Connections: 8000, Places: 1}, func(l *Limits) { l.Files = 15999 }, ""},
+		"too few watches":          {Shape{Connections: 8000, Gateways: 1, Places: 1}, func(l *Limits) { l.Watches = 15999 }, "fs.epoll.max_user_watches"},
+		"too little memory":        {Shape{Connections: 1e6, Gateways: 52, Places: 52}, func(l *Limits) { l.Available = 10 << 30 }, "MemAvailable is 10240 MB"},
+		"no descriptors at all":    {Shape{Connections: 1, Places: 1}, func(l *Limits) { l.Descriptors = 64 }, "RLIMIT_NOFILE"},
+	} {
+		l := roomy
+		tt.change(&l)
+		err := tt.shape.Fit(l)
+		switch {
+		case tt.want == "" && err != nil:
+			t.Errorf("%s: got %v", name, err)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("%s: got %v, want %q in it", name, err, tt.want)
+		}
+	}
+	s := Shape{Connections: 1e6, Gateways: 52, Places: 52}
+	if err := s.Fit(roomy); err != nil || s.Workers != 51 || s.Sources != 1 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+func TestThisHostHasLimits(t *testing.T) {
+	l := Host()
+	if l.Descriptors < 64 || l.Files < 1 || l.Ports < 1 || l.Available < 1<<20 {
+		t.Errorf("got %+v", l)
+	}
+}
+
+func TestSourcesDiffer(t *testing.T) {
+	all := Loopback(600)
+	slices.Sort(all)
+	if len(slices.Compact(all)) != 600 || !slices.Contains(all, "127.0.0.1") || slices.Contains(all, "127.0.0.0") {
+		t.Errorf("got %v", all[:3])
+	}
+}
+
+func TestBackoffIsTheProtocols(t *testing.T) {
+	for tries := range 40 {
+		for range 50 {
+			if got := backoff(tries); got < 0 || got > time.Duration(min(1<<min(tries, 5), 30))*time.Second {
+				t.Fatalf("after %d tries: %v", tries, got)
+			}
+		}
+	}
+}

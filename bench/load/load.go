@@ -1,0 +1,137 @@
+// Package load holds very many connections and sends through them. One process may
+// have only so many descriptors and one core, so the work is that of workers:
+// processes of their own under one coordinator, each with an event loop over epoll
+// and a few dozen bytes a connection.
+//
+//	Crew (coordinator) ──orders──▶ worker ⇄ sockets ⇄ gateways
+//	     ▲                           │
+//	     └── Tally ◀──reports────────┘   a second each: counts, histograms, lateness
+//
+// Orders and reports are lines of JSON on the worker's stdin and stdout. A worker
+// ends when its stdin does, and the kernel then closes what it held.
+//
+// Sending is open-loop: message k has its time, and latency counts from there. Each
+// echo carries k, and a connection knows which k it is owed next, so what is lost,
+// doubled or out of order shows without a list of what is under way.
+package load
+
+import "time"
+
+// Plan is what a worker is told first.
+type Plan struct {
+	Worker   int      `json:"worker"`   // its number
+	Workers  int      `json:"workers"`  // of how many
+	Gateways []string `json:"gateways"` // HOST:PORT
+	Path     string   `json:"path"`
+	Keys     string   `json:"keys,omitempty"` // file from which tokens are minted; none: no token, and no `connected`
+	Run      string   `json:"run"`            // part of the users' names
+	Sources  []string `json:"sources"`        // addresses to connect from
+	Slots    int      `json:"slots"`          // the most connections of this worker
+
+	Every time.Duration `json:"every"` // how often it reports
+}
+
+// Order is what a worker is to do. Exactly one of the pointers is set.
+type Order struct {
+	ID   int   `json:"id"`
+	Open *Open `json:"open,omitempty"`
+	Echo *Echo `json:"echo,omitempty"`
+	Stay *Stay `json:"stay,omitempty"`
+	Hush *Hush `json:"hush,omitempty"`
+}
+
+// Open asks for connections until there are so many in all.
+type Open struct {
+	Total int     `json:"total"` // of all workers
+	Rate  float64 `json:"rate"`  // a second, of all workers
+}
+
+// Echo asks for messages that come back on their connection.
+type Echo struct {
+	Frame    string    `json:"frame"` // heartbeat, ping or text
+	Bytes    int       `json:"bytes"` // of a text
+	Rate     float64   `json:"rate"`  // a second, of all workers
+	Start    time.Time `json:"start"`
+	Seconds  float64   `json:"seconds"`
+	Settle   float64   `json:"settle"`             // seconds that the last may take to come back; 0: 5
+	Gateways []int     `json:"gateways,omitempty"` // only over connections to these; none: to all
+}
+
+// Stay asks for connections that come back when they are lost, or when they are
+// asked to connect elsewhere, at the moments that the protocol says.
+type Stay struct{}
+
+// Hush ends an Echo before its time; what is under way may come back.
+type Hush struct{}
+
+// The frames of an Echo.
+const (
+	Heartbeat = "heartbeat" // the protocol's own event, answered by the session
+	Ping      = "ping"      // RFC 6455's, answered by the socket
+	Text      = "text"      // of servers that echo text
+)
+
+// Report is what a worker did since its last report.
+type Report struct {
+	Worker int   `json:"worker"`
+	At     int64 `json:"at"` // Unix nanoseconds
+	Done   int   `json:"done,omitempty"`
+
+	Open   int            `json:"open"`   // connections at this time
+	Counts map[string]int `json:"counts"` // see the Count constants; failures and closes with their cause
+	// Times are histograms of microseconds in HdrHistogram's own encoding, by the
+	// names of the Time constants.
+	Times map[string]string `json:"times,omitempty"`
+	// Reads are deliveries by their number: how many connections read it, and when
+	// the last did, in Unix nanoseconds.
+	Reads map[int64]Read `json:"reads,omitempty"`
+	CPU   time.Duration  `json:"cpu"`             // of the worker, all its life
+	Error string         `json:"error,omitempty"` // it ends with this
+}
+
+// Read is what became of one delivery.
+type Read struct {
+	Count int   `json:"count"`
+	Due   int64 `json:"due"`  // Unix nanoseconds: its time
+	Last  int64 `json:"last"` // when the last connection read it
+}
+
+// What is counted. The first three are the beginning of a cause.
+const (
+	CountFailed    = "failed "   // openings, with why
+	CountClosed    = "closed "   // connections, with the close code or the error
+	CountSaid      = "said "     // frames that are no echo and no delivery, by type
+	CountOpened    = "opened"    // openings that ended in `connected`
+	CountLost      = "lost"      // connections that ended without our asking
+	CountGivenUp   = "given up"  // openings that failed too often
+	CountSent      = "sent"      // echoes
+	CountEchoed    = "echoed"    // that came back in their turn
+	CountMissing   = "missing"   // that did not come back although a later one did, or until the end
+	CountRepeated  = "repeated"  // that came back again, or after a later one
+	CountMisrouted = "misrouted" // that came back on another connection
+	CountCut       = "cut"       // whose connection was lost under way
+	CountUnsent    = "unsent"    // that had no connection to go over
+	CountLate      = "late"      // that were sent over 10 ms after their time
+	CountReceived  = "received"  // deliveries
+	CountGaps      = "gaps"      // deliveries that a connection did not get
+	CountAgain     = "again"     // deliveries that it got twice, or after a later one
+	CountMoved     = "moved"     // connections that left because they were asked to
+	CountAsked     = "asked"     // and those that were asked to
+	CountBytesIn   = "bytes in"  // read
+	CountBytesOut  = "bytes out" // written
+)
+
+// What is timed.
+const (
+	TimeTCP      = "tcp"      // connect, until the socket is writable
+	TimeUpgrade  = "upgrade"  // the request, until `connected`
+	TimeOpen     = "open"     // both
+	TimeEcho     = "echo"     // from its time until it is back
+	TimeService  = "service"  // from when it was really sent
+	TimeLate     = "late"     // from its time until it is sent
+	TimeDelivery = "delivery" // from its time until it is read
+	TimeBack     = "back"     // from the loss of a connection until `connected` elsewhere
+)
+
+// lateAfter is what counts as late.
+const lateAfter = 10 * time.Millisecond

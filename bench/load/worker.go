@@ -1,0 +1,385 @@
+package load
+
+import (
+	"bufio"
+	"container/heap"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+
+	"switchboard/bench/result"
+	"switchboard/internal/auth"
+)
+
+const (
+	// opening is how many connections a worker opens at a time: fewer than fit into
+	// a listener's queue.
+	opening = 128
+	// openTimeout bounds one opening.
+	openTimeout = 30 * time.Second
+	// mostTries of one connection fail before it is given up.
+	mostTries = 20
+	// readBytes are read at a time.
+	readBytes = 64 << 10
+	// settle is how long echoes may take after the last was sent, unless an order says
+	// another time.
+	settle = 5 * time.Second
+	// tokenLife of the tokens that are minted.
+	tokenLife = 12 * time.Hour
+)
+
+// worker is one process's event loop. All of it is for one goroutine.
+type worker struct {
+	// Fixed after construction.
+	plan     Plan
+	gateways []netip.AddrPort
+	sources  []netip.Addr
+	keys     *auth.Keys // nil: no tokens
+	orders   <-chan *Order
+	out      *json.Encoder
+	poll     int // of epoll
+	timer    int
+	wake     int
+
+	now    time.Time
+	ended  bool
+	conns  []conn
+	unfree int      // connections that are being opened
+	later  schedule // openings that wait for their time
+	order  *Order   // openings that are asked for, until they are done
+	next   int      // slot that is opened next
+	until  int      // slots that are asked for
+	pace   pace
+	stay   bool
+	echo   *echoing // nil: none
+
+	counts map[string]int
+	times  map[string]*hdrhistogram.PackedHistogram
+	reads  map[int64]Read
+	open   int
+	told   time.Time
+	buffer []byte
+	frame  []byte
+}
+
+// pace is a schedule of things at a constant rate.
+type pace struct {
+	start time.Time
+	each  time.Duration
+	done  int
+}
+
+func (p *pace) next() time.Time { return p.start.Add(time.Duration(p.done) * p.each) }
+
+// Work is the program of a worker: orders from in, the first of which is a Plan,
+// reports to out. It returns when in ends.
+func Work(ctx context.Context, in io.Reader, out io.Writer) error {
+	lines := bufio.NewReader(in)
+	first, err := lines.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("read the plan: %w", err)
+	}
+	w := &worker{
+		out: json.NewEncoder(out), counts: make(map[string]int), times: make(map[string]*hdrhistogram.PackedHistogram),
+		reads: make(map[int64]Read),
+	}
+	if err := json.Unmarshal(first, &w.plan); err != nil {
+		return fmt.Errorf("read the plan: %w", err)
+	}
+	if err := w.prepare(); err != nil {
+		return err
+	}
+	defer w.close()
+	orders := make(chan *Order, 16)
+	w.orders = orders
+	go func() { // It ends with the input, or with the process.
+		defer w.knock()
+		defer close(orders)
+		for {
+			line, err := lines.ReadBytes('\n')
+			if err != nil {
+				return
+			}
+			order := new(Order)
+			if json.Unmarshal(line, order) != nil {
+				return
+			}
+			orders <- order
+			w.knock()
+		}
+	}()
+	return w.run(ctx)
+}
+
+// prepare reads addresses and keys and opens what the loop waits on.
+func (w *worker) prepare() (err error) {
+	for _, g := range w.plan.Gateways {
+		at, err := netip.ParseAddrPort(g)
+		if err != nil {
+			return fmt.Errorf("address of a gateway: %w", err)
+		}
+		w.gateways = append(w.gateways, at)
+	}
+	for _, s := range w.plan.Sources {
+		at, err := netip.ParseAddr(s)
+		if err != nil || !at.Is4() {
+			return errors.Join(fmt.Errorf("%q is no source address of version 4", s), err)
+		}
+		w.sources = append(w.sources, at)
+	}
+	if w.plan.Keys != "" {
+		if w.keys, err = auth.Open(w.plan.Keys, "", ""); err != nil {
+			return err
+		}
+	}
+	w.conns = make([]conn, w.plan.Slots)
+	for i := range w.conns {
+		w.conns[i] = conn{fd: -1, gateway: int32(w.number(i) % len(w.gateways))}
+	}
+	w.buffer, w.frame = make([]byte, readBytes), make([]byte, 0, 2048)
+	var errs [3]error
+	w.poll, errs[0] = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	w.timer, errs[1] = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	w.wake, errs[2] = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err := errors.Join(errs[:]...); err != nil {
+		return fmt.Errorf("prepare the loop: %w", err)
+	}
+	for _, fd := range []int{w.timer, w.wake} {
+		if err := unix.EpollCtl(w.poll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -int32(fd)}); err != nil {
+			return fmt.Errorf("prepare the loop: %w", err)
+		}
+	}
+	return nil
+}
+
+// number is a slot's number among the connections of all workers.
+func (w *worker) number(slot int) int { return w.plan.Worker + slot*w.plan.Workers }
+
+// share is how many of the first total connections are this worker's.
+func (w *worker) share(total int) int {
+	return min((total-w.plan.Worker+w.plan.Workers-1)/w.plan.Workers, len(w.conns))
+}
+
+// knock wakes the loop.
+func (w *worker) knock() { _, _ = unix.Write(w.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+// close ends all connections.
+func (w *worker) close() {
+	for i := range w.conns {
+		if fd := w.conns[i].fd; fd >= 0 {
+			_ = unix.Close(int(fd)) // The process ends.
+		}
+	}
+	for _, fd := range []int{w.poll, w.timer} {
+		_ = unix.Close(fd) // Likewise. The goroutine that reads orders may still use wake.
+	}
+}
+
+// run is the loop: sockets, orders, what is due, reports.
+func (w *worker) run(ctx context.Context) error {
+	events := make([]unix.EpollEvent, 512)
+	w.now = time.Now()
+	w.told = w.now
+	for !w.ended && ctx.Err() == nil {
+		if err := w.arm(); err != nil {
+			return err
+		}
+		n, err := unix.EpollWait(w.poll, events, -1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for sockets: %w", err)
+		}
+		w.now = time.Now()
+		for _, e := range events[:max(n, 0)] {
+			if e.Fd < 0 {
+				_, _ = unix.Read(int(-e.Fd), w.buffer[:8]) // It only wakes.
+				continue
+			}
+			w.ready(int(e.Fd), e.Events)
+		}
+		w.take()
+		w.due()
+		if w.now.Sub(w.told) >= w.plan.Every {
+			if err := w.report(0); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// take takes orders.
+func (w *worker) take() {
+	for {
+		select {
+		case order, ok := <-w.orders:
+			if !ok {
+				w.ended = true
+				return
+			}
+			w.obey(order)
+		default:
+			return
+		}
+	}
+}
+
+func (w *worker) obey(o *Order) {
+	switch {
+	case o.Open != nil:
+		w.order, w.until = o, w.share(o.Open.Total)
+		w.pace = pace{start: w.now, each: time.Duration(float64(time.Second) * float64(w.plan.Workers) / o.Open.Rate)}
+	case o.Echo != nil:
+		w.echo = w.newEchoing(o)
+	default:
+		if o.Hush != nil && w.echo != nil {
+			w.echo.all = w.echo.sent
+			w.echo.until = w.now.Add(settle)
+		}
+		w.stay = o.Stay != nil || w.stay
+		_ = w.report(o.ID) // A coordinator that is gone ends the worker by itself.
+	}
+}
+
+// due does what has its time.
+func (w *worker) due() {
+	for w.unfree < opening && len(w.later) > 0 && !w.later[0].at.After(w.now) {
+		w.keep(heap.Pop(&w.later).(appointment).slot)
+	}
+	for w.unfree < opening && w.next < w.until && !w.pace.next().After(w.now) {
+		w.pace.done++
+		w.next++
+		w.dial(w.next - 1)
+	}
+	if w.order != nil && w.next >= w.until && w.unfree == 0 && len(w.later) == 0 {
+		id := w.order.ID
+		w.order = nil
+		_ = w.report(id) // Likewise.
+	}
+	if w.echo != nil {
+		w.sendDue()
+	}
+}
+
+// arm sets the timer to what is due next.
+func (w *worker) arm() error {
+	at := w.told.Add(w.plan.Every)
+	sooner := func(t time.Time) {
+		if t.Before(at) {
+			at = t
+		}
+	}
+	if w.unfree < opening {
+		if len(w.later) > 0 {
+			sooner(w.later[0].at)
+		}
+		if w.next < w.until {
+			sooner(w.pace.next())
+		}
+	}
+	if w.echo != nil {
+		sooner(w.echo.next())
+	}
+	wait := max(time.Until(at), time.Nanosecond) // 0 would stop the timer.
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(wait))}
+	if err := unix.TimerfdSettime(w.timer, 0, &spec, nil); err != nil {
+		return fmt.Errorf("set the timer: %w", err)
+	}
+	return nil
+}
+
+// report tells the coordinator what was done since the last report.
+func (w *worker) report(done int) error {
+	w.expire()
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage) // It cannot fail.
+	r := Report{
+		Worker: w.plan.Worker, At: w.now.UnixNano(), Done: done, Open: w.open, Counts: w.counts,
+		CPU: time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), Times: make(map[string]string),
+		Reads: w.reads,
+	}
+	for name, h := range w.times {
+		if h.TotalCount() == 0 {
+			continue
+		}
+		encoded, err := h.EncodeV2()
+		if err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+		r.Times[name] = string(encoded)
+		h.Reset()
+	}
+	w.told = w.now
+	if err := w.out.Encode(&r); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	clear(w.counts)
+	clear(w.reads)
+	return nil
+}
+
+// expire gives up openings that take too long.
+func (w *worker) expire() {
+	if w.unfree == 0 {
+		return
+	}
+	for slot := range w.conns {
+		c := &w.conns[slot]
+		if (c.state == connecting || c.state == upgrading) && w.now.UnixNano()-c.began > int64(openTimeout) {
+			w.fail(slot, "timeout")
+		}
+	}
+}
+
+// record counts a time.
+func (w *worker) record(name string, d time.Duration) {
+	h := w.times[name]
+	if h == nil {
+		h = result.NewInterval()
+		w.times[name] = h
+	}
+	_ = h.RecordValue(result.Micros(d)) // It is in the range.
+}
+
+// appointment is an opening at its time.
+type appointment struct {
+	at   time.Time
+	slot int
+}
+
+// schedule is a heap of appointments.
+type schedule []appointment
+
+// Len and the rest are for package heap.
+func (s *schedule) Len() int { return len(*s) }
+
+// Less puts the soonest first.
+func (s *schedule) Less(i, j int) bool { return (*s)[i].at.Before((*s)[j].at) }
+
+// Swap exchanges two.
+func (s *schedule) Swap(i, j int) { (*s)[i], (*s)[j] = (*s)[j], (*s)[i] }
+
+// Push adds one.
+func (s *schedule) Push(x any) { *s = append(*s, x.(appointment)) }
+
+// Pop takes the last.
+func (s *schedule) Pop() any {
+	last := (*s)[len(*s)-1]
+	*s = (*s)[:len(*s)-1]
+	return last
+}
+
+// backoff is the protocol's pause before connecting again: a random moment of 1 to
+// 30 seconds, growing with each try.
+func backoff(tries int) time.Duration {
+	const first, last = time.Second, 30 * time.Second
+	return rand.N(min(first<<min(tries, 10), last))
+}
