@@ -121,7 +121,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 // serve answers REST calls, and the demonstration's own beside them.
 func (s *System) serve(ctx context.Context) error {
 	tokens := &tokens{keys: s.keys, origins: s.cfg.Origins}
-	page, err := web.New([]string{"ws://" + s.sockets.Addr().String()}, nil)
+	page, err := web.New([]string{"ws://" + s.sockets.Addr().String()}, s.ownOrigins())
 	if err != nil {
 		return err
 	}
