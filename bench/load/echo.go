@@ -19,7 +19,8 @@ type echoing struct {
 	sent  int64
 	start time.Time
 	each  time.Duration
-	until time.Time // after the last: when what is not back is missing
+	still time.Duration // after which what is not back is missing
+	until time.Time     // when that is, if nothing comes back until then
 	pad   []byte
 	under int64 // sent, and neither back nor given up
 }
@@ -49,10 +50,11 @@ func (w *worker) newEchoing(o *Order) *echoing {
 	e.each = time.Duration(float64(time.Second) * float64(w.plan.Workers) / o.Echo.Rate)
 	e.start = o.Echo.Start.Add(single * time.Duration(w.plan.Worker))
 	e.all = int64(o.Echo.Seconds * o.Echo.Rate / float64(w.plan.Workers))
-	e.until = e.at(e.all).Add(settle)
+	e.still = settle
 	if o.Echo.Settle > 0 {
-		e.until = e.at(e.all).Add(time.Duration(o.Echo.Settle * float64(time.Second)))
+		e.still = time.Duration(o.Echo.Settle * float64(time.Second))
 	}
+	e.until = e.at(e.all).Add(e.still)
 	return e
 }
 
@@ -146,6 +148,9 @@ func (w *worker) echoed(c *conn, k int64) {
 	skipped := (k - c.owed) / n
 	w.counts[CountMissing] += int(skipped)
 	w.counts[CountEchoed]++
+	if later := w.now.Add(e.still); later.After(e.until) {
+		e.until = later
+	}
 	e.under -= skipped + 1
 	w.record(TimeEcho, w.now.Sub(e.at(k)))
 	if k+n >= e.sent {

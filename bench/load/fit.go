@@ -25,6 +25,11 @@ const (
 	margin       = 1.2
 )
 
+// quickPorts is the share of an address's ports, in percent, that is used if nobody
+// says how many addresses there shall be. connect takes the odd ones first: when
+// those are taken it looks at each of them before it tries the even ones, every time.
+const quickPorts = 40
+
 // Limits is what this host allows.
 type Limits struct {
 	Descriptors int   // of a process
@@ -92,9 +97,9 @@ func (s *Shape) Fit(l Limits) error {
 	if s.Workers == 0 {
 		s.Workers = max(ceil(s.Connections, each), min(2, s.Connections))
 	}
-	perPort := l.Ports * 9 / 10 // The last ones take long to find.
+	perPort := l.Ports * 9 / 10 // The last ones take too long to find.
 	if s.Sources == 0 {
-		s.Sources = max(ceil(ceil(s.Connections, s.Places), perPort), 1)
+		s.Sources = max(ceil(ceil(s.Connections, s.Places), l.Ports*quickPorts/100), 1)
 	}
 	switch n := int64(s.Connections); {
 	case ceil(s.Connections, s.Workers) > each:

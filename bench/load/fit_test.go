@@ -37,7 +37,7 @@ func TestPlansThatDoNotFitNameTheLimit(t *testing.T) {
 		}
 	}
 	s := Shape{Connections: 1e6, Gateways: 52, Places: 52}
-	if err := s.Fit(roomy); err != nil || s.Workers != 51 || s.Sources != 1 {
+	if err := s.Fit(roomy); err != nil || s.Workers != 51 || s.Sources != 2 {
 		t.Errorf("got %+v, %v", s, err)
 	}
 }

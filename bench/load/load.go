@@ -53,7 +53,7 @@ type Echo struct {
 	Rate     float64   `json:"rate"`  // a second, of all workers
 	Start    time.Time `json:"start"`
 	Seconds  float64   `json:"seconds"`
-	Settle   float64   `json:"settle"`             // seconds that the last may take to come back; 0: 5
+	Settle   float64   `json:"settle"`             // seconds without an echo after which the rest is missing; 0: 5
 	Gateways []int     `json:"gateways,omitempty"` // only over connections to these; none: to all
 }
 

@@ -247,26 +247,27 @@ func TestEchoesAreChecked(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer func(n int, text string) []string
 		want   map[string]int
+		settle float64
 	}{
-		"all come back": {nil, map[string]int{CountEchoed: 200}},
+		"all come back": {nil, map[string]int{CountEchoed: 200}, 30},
 		"one is lost": {func(n int, text string) []string {
 			if n == 2 {
 				return nil
 			}
 			return honest(text)
-		}, map[string]int{CountEchoed: 190, CountMissing: 10}},
+		}, map[string]int{CountEchoed: 190, CountMissing: 10}, 30},
 		"the last is lost": {func(n int, text string) []string {
 			if n == 19 {
 				return nil
 			}
 			return honest(text)
-		}, map[string]int{CountEchoed: 190, CountMissing: 10}},
+		}, map[string]int{CountEchoed: 190, CountMissing: 10}, 3},
 		"one comes twice": {func(n int, text string) []string {
 			if n == 2 {
 				return append(honest(text), honest(text)...)
 			}
 			return honest(text)
-		}, map[string]int{CountEchoed: 200, CountRepeated: 10}},
+		}, map[string]int{CountEchoed: 200, CountRepeated: 10}, 30},
 		"one is late, behind the next": {func(n int, text string) []string {
 			id, _ := strconv.Atoi(strings.Trim(text[strings.Index(text, `"id":"`)+6:], `"}`))
 			switch n {
@@ -278,13 +279,13 @@ func TestEchoesAreChecked(t *testing.T) {
 				return append(honest(text), ack(held.(string)))
 			}
 			return honest(text)
-		}, map[string]int{CountEchoed: 190, CountMissing: 10, CountRepeated: 10}},
+		}, map[string]int{CountEchoed: 190, CountMissing: 10, CountRepeated: 10}, 30},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t)
 			g.answer = tt.answer
 			c := opened(t, 1, connections, g)
-			if err := c.Echo(t.Context(), Echo{Frame: Heartbeat, Rate: rate, Seconds: seconds, Settle: 0.5}); err != nil {
+			if err := c.Echo(t.Context(), Echo{Frame: Heartbeat, Rate: rate, Seconds: seconds, Settle: tt.settle}); err != nil {
 				t.Fatal(err)
 			}
 			all := c.All()

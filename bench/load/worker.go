@@ -30,8 +30,8 @@ const (
 	mostTries = 20
 	// readBytes are read at a time.
 	readBytes = 64 << 10
-	// settle is how long echoes may take after the last was sent, unless an order says
-	// another time.
+	// settle is how long no echo may come back, when all are sent, until the rest is
+	// given up, unless an order says another time.
 	settle = 5 * time.Second
 	// tokenLife of the tokens that are minted.
 	tokenLife = 12 * time.Hour
@@ -242,7 +242,7 @@ func (w *worker) obey(o *Order) {
 	default:
 		if o.Hush != nil && w.echo != nil {
 			w.echo.all = w.echo.sent
-			w.echo.until = w.now.Add(settle)
+			w.echo.until = w.now.Add(w.echo.still)
 		}
 		w.stay = o.Stay != nil || w.stay
 		_ = w.report(o.ID) // A coordinator that is gone ends the worker by itself.
