@@ -109,6 +109,9 @@ func TestThePageMayConnect(t *testing.T) {
 		if response == nil {
 			t.Fatal(err)
 		}
+		if response.Body != nil {
+			_ = response.Body.Close()
+		}
 		if response.StatusCode != want {
 			t.Errorf("origin %s: got %d, want %d", origin, response.StatusCode, want)
 		}
