@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"switchboard/bench/host"
@@ -25,7 +26,11 @@ the protocol, each checked, on a schedule; latency counts from each one's time.`
 const echoManual = `bench echo opens authenticated connections and sends messages over them that come
 back, each checked, on a schedule: heartbeats of the protocol, which the session
 answers, or pings, which the socket does. Latency counts from each one's time, and the
-gateways' processor time is divided by the messages.` + plan
+gateways' processor time is divided by the messages.
+
+With -target it measures servers that somebody else started, which echo -frame text
+and want no token: to compare them with the gateway's own echo, start "gateway
+conformance". -pids names their processes, whose processor time and memory are taken.` + plan
 
 // settle is how long gateways may take to come to rest before they are measured:
 // they give the memory of many handshakes back at most every ten seconds.
@@ -40,6 +45,7 @@ type conn struct {
 	hold     time.Duration
 	limit    float64
 	frame    string
+	bytes    int
 	echoes   float64
 	duration time.Duration
 }
@@ -73,7 +79,11 @@ func Conn(ctx context.Context, args, worker []string, stdout io.Writer) error {
 func Echo(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	flags := daemon.NewFlags("bench echo", echoManual)
 	c := &conn{options: newOptions(flags, worker, 1, 1000), steps: 1}
-	flags.StringVar(&c.frame, "frame", load.Heartbeat, "`KIND` of message: heartbeat or ping")
+	flags.StringVar(&c.frame, "frame", load.Heartbeat, "`KIND` of message: heartbeat or ping; of a -target text or ping")
+	flags.IntVar(&c.bytes, "bytes", 64, "bytes of a text")
+	targets := flags.List("target", "`HOST:PORT,…` of servers that echo, instead of gateways of our own")
+	flags.StringVar(&c.path, "path", c.path, "path of the WebSocket there")
+	pids := flags.List("pids", "`NUMBER,…` of the processes of the targets")
 	flags.Float64Var(&c.echoes, "rate", 10000, "messages a second, of all connections")
 	flags.DurationVar(&c.duration, "duration", 30*time.Second, "how long they are sent")
 	flags.DurationVar(&c.hold, "hold", 0, "how long the connections are held before")
@@ -81,10 +91,32 @@ func Echo(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if c.frame != load.Heartbeat && c.frame != load.Ping || c.echoes <= 0 {
-		return daemon.Usagef("-frame is heartbeat or ping, -rate above 0")
+	if err := c.aim(*targets, *pids); err != nil {
+		return err
 	}
 	return c.run(ctx, "echo", stdout)
+}
+
+// aim reads what `bench echo` is for.
+func (c *conn) aim(targets, pids []string) error {
+	own := load.Heartbeat
+	if c.targets = targets; len(targets) > 0 {
+		own, c.gateways = load.Text, len(targets)
+		if c.frame == load.Heartbeat {
+			c.frame = load.Text // Unless another one is asked for.
+		}
+	}
+	if c.frame != own && c.frame != load.Ping || c.echoes <= 0 || c.bytes < 0 || c.bytes > 60000 {
+		return daemon.Usagef("-frame is %s or ping, -rate above 0, -bytes 0 to 60000", own)
+	}
+	for _, number := range pids {
+		pid, err := strconv.Atoi(number)
+		if err != nil || len(targets) == 0 {
+			return daemon.Usagef("-pids %q: want numbers of processes of a -target", number)
+		}
+		c.processes = append(c.processes, host.Process{Name: number, PID: pid})
+	}
+	return nil
 }
 
 func (c *conn) run(ctx context.Context, name string, stdout io.Writer) error {
@@ -140,7 +172,7 @@ func (c *conn) phases(ctx context.Context, r *run) error {
 		return nil
 	}
 	before := r.cpu()
-	if err := r.crew.Echo(ctx, load.Echo{Frame: c.frame, Rate: c.echoes, Seconds: c.duration.Seconds()}); err != nil {
+	if err := r.crew.Echo(ctx, load.Echo{Frame: c.frame, Bytes: c.bytes, Rate: c.echoes, Seconds: c.duration.Seconds()}); err != nil {
 		return err
 	}
 	r.result.Set("echo", fmt.Sprintf("%s, %.0f a second for %v", c.frame, c.echoes, c.duration))

@@ -50,13 +50,16 @@ type options struct {
 	drainTimeout time.Duration
 	kafka, redis string
 	every        time.Duration // between reports of the workers; 0: a second
+	targets      []string      // servers that somebody else started; none: gateways of our own
+	path         string
+	processes    []host.Process
 	out          *result.Output
 	worker       []string
 }
 
 // newOptions adds the flags.
 func newOptions(flags *daemon.Flags, worker []string, gateways, connections int) *options {
-	o := &options{worker: worker, drainTimeout: time.Second}
+	o := &options{worker: worker, drainTimeout: time.Second, path: "/api/v1/ws"}
 	flags.StringVar(&o.program, "gateway", "bin/gateway", "the gateway program, built")
 	flags.IntVar(&o.gateways, "gateways", gateways, "gateway processes")
 	flags.IntVar(&o.connections, "connections", connections, "authenticated connections, spread over the gateways")
@@ -78,7 +81,7 @@ func metricNames(timings ...string) []string {
 // run is one run of a command.
 type run struct {
 	*options
-	stdout io.Writer
+	stdout *live
 	rig    *rig.Rig
 	crew   *load.Crew
 	result *result.Result
@@ -93,21 +96,11 @@ func begin(ctx context.Context, name string, o *options, stdout io.Writer, lost 
 	if o.gateways < 1 || o.connections < o.gateways || o.rate <= 0 || o.workers < 0 || o.sources < 0 {
 		return nil, daemon.Usagef("want at least one gateway, a connection for each, and a rate above 0")
 	}
-	limits := load.Host()
-	for _, shape := range []*load.Shape{
-		{Connections: o.connections, Gateways: o.gateways, Places: o.gateways, Workers: o.workers, Sources: o.sources},
-		{Connections: o.connections, Gateways: o.gateways - lost, Places: o.gateways - lost, Workers: o.workers, Sources: o.sources},
-	} {
-		if shape.Gateways < 1 {
-			return nil, daemon.Usagef("want a gateway that is left")
-		}
-		if err := shape.Fit(limits); err != nil {
-			fmt.Fprintf(stdout, "REFUSED: %v\n", err)
-			return nil, daemon.Status(result.StatusUnfit)
-		}
-		o.workers, o.sources = shape.Workers, shape.Sources
+	if err := o.fit(lost); err != nil {
+		fmt.Fprintf(stdout, "REFUSED: %v\n", err)
+		return nil, daemon.Status(result.StatusUnfit)
 	}
-	r := &run{options: o, stdout: stdout, result: result.New(name), user: chat.NewRequestID().String()}
+	r := &run{options: o, stdout: newLive(stdout), result: result.New(name), user: chat.NewRequestID().String()}
 	for _, s := range []struct {
 		name  string
 		value any
@@ -123,24 +116,52 @@ func begin(ctx context.Context, name string, o *options, stdout io.Writer, lost 
 	} {
 		r.result.Set(s.name, s.value)
 	}
-	var err error
-	r.rig, err = rig.Start(ctx, rig.Config{
-		Program: o.program, Gateways: o.gateways, Heartbeat: o.heartbeat, DrainTimeout: o.drainTimeout, Kafka: o.kafka, Redis: o.redis, Log: os.Stderr,
-	})
-	if err != nil {
-		return nil, err
-	}
-	r.crew, err = load.Start(load.Config{
-		Command: o.worker, Workers: o.workers, Total: o.connections, Gateways: r.rig.Addresses, Path: "/api/v1/ws", Keys: r.rig.Keys,
-		Run: r.user, Sources: load.Loopback(o.sources), Every: o.every, Progress: stdout,
-	})
-	if err != nil {
-		r.rig.Close()
+	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
 	r.began = time.Now()
 	r.watch = newWatch(r.rig, r.crew)
 	return r, nil
+}
+
+// fit chooses workers and sources, or refuses. Whoever started the servers knows what
+// fits into them.
+func (o *options) fit(lost int) error {
+	limits := load.Host()
+	for _, left := range []int{o.gateways, o.gateways - lost} {
+		shape := load.Shape{Connections: o.connections, Gateways: left, Places: left, Workers: o.workers, Sources: o.sources}
+		if len(o.targets) > 0 {
+			shape.Gateways = 0
+		}
+		if err := shape.Fit(limits); err != nil {
+			return err
+		}
+		o.workers, o.sources = shape.Workers, shape.Sources
+	}
+	return nil
+}
+
+// start starts gateways, if there are none, and workers.
+func (r *run) start(ctx context.Context) (err error) {
+	if len(r.targets) > 0 {
+		r.rig = rig.Elsewhere(r.targets, r.processes)
+	} else {
+		r.rig, err = rig.Start(ctx, rig.Config{
+			Program: r.program, Gateways: r.gateways, Heartbeat: r.heartbeat, DrainTimeout: r.drainTimeout,
+			Kafka: r.kafka, Redis: r.redis, Log: os.Stderr,
+		})
+	}
+	if err != nil {
+		return err
+	}
+	r.crew, err = load.Start(load.Config{
+		Command: r.worker, Workers: r.workers, Total: r.connections, Gateways: r.rig.Addresses, Path: r.path, Keys: r.rig.Keys,
+		Run: r.user, Sources: load.Loopback(r.sources), Every: r.every, Progress: r.stdout.Say,
+	})
+	if err != nil {
+		r.rig.Close()
+	}
+	return err
 }
 
 func orInside(address string) string {

@@ -14,6 +14,7 @@ import (
 
 	"switchboard/bench/load"
 	"switchboard/bench/result"
+	"switchboard/internal/loopback"
 )
 
 // The test program is its own worker.
@@ -114,6 +115,35 @@ func TestPingsComeBack(t *testing.T) {
 	}
 }
 
+// A server that echoes text, such as those of others, wants no token.
+func TestServersThatEchoTextAreMeasured(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a gateway")
+	}
+	program, err := gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses, err := loopback.Addresses(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo := exec.Command(program, "conformance", "-listen", addresses[0])
+	if err := echo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = echo.Process.Kill()
+		_ = echo.Wait() // It says "killed", as it should.
+	}()
+	r := measured(t, Echo, "-target", addresses[0], "-path", "/", "-pids", fmt.Sprint(echo.Process.Pid),
+		"-connections", "10", "-rate", "200", "-duration", "1s", "-bytes", "500")
+	want(t, r, map[string]float64{"sent": 200, "wrong": 0, "echo.count": 200})
+	if of(r, "gateways.pss") < 1<<20 {
+		t.Errorf("got %v bytes of the process", of(r, "gateways.pss"))
+	}
+}
+
 func TestEverybodyReadsEachMessage(t *testing.T) {
 	// Records of 40 recipients, so that a message is several.
 	r := measured(t, Fanout, "-connections", "100", "-messages", "5", "-every", "50ms", "-batch", "40", "-bytes", "1000")
@@ -192,6 +222,24 @@ func (n *noticing) Write(p []byte) (int, error) {
 		n.then()
 	}
 	return n.t.Output().Write(p)
+}
+
+// On a terminal the line that says how it stands gives way to what stays.
+func TestTheLiveLineGivesWay(t *testing.T) {
+	for terminal, want := range map[bool]string{true: "\r\x1b[K1 open\r\x1b[K2 open\r\x1b[Kreport\n", false: "1 open\n2 open\nreport\n"} {
+		var out strings.Builder
+		l := newLive(&out)
+		if l.terminal {
+			t.Error("it takes a string for a terminal")
+		}
+		l.terminal = terminal
+		l.Say("1 open")
+		l.Say("2 open")
+		fmt.Fprintln(l, "report")
+		if got := out.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 }
 
 func TestSlopeIgnoresWhatTheProcessWeighs(t *testing.T) {

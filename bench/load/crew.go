@@ -25,8 +25,8 @@ type Config struct {
 	Keys     string
 	Run      string
 	Sources  []string
-	Every    time.Duration // between reports; 0: a second
-	Progress io.Writer     // a line a second
+	Every    time.Duration     // between reports; 0: a second
+	Progress func(line string) // how it stands, once a second
 }
 
 // Crew is the coordinator: workers, and what they have done.
@@ -188,7 +188,7 @@ func (c *Crew) say() {
 	if closed := t.Causes(CountClosed); len(closed) > 0 {
 		line += fmt.Sprintf("  closed %v", closed)
 	}
-	fmt.Fprintln(c.config.Progress, line)
+	c.config.Progress(line)
 }
 
 // Open opens connections until there are total, at a rate a second, and returns

@@ -191,7 +191,7 @@ func crew(t *testing.T, workers, total int, gateways ...*gateway) *Crew {
 	}
 	c, err := Start(Config{
 		Command: []string{os.Args[0], "worker"}, Workers: workers, Total: total, Gateways: addresses, Path: "/api/v1/ws", Keys: keys,
-		Run: "test", Sources: Loopback(3), Progress: t.Output(), Every: 20 * time.Millisecond,
+		Run: "test", Sources: Loopback(3), Progress: func(line string) { t.Log(line) }, Every: 20 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)

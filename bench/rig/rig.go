@@ -56,8 +56,9 @@ type Config struct {
 // Rig is what was started.
 type Rig struct {
 	Addresses []string // of the gateways, for clients
-	Keys      string   // file that they trust, with which tokens are minted
+	Keys      string   // file that they trust, with which tokens are minted; empty: they want none
 
+	others   []host.Process
 	config   Config
 	dir      string
 	gateways []*process
@@ -83,6 +84,12 @@ func Start(ctx context.Context, config Config) (*Rig, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Elsewhere is servers that somebody else started, and their processes on this host as
+// far as they are known. Nobody needs a token there, and nothing can be delivered.
+func Elsewhere(addresses []string, processes []host.Process) *Rig {
+	return &Rig{Addresses: addresses, others: processes}
 }
 
 func (r *Rig) start(ctx context.Context) (err error) {
@@ -221,6 +228,7 @@ func get(ctx context.Context, url string) error {
 
 // Processes are the gateways that run.
 func (r *Rig) Processes() (all []host.Process) {
+	all = slices.Clone(r.others)
 	for i, p := range r.gateways {
 		select {
 		case <-p.ended:
@@ -229,18 +237,6 @@ func (r *Rig) Processes() (all []host.Process) {
 		}
 	}
 	return all
-}
-
-// Metrics are the URLs of the metrics of the gateways that run.
-func (r *Rig) Metrics() (urls []string) {
-	for i, p := range r.gateways {
-		select {
-		case <-p.ended:
-		default:
-			urls = append(urls, "http://"+r.ops[i]+"/metrics")
-		}
-	}
-	return urls
 }
 
 // Signal sends gateway i a signal.
