@@ -56,16 +56,17 @@ gateway/node                        : gateway/downlink gateway/edge gateway/edge
 gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire internal/mediaurl
 gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics internal/presence
 gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
-gateway/edge                        : gateway/edge/proxyproto gateway/edge/thrift internal/chat internal/metrics
+gateway/edge                        : gateway/edge/proxyproto gateway/edge/room gateway/edge/thrift internal/chat internal/metrics
 gateway/edge/proxyproto             :
+gateway/edge/room                   :
 gateway/edge/thrift                 :
 
 router/signals                      : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
-router                              : router/fanout router/signals internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres internal/mediaurl
+router                              : router/fanout router/push router/signals internal/devices internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres internal/mediaurl
 router/push                         : internal/bus internal/chat internal/devices internal/metrics
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire internal/mediaurl
 
-storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/roster/postgres storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder storage-worker/media/s3
+storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/opensearch storage-worker/search/sqlite internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/devices internal/roster/postgres storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder storage-worker/media/s3
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
@@ -80,9 +81,10 @@ storage-worker/media/picture        :
 storage-worker/media/s3             : storage-worker/media
 storage-worker/projection           : internal/bus internal/chat internal/metrics internal/roster storage-worker/archive
 storage-worker/search               : storage-worker/archive internal/bus internal/chat internal/metrics
+storage-worker/search/opensearch    : storage-worker/search internal/chat
 storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
 storage-worker/search/sqlite        : storage-worker/search internal/chat
-storage-worker/rest                 : storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire internal/mediaurl storage-worker/media storage-worker/rest/transfer
+storage-worker/rest                 : internal/devices storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire internal/mediaurl storage-worker/media storage-worker/rest/transfer
 storage-worker/rest/transfer        : internal/chat internal/mediaurl internal/wire storage-worker/media
 
 docs                                :
@@ -97,7 +99,7 @@ dev/audit                           : internal/chat internal/wire
 dev/contract                        :
 dev/faults                          :
 dev/servers                         :
-dev/single                          : client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder
+dev/single                          : internal/devices/sqlite router/push client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

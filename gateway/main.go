@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"time"
@@ -58,6 +59,7 @@ type options struct {
 	kafka, redis                         *daemon.Server
 	origins, proxyProtocol               *[]string
 	proxies                              proxyproto.Trusted
+	reusePort                            bool
 	authKeys, authIssuer, authAudience   string
 	maxConnections, members, replication int
 	partitions                           int
@@ -116,7 +118,7 @@ func serve(ctx context.Context, args []string, logs io.Writer) error {
 	}
 	defer closeRedis(directory, log)
 	defer closeRedis(channel, log)
-	listener, err := edge.Listen(ctx, opts.listen) // Who comes before the gateway accepts waits.
+	listener, err := opts.open(ctx) // Who comes before the gateway accepts waits.
 	if err != nil {
 		return err
 	}
@@ -162,6 +164,7 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
 	o.origins = flags.List("origins", "`ORIGIN,…` of web pages that may connect, exactly as browsers send them; others get 403")
 	o.proxyProtocol = flags.List("proxy-protocol", "`CIDR,…` of balancers, whose connections must begin with a PROXY header, version 1 or 2;\nempty: it is taken from nobody")
+	flags.BoolVar(&o.reusePort, "reuse-port", false, "listen at an address where other gateways of this user do, all with this flag; the kernel spreads connections over them")
 	flags.IntVar(&o.maxConnections, "max-connections", 0, "`NUMBER` of connections to accept, beyond which newcomers get 503; 0: what the descriptor limit allows")
 	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have, as clients are told; the same as that of storage-worker")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` without a byte from a client after which it is pinged; two missed close it")
@@ -201,6 +204,14 @@ func (o *options) check() error {
 		return daemon.Usagef("-max-connections cannot be negative, -drain-timeout is more than 0")
 	}
 	return nil
+}
+
+// open opens the listener for clients.
+func (o *options) open(ctx context.Context) (*net.TCPListener, error) {
+	if o.reusePort {
+		return edge.ListenShared(ctx, o.listen)
+	}
+	return edge.Listen(ctx, o.listen)
 }
 
 // openKafka returns the connection to Kafka, which is made when it is needed.

@@ -10,18 +10,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"switchboard/gateway/edge/room"
 )
-
-// What a server keeps of the descriptor limit for everything that is no
-// connection: logs, the bus, presence, pprof.
-const reservedFDs = 256
-
-// refusals is how many connections over the limit are answered politely at a
-// time; they have descriptors of their own beyond it. Others get a bare 503.
-const refusals = 128
-
-// maxFDs bounds the table of descriptors where the limit is "unlimited".
-const maxFDs = 1 << 24
 
 // The pauses of the listener when the kernel has no room for a connection.
 const (
@@ -43,24 +34,6 @@ const (
 	unsentBytes     = 8 << 10
 )
 
-// descriptors returns how many this process may have.
-func descriptors() (int, error) {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("read RLIMIT_NOFILE: %w", err)
-	}
-	return int(min(limit.Cur, maxFDs)), nil
-}
-
-// capacity returns how many connections there may be, and what says so.
-func capacity(configured, descriptors int) (connections int, boundBy string) {
-	allowed := max(descriptors-reservedFDs-refusals, descriptors/2)
-	if configured > 0 && configured <= allowed {
-		return configured, "max connections"
-	}
-	return allowed, "RLIMIT_NOFILE"
-}
-
 // acceptor takes connections from the listener and gives them to the loops.
 type acceptor struct {
 	server *Server
@@ -73,7 +46,23 @@ type acceptor struct {
 // Listen opens a listener for a Server. Go's own are Multipath TCP by default,
 // whose sockets cost more and inherit less.
 func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
-	var config net.ListenConfig
+	return listen(ctx, address, net.ListenConfig{})
+}
+
+// ListenShared opens a listener at an address where others, of this user and opened
+// likewise, listen too (SO_REUSEPORT). The kernel gives each new connection to one
+// of them.
+func ListenShared(ctx context.Context, address string) (*net.TCPListener, error) {
+	return listen(ctx, address, net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		controlErr := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		})
+		return errors.Join(controlErr, err)
+	}})
+}
+
+func listen(ctx context.Context, address string, config net.ListenConfig) (*net.TCPListener, error) {
 	config.SetMultipathTCP(false)
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
@@ -204,7 +193,7 @@ func (a *acceptor) sleep(ctx context.Context, pause time.Duration) bool {
 func (a *acceptor) hand(fd int, peer unix.Sockaddr) {
 	s := a.server
 	live := int(s.live.Add(1))
-	if live > s.maxConnections+refusals || !s.fds.reserve(fd) {
+	if live > s.maxConnections+room.Refusals || !s.fds.reserve(fd) {
 		s.live.Add(-1)
 		s.meter.failed("503")
 		_, _ = unix.Write(fd, appendRefusal(nil, full, retryFull))

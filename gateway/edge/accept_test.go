@@ -3,7 +3,9 @@ package edge
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -25,23 +27,6 @@ func TestOverMaxConnectionsIs503(t *testing.T) {
 	second.Close()
 	eventually(t, "a place is free", func() bool { return s.live.Load() == 1 })
 	upgrade(t, s)
-}
-
-func TestCapacity(t *testing.T) {
-	for _, tt := range []struct {
-		configured, descriptors int
-		want                    int
-		by                      string
-	}{
-		{0, 20000, 20000 - reservedFDs - refusals, "RLIMIT_NOFILE"},
-		{5000, 20000, 5000, "max connections"},
-		{1 << 20, 20000, 20000 - reservedFDs - refusals, "RLIMIT_NOFILE"},
-		{0, 256, 128, "RLIMIT_NOFILE"},
-	} {
-		if got, by := capacity(tt.configured, tt.descriptors); got != tt.want || by != tt.by {
-			t.Errorf("%d of %d: got %d by %s, want %d by %s", tt.configured, tt.descriptors, got, by, tt.want, tt.by)
-		}
-	}
 }
 
 // TestAcceptSurvivesEMFILE takes all descriptors away and gives them back.
@@ -126,6 +111,74 @@ func checkOptions(t *testing.T, fd int) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	if err != nil || flags&unix.FD_CLOEXEC == 0 {
 		t.Errorf("FD_CLOEXEC: got %x, %v", flags, err)
+	}
+}
+
+// Two servers at one address: both get connections, and when one stops accepting
+// the other gets all.
+func TestSharedPort(t *testing.T) {
+	first, err := ListenShared(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := first.Addr().String()
+	second, err := ListenShared(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if alone, err := Listen(t.Context(), address); err == nil {
+		alone.Close()
+		t.Error("a third listener that does not share got the address as well")
+	}
+	servers := make([]*Server, 2)
+	for i, listener := range []*net.TCPListener{first, second} {
+		servers[i] = start(t, &echo{}, func(c *Config) {
+			c.Listener.Close()
+			c.Listener = listener
+		})
+	}
+	a, b := servers[0], servers[1]
+	for n := 0; a.Open() == 0 || b.Open() == 0; n++ {
+		if n == 1000 {
+			t.Fatalf("of %d connections one server has %d and the other %d", n, a.Open(), b.Open())
+		}
+		upgrade(t, a)
+	}
+	a.StopAccepting()
+	eventually(t, "one listens", func() bool { return listeners(t, b.Addr().Port()) == 1 })
+	here, there := a.Open(), b.Open()
+	for range 20 {
+		upgrade(t, b)
+	}
+	if a.Open() != here || b.Open() != there+20 {
+		t.Errorf("after one stopped it has %d, %d before, and the other %d, %d before", a.Open(), here, b.Open(), there)
+	}
+}
+
+// listeners returns how many sockets listen on a port.
+func listeners(t *testing.T, port uint16) int {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(table), fmt.Sprintf(":%04X 00000000:0000 0A ", port))
+}
+
+// How many may come is said at start, and which limit binds.
+func TestRoomIsToldAtStart(t *testing.T) {
+	var logs safeBuffer
+	s := start(t, &echo{}, func(c *Config) {
+		c.MaxConnections = 7
+		c.Log = slog.New(slog.NewTextHandler(&logs, nil))
+	})
+	if got := logs.String(); !strings.Contains(got, `msg="room for connections" connections=7 bound_by="max connections"`) {
+		t.Errorf("the log says %q", got)
+	}
+	var page strings.Builder
+	s.meter.set.Write(&page)
+	if got := page.String(); !strings.Contains(got, "switchboard_gateway_room 7\n") {
+		t.Errorf("the metrics are %s", got)
 	}
 }
 

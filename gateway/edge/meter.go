@@ -21,6 +21,7 @@ type meter struct {
 func newMeter(s *Server) *meter {
 	set := s.cfg.Metrics
 	set.Gauge("switchboard_gateway_connections", func() float64 { return float64(s.opened.Load()) })
+	set.Gauge("switchboard_gateway_room", func() float64 { return float64(s.maxConnections) })
 	set.Gauge("switchboard_gateway_sockets", func() float64 { return float64(s.live.Load()) })
 	set.Gauge("switchboard_gateway_partial_bytes", func() float64 { return float64(s.buffers.lent.Load()) })
 	set.Gauge("switchboard_gateway_queued_bytes", func() float64 { return float64(s.chunks.queued.Load()) })

@@ -15,6 +15,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"switchboard/gateway/edge/proxyproto"
+	"switchboard/gateway/edge/room"
 	"switchboard/gateway/edge/thrift"
 	"switchboard/internal/chat"
 	"switchboard/internal/metrics"
@@ -37,7 +38,7 @@ type Config struct {
 	// connections together; default 64 MiB. Whoever needs more is closed with
 	// 4008.
 	PartialBytes int64
-	// MaxConnections bounds the sockets; 0 = what the descriptor limit allows.
+	// MaxConnections bounds the sockets; 0 = what the descriptor limit allows. See room.
 	// Whoever comes after that gets 503.
 	MaxConnections int
 	// Proxies are the balancers whose connections begin with a PROXY header; the
@@ -133,21 +134,19 @@ func New(cfg Config, h Handler) (*Server, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	limit, err := descriptors()
+	has, err := room.Look("/", cfg.MaxConnections)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
 		cfg: cfg, handler: h, log: cfg.Log, start: time.Now(), stopped: make(chan struct{}),
 		addr: cfg.Listener.Addr().(*net.TCPAddr).AddrPort(),
-		fds:  newFDTable(limit),
+		fds:  newFDTable(has.Descriptors), maxConnections: has.Bound.Connections,
 		tick: max(min(cfg.VisitEvery/ticksPerVisit, coarsestTick), finestTick),
 	}
 	s.visitTicks = max(uint32(cfg.VisitEvery/s.tick), 1)
 	s.buffers.bound = cfg.PartialBytes
 	s.reader = reader{buffers: &s.buffers, maxMessage: cfg.MaxMessage}
-	var boundBy string
-	s.maxConnections, boundBy = capacity(cfg.MaxConnections, limit)
 	for i := range cfg.Loops {
 		l, err := newLoop(s, i)
 		if err != nil {
@@ -165,9 +164,17 @@ func New(cfg Config, h Handler) (*Server, error) {
 		_ = s.acceptor.file.Close()
 	})
 	s.meter = newMeter(s)
-	s.log.Info("room for connections", "connections", s.maxConnections, "bound_by", boundBy,
-		"descriptors", limit, "loops", cfg.Loops)
+	s.tellRoom(has)
 	return s, nil
+}
+
+// tellRoom says which limit binds, and warns when there is less memory than that.
+func (s *Server) tellRoom(has room.Room) {
+	s.log.Info("room for connections", "connections", s.maxConnections, "bound_by", has.Bound.Name,
+		"descriptors", has.Descriptors, "loops", len(s.loops))
+	if has.Memory.Name != "" && has.Memory.Connections < s.maxConnections {
+		s.log.Warn("there is less memory than that", "connections", has.Memory.Connections, "bound_by", has.Memory.Name)
+	}
 }
 
 func (s *Server) closePollers() {

@@ -95,7 +95,6 @@ func TestSlabsAreNoticed(t *testing.T) {
 		t.Errorf("with 64 MiB of slabs %d percent may gather, want 8 MiB and no more", got)
 	}
 	runtime.KeepAlive(slabs)
-	slabs = nil
 	runtime.GC()
 	th.heed(0, start.Add(lookEvery/2))
 	if got := percent(); got > 13 {
