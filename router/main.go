@@ -30,6 +30,10 @@ keeps (storage-worker -serve projection). While PostgreSQL is away only these hi
 late; without -postgres there are none, and such conversations are seen by pulling.
 The roster also says who is told that somebody types, comes or goes.
 
+With -push-key or -push-webhook it notifies the devices of those who are away, which
+are registered over REST in -postgres: by Web Push, and by calls to a sender of the
+operator's. What cannot be delivered is put on chat.undelivered.
+
 It keeps nothing: kill it at any moment, and another one goes on. While Kafka or
 Redis is away it waits, /readyz is 503, and nothing is lost.
 
@@ -52,12 +56,14 @@ func main() { os.Exit(daemon.Main(run)) }
 //	signals ──▶ group ─▶ signals ─▶ channel (Redis)
 //	   ▲                   └──▶ producer ─┐ for gateways that died
 //	   └──────────────────────────────────┘
+//	push, status ─▶ groups ─▶ notify ─▶ push services, webhook; producer ─▶ undelivered
 func run(ctx context.Context, args []string, _ io.Writer) error {
 	flags := daemon.NewFlags("router", manual)
 	opsListen := flags.String("ops-listen", "127.0.0.1:9102", "`ADDRESS` of health, metrics and pprof")
 	brokers := flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers")
 	addresses := flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a Redis Cluster")
 	tables := flags.Postgres("`URL` of PostgreSQL with the roster, postgres://user@host:port/database; empty: no hints of large conversations, of typing, coming and going")
+	notes := noticeFlags(flags)
 	replication := flags.Int("replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker")
 	generation := flags.Uint("generation", bus.FirstGeneration, "`NUMBER` of the log's generation")
 	media := mediaurl.Bind(flags.FlagSet)
@@ -65,11 +71,8 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case !brokers.Given() || !addresses.Given():
-		return daemon.Usagef("-kafka and -redis are needed")
-	case *replication < 1 || *generation < 1:
-		return daemon.Usagef("-replication and -generation are at least 1")
+	if !brokers.Given() || !addresses.Given() || *replication < 1 || *generation < 1 {
+		return daemon.Usagef("-kafka and -redis are needed; -replication and -generation are at least 1")
 	}
 	daemon.CollectLess()
 	log, set := flags.Logger(os.Stderr), metrics.New()
@@ -80,11 +83,15 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 	defer client.Close()
 	defer directory.Close()
 	defer channel.Close()
-	people, closePeople, err := connectRoster(ctx, tables, log)
+	people, handsets, closePeople, err := connectRoster(ctx, tables, log)
 	if err != nil {
 		return err
 	}
 	defer closePeople()
+	notify, err := notes.notifier(handsets, client, log, set)
+	if err != nil {
+		return err
+	}
 	ops, err := daemon.NewOps(*opsListen, set, log)
 	if err != nil {
 		return err
@@ -94,10 +101,9 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 
 	producer, statuses, hints := client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{}), client.Producer(kafka.ProducerConfig{Leader: true})
 	group := daemon.NewGroup(ctx)
-	group.Go(ops.Run)
-	group.Go(producer.Run)
-	group.Go(statuses.Run)
-	group.Go(hints.Run)
+	for _, part := range []func(context.Context) error{ops.Run, producer.Run, statuses.Run, hints.Run} {
+		group.Go(part)
+	}
 	group.Go(daemon.OnHangup(log, links.Reload))
 	group.Go(func(ctx context.Context) error {
 		partitions, err := await(ctx, log, ops, needs{client.Admin(), uint32(*generation), *replication, directory})
@@ -105,6 +111,7 @@ func run(ctx context.Context, args []string, _ io.Writer) error {
 			return err
 		}
 		routers := daemon.NewGroup(ctx)
+		notify.start(routers, partitions)
 		if people != nil {
 			routers.Go(signals.New(signals.Config{
 				Log: client.Log(), Signals: client.Group(bus.TopicSignals, bus.SignalsGroup, kafka.GroupConfig{}),

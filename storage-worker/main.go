@@ -32,6 +32,7 @@ import (
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
 	"switchboard/internal/presence/redis"
+	"switchboard/internal/roster/postgres"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/fold"
 	"switchboard/storage-worker/media"
@@ -114,7 +115,7 @@ type options struct {
 	cql                                *cluster
 	postgres                           *daemon.Postgres
 	authKeys, authIssuer, authAudience string
-	gatewayURL                         string
+	gatewayURL, pushKey                string
 	heartbeat                          time.Duration
 	members, partitions, replication   int
 	generation                         uint
@@ -172,7 +173,8 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.archive, "archive", "", "`FILE` of the SQLite archive; made if missing")
 	o.cql = clusterFlags(flags, "`HOST:PORT,…` of Cassandra or Scylla, some of the nodes; instead of -archive",
 		"`NAME` of the data centre of -cql that is near; empty: there is only one")
-	o.postgres = flags.Postgres("`URL` of PostgreSQL for the projection, postgres://user@host:port/database")
+	o.postgres = flags.Postgres("`URL` of PostgreSQL for the projection and for REST's devices, postgres://user@host:port/database")
+	flags.StringVar(&o.pushKey, "push-public-key", "", "public `KEY` of Web Push in base64, as the router logs it at its start, for browsers to subscribe with; empty: none is told")
 	flags.StringVar(&o.search, "search", "", "`FILE` of the search index in SQLite; made if missing, and filled from the log")
 	o.redis = flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a cluster, for who is online;\nwithout it that REST call is unavailable")
 	o.media = mediaFlags(flags)
@@ -261,6 +263,7 @@ type worker struct {
 	keys       *auth.Keys       // nil without REST
 	listener   net.Listener     // nil without REST
 	directory  *redis.Directory // nil without REST or -redis
+	handsets   *postgres.Store  // nil without REST or -postgres
 	index      *index.Store     // nil without -search
 	library    *media.Library   // nil without REST or a store of media
 	bucket     *s3.Store        // nil without -s3-endpoint
@@ -289,7 +292,7 @@ func (w *worker) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := errors.Join(w.openRedis(), w.openIndex(ctx), w.openMedia()); err != nil {
+	if err := errors.Join(w.openRedis(), w.openDevices(ctx), w.openIndex(ctx), w.openMedia()); err != nil {
 		w.close()
 		return err
 	}
@@ -325,6 +328,7 @@ func (w *worker) close() {
 		w.client.Close()
 	}
 	w.closeRedis()
+	w.closeDevices()
 	w.endMedia()
 	w.closeIndex()
 	if w.closeStore != nil {
@@ -418,6 +422,7 @@ func (w *worker) newREST(partitions int32) *rest.Server {
 		Sightings: sightings, Media: w.library, Links: w.links, Finder: w.finder(),
 		Store: w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
 		Server: w.server, Generation: uint32(w.generation), Partitions: partitions, Replication: w.replication,
+		Devices: w.devices(), PushKey: w.pushKey,
 		GatewayURL: w.gatewayURL, Heartbeat: w.heartbeat, Origins: *w.origins, Members: w.members, Limits: w.limits,
 		Logger: w.log, Metrics: w.set,
 	})

@@ -44,6 +44,7 @@ func (s *System) assemble(context.Context) error {
 	s.rest = rest.New(rest.Config{
 		Store: s.store, Producer: s.fromREST, Log: s.client.Log(), Admin: s.client.Admin(), Keys: s.keys,
 		Sightings: s.directory, Media: s.media, Links: s.links, Finder: search.NewFinder(s.index, s.set),
+		Devices: s.devices, PushKey: s.webPush.PublicKey(),
 		Server: restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
 		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins, Members: s.cfg.Members, Limits: rest.DefaultLimits(),
 		Logger: s.cfg.Logger, Metrics: s.set,
@@ -104,6 +105,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 		Producer: s.hintsOfRouter, Partitions: Partitions, Logger: s.cfg.Logger, Metrics: s.set,
 	}).Run)
 	group.Go(s.media.Run)
+	s.notify(group)
 	group.Go(s.rest.Run)
 	group.Go(s.gateway.Run)
 	group.Go(s.serve)

@@ -35,11 +35,13 @@ import (
 	kfake "switchboard/internal/bus/embedded"
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/daemon"
+	devices "switchboard/internal/devices/sqlite"
 	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	miniredis "switchboard/internal/presence/embedded"
 	"switchboard/internal/presence/redis"
 	roster "switchboard/internal/roster/sqlite"
+	"switchboard/router/push"
 	"switchboard/storage-worker/archive/sqlite"
 	"switchboard/storage-worker/media"
 	"switchboard/storage-worker/rest"
@@ -68,6 +70,7 @@ type Config struct {
 	Recheck       time.Duration // 0 = the gateway's default
 	Members       int           // that a group may have; 0 = chat.MembersDefault
 	Sweep         time.Duration // 0 = the gateway's default
+	PushPrivate   bool          // Web Push to private addresses and without TLS, for tests
 	Logger        *slog.Logger
 }
 
@@ -88,6 +91,8 @@ type System struct {
 	client    *kafka.Client
 	directory *redis.Directory
 	channel   *redis.Channel
+	devices   *devices.Store
+	webPush   *push.WebPush
 	store     *sqlite.Store
 	roster    *roster.Store
 	media     *media.Library
@@ -111,7 +116,7 @@ type System struct {
 func Open(ctx context.Context, cfg Config) (*System, error) {
 	s := &System{cfg: cfg, set: metrics.New()}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.openKeys, s.openServers, s.openStore, s.openMedia, s.openRoster, s.openIndex, s.openLog, s.assemble,
+		s.listen, s.openKeys, s.openServers, s.openStore, s.openMedia, s.openRoster, s.openDevices, s.openIndex, s.openLog, s.assemble,
 	} {
 		if err := step(ctx); err != nil {
 			s.Close()

@@ -239,6 +239,17 @@ func bodies() map[string]any {
 			}}},
 			Cursor: "AcHDTQhMOo0ABlwAd2Kf8A",
 		},
+		"put_push": &PutPush{
+			Kind: "web_push", Endpoint: "https://push.example.net/push/JzLQ3raZJfFBR0aqvOMsLrt54w4rJUsV",
+			Keys: PushKeys{P256DH: "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4", Auth: "BTBZMqHH6r4Tts7J_aSIgg"},
+			Mute: Mute{ConversationIDs: []chat.ConversationID{group}},
+		},
+		"put_push_token": &PutPush{Kind: "webhook", Provider: "fcm", Token: "bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1"},
+		"devices": &DeviceList{
+			Devices: []Device{{DeviceID: "browser", Kind: "web_push", Mute: Mute{ConversationIDs: []chat.ConversationID{group}}, UpdatedAt: noon},
+				{DeviceID: "phone", Kind: "webhook", Provider: "fcm", Mute: Mute{ConversationIDs: []chat.ConversationID{}}, UpdatedAt: noon}},
+			WebPushKey: "BA1Hxzyi1RUM1b5wjxsn7nGxAszw2u61m164i3MrAIxHF6YK5h4SDYic-dRuU_RCPCfA5aq9ojSwk5Y2EmClBPs",
+		},
 		"problem": &Problem{
 			Type: "about:blank", Title: "Not Found", Status: 404, Detail: refusal.Message, Code: refusal.Code,
 		},

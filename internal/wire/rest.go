@@ -82,6 +82,44 @@ type Presence struct {
 	LastSeen int64 `json:"last_seen,omitempty"`
 }
 
+// PutPush is the body of PUT /api/v1/devices/{id}/push: Endpoint and Keys for the
+// kind web_push, Provider and Token for webhook.
+type PutPush struct {
+	Kind     string   `json:"kind"`
+	Endpoint string   `json:"endpoint,omitempty"`
+	Keys     PushKeys `json:"keys,omitzero"`
+	Provider string   `json:"provider,omitempty"`
+	Token    string   `json:"token,omitempty"`
+	Mute     Mute     `json:"mute,omitzero"`
+}
+
+// PushKeys are those of a browser's subscription.
+type PushKeys struct {
+	P256DH string `json:"p256dh"`
+	Auth   string `json:"auth"`
+}
+
+// Mute says of what a device is not notified.
+type Mute struct {
+	All             bool                  `json:"all"`
+	ConversationIDs []chat.ConversationID `json:"conversation_ids"`
+}
+
+// Device is a device that is notified.
+type Device struct {
+	DeviceID  string `json:"device_id"`
+	Kind      string `json:"kind"`
+	Provider  string `json:"provider,omitempty"`
+	Mute      Mute   `json:"mute"`
+	UpdatedAt int64  `json:"updated_at"` // Unix seconds
+}
+
+// DeviceList answers GET /api/v1/devices.
+type DeviceList struct {
+	Devices    []Device `json:"devices"`
+	WebPushKey string   `json:"web_push_key,omitempty"` // applicationServerKey of browsers
+}
+
 // MessagePage answers GET …/messages, ascending by seq. FirstSeq and LastSeq are
 // those of the page, 0 when it is empty.
 type MessagePage struct {

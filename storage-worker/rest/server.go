@@ -17,6 +17,7 @@ import (
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/devices"
 	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/presence"
@@ -76,7 +77,10 @@ type Config struct {
 	Links *mediaurl.Links
 	// Finder looks for messages; without it that call is `unavailable`.
 	Finder *search.Finder
-
+	// Devices keeps who is notified how; without it those calls are `unavailable`.
+	// PushKey is the public key of Web Push, in base64; empty: none is told.
+	Devices devices.Store
+	PushKey string
 	// Server is the slot whose delivery topic brings the answers, such as
 	// "rest-1". No two running servers share one.
 	Server      string
@@ -211,7 +215,11 @@ func (s *Server) table() map[string]map[string]method {
 		"/api/v1/gateway":  {"GET": {s.gateway, reads}},
 		"/api/v1/sync":     {"POST": {s.sync, syncs}},
 		"/api/v1/presence": {"GET": {s.presence, reads}},
+		"/api/v1/devices":  {"GET": {s.listDevices, reads}},
 		"/api/v1/search":   {"GET": {s.search, searches}},
+		"/api/v1/devices/{device}/push": {
+			"PUT": {s.putPush, writes}, "DELETE": {s.deletePush, writes},
+		},
 		"/api/v1/conversations": {
 			"GET": {s.listConversations, reads}, "POST": {s.createConversation, writes},
 		},
