@@ -46,7 +46,7 @@ func runServers(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.IntVar(&cfg.Cassandra, "cassandra-nodes", 1, "how many, 1 or 3")
 	flags.BoolVar(&cfg.Secure, "secure", false, "let nobody in without TLS and a password, and export the files that hold both")
 	restart := flags.Bool("restart", false, "start a server that died again, and export what kills it")
-	only := flags.List("only", "`NAME,…` of kafka, cassandra, postgres, redis: start no others")
+	only := flags.List("only", "`NAME,…` of kafka, cassandra, postgres, s3, redis: start no others")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func keepUp(ctx context.Context, set *servers.Set, name string, log *slog.Logger
 
 // choose leaves in cfg what only names, or everything.
 func choose(cfg *servers.Config, only []string) error {
-	kinds := []string{"kafka", "cassandra", "postgres", "redis"}
+	kinds := []string{"kafka", "cassandra", "postgres", "s3", "redis"}
 	for _, name := range only {
 		if !slices.Contains(kinds, name) {
 			return daemon.Usagef("-only %s: it is none of %v", name, kinds)
@@ -131,5 +131,6 @@ func choose(cfg *servers.Config, only []string) error {
 		cfg.Cassandra = 0
 	}
 	cfg.Postgres, cfg.Redis = wanted("postgres"), wanted("redis")
+	cfg.S3 = wanted("s3") && !cfg.Secure
 	return nil
 }

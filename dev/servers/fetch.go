@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The versions of everything that comes from Maven. Debian decides about the
@@ -45,6 +47,7 @@ var (
 // software is where everything was found.
 type software struct {
 	java, redis, initdb, postgres string
+	s3                            string
 	kafka, cassandra              string // folders of jars
 	kafkaCheckpoint               string // what formatting a data folder makes
 }
@@ -63,9 +66,20 @@ func fetch(ctx context.Context, cfg Config) (*software, error) {
 	if err := provide(ctx, needs(cfg, c.stale(cfg)), cfg.Log); err != nil {
 		return nil, err
 	}
+	builds, building := errgroup.WithContext(ctx)
+	defer func() {
+		cancel() // Nobody builds any more when others may.
+		_ = builds.Wait()
+	}()
 	found := &software{
 		java: findJava(), redis: findProgram("redis-server"),
 		initdb: findPostgres("initdb"), postgres: findPostgres("postgres"),
+	}
+	if cfg.S3 { // Beside what Maven does, which mostly waits.
+		builds.Go(func() (err error) {
+			found.s3, err = c.gateway(building)
+			return err
+		})
 	}
 	if cfg.Kafka > 0 {
 		if found.kafka, err = c.jars(ctx, "kafka", kafkaJars); err != nil {
@@ -80,7 +94,7 @@ func fetch(ctx context.Context, cfg Config) (*software, error) {
 			return nil, err
 		}
 	}
-	return found, nil
+	return found, builds.Wait()
 }
 
 // waitForLock takes a lock as soon as others have given it back.

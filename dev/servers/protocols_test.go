@@ -64,6 +64,9 @@ func TestReadyMeansAnAnswerInTheProtocol(t *testing.T) {
 	}{
 		{"redis", redis, "+PONG\r\n", ""},
 		{"redis loads", redis, "-LOADING Redis is loading the dataset in memory\r\n", `"-LOADIN"`},
+		{"s3", askS3, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""},
+		{"s3 starts", askS3, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "503"},
+		{"s3 is Redis", askS3, "-ERR what?\r\n", "malformed"},
 		{"postgres", postgres, "R\x00\x00\x00\x08\x00\x00\x00\x00Z\x00\x00\x00\x05I", ""},
 		{"postgres recovers", postgres, "E\x00\x00\x00\x0cS57P03\x00\x00", "57P03"},
 		{"postgres is Redis", postgres, "-ERR what?\r\n", "no PostgreSQL"},

@@ -53,6 +53,7 @@ type Config struct {
 	Cassandra int  // nodes: 0, 1 or 3, on 127.0.0.1 to 127.0.0.3
 	Postgres  bool // the user app may do everything, without a password unless Secure
 	Redis     bool
+	S3        bool // versitygw, without TLS
 
 	// Secure lets in nobody without a password, and all speak TLS; see
 	// Set.Secrets. Kafka takes SCRAM-SHA-512 and keeps access lists. What the
@@ -93,12 +94,15 @@ func (cfg Config) names() []string {
 	if cfg.Redis {
 		names = append(names, "redis")
 	}
+	if cfg.S3 {
+		names = append(names, "s3")
+	}
 	return names
 }
 
 // everyName is every name that a server of any set can have.
 func everyName() []string {
-	one := Config{Kafka: 1, Cassandra: 1, Postgres: true, Redis: true}
+	one := Config{S3: true, Kafka: 1, Cassandra: 1, Postgres: true, Redis: true}
 	return slices.Concat(one.names(), Config{Kafka: 3, Cassandra: 3}.names())
 }
 
@@ -197,7 +201,7 @@ func Start(ctx context.Context, cfg Config) (*Set, error) {
 func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
 	// Kafka and Cassandra have a second port for what they say among themselves.
 	// A secured broker has a third one, for us.
-	block, ports, err := s.folder.ports(ctx, cfg, 3*cfg.Kafka+2+2)
+	block, ports, err := s.folder.ports(ctx, cfg, 3*cfg.Kafka+1+2+2)
 	if err != nil {
 		return err
 	}
@@ -217,6 +221,7 @@ func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
 		{cfg.Cassandra > 0, func() ([]*node, string) { return p.cassandra(cfg.Cassandra) }},
 		{cfg.Postgres, p.postgres},
 		{cfg.Redis, p.redis},
+		{cfg.S3, p.s3},
 	} {
 		if plan.wanted {
 			nodes, env := plan.plan()

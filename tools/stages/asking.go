@@ -13,7 +13,7 @@ import (
 const serverVariable = "SWITCHBOARD_TEST_"
 
 // variable is a name alone in quotes: whoever compares NAME=VALUE asks for nothing.
-var variable = regexp.MustCompile(`"` + serverVariable + `([A-Z_]*[A-Z])"`)
+var variable = regexp.MustCompile(`"` + serverVariable + `([A-Z0-9_]*[A-Z0-9])"`)
 
 // asking returns the packages whose tests name one of these variables. A new one
 // is found without being added to a list, which could be forgotten.
