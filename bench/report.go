@@ -116,6 +116,7 @@ func (r *roadReport) result() *result.Result {
 	out.Set("rate", fmt.Sprintf("%d messages a second", r.Rate))
 	out.Set("seed", r.Seed)
 	out.Set("mix", fmt.Sprintf("%.0f %% direct, the rest in groups of %d", directShare*100, groupSize))
+	out.Headlines = []string{"delivery.p50", "delivery.p99", "delivery.max", "wrong", "rate", "late"}
 	out.AddTiming(r.delivery)
 	out.AddTiming(r.answer)
 	refused := 0

@@ -128,6 +128,7 @@ func (c *conn) run(ctx context.Context, name string, stdout io.Writer) error {
 		return err
 	}
 	defer r.end()
+	r.result.Headlines = []string{"connections", "user_bytes", "kernel_bytes", "open.p99", "idle_cpu", "echo.p50", "echo.p99", "echo_cpu", "wrong"}
 	err = c.phases(ctx, r)
 	all := r.crew.All()
 	timings := []*result.Timing{

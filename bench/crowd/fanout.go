@@ -54,6 +54,7 @@ func Fanout(ctx context.Context, args, worker []string, stdout io.Writer) error 
 		return err
 	}
 	defer r.end()
+	r.result.Headlines = []string{"connections", "last.p50", "last.max", "delivery.p50", "delivery_cpu", "wrong", "incomplete"}
 	err = f.phases(ctx, r)
 	last, incomplete := f.last(r)
 	r.result.Add("incomplete", float64(incomplete), result.Count, result.Lower, "messages that not everybody read once")

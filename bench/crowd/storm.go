@@ -89,6 +89,7 @@ func (p parsed) run(ctx context.Context, name string, stdout io.Writer) error {
 		return err
 	}
 	defer r.end()
+	r.result.Headlines = []string{"all_back", "back.p50", "back.max", "echo.p99", "echo_before.p99", "p99_ratio", "lost", "not_back", "wrong"}
 	err = s.phases(ctx, r)
 	var timings []*result.Timing
 	missing := 0

@@ -174,7 +174,11 @@ func (t *Tally) Series() (all []result.Series) {
 		if !slices.ContainsFunc(values, func(v float64) bool { return v != 0 }) {
 			continue
 		}
-		all = append(all, result.Series{Name: name, What: seriesWords[name], Values: slices.Clone(values)})
+		unit := result.PerSecond
+		if name == "open" {
+			unit = result.Count
+		}
+		all = append(all, result.Series{Name: name, Unit: unit, What: seriesWords[name], Values: slices.Clone(values)})
 	}
 	return all
 }

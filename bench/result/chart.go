@@ -141,7 +141,11 @@ func (c *chart) yTicks(low, high float64) (all []tick) {
 		}
 		return all
 	}
-	for at := 0.0; at <= high; at += roundStep(high / 5) {
+	scale := 1.0 // Round numbers of bytes are those of a power of 1024.
+	for c.unit == Bytes && high/5 >= scale*1024 {
+		scale *= 1024
+	}
+	for at := 0.0; at <= high; at += roundStep(high/5/scale) * scale {
 		all = append(all, tick{at, Format(at, c.unit)})
 	}
 	return all
@@ -197,6 +201,9 @@ func Format(v float64, unit string) string {
 
 // short keeps three digits, or all of a whole number.
 func short(v float64) string {
+	if near := math.Round(v); math.Abs(v-near) < 1e-6*math.Abs(near) {
+		v = near // What floating point made of it.
+	}
 	switch size := math.Abs(v); {
 	case v == math.Trunc(v) && size < 1e6, size >= 100:
 		return fmt.Sprintf("%.0f", v)

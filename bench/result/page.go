@@ -60,6 +60,14 @@ const mostTiles = 6
 // tiles are the figures that are shown large: what is judged, one of each timing,
 // before what is only told.
 func (r *Result) tiles() (all []Metric) {
+	for _, name := range r.Headlines {
+		if m, ok := r.named(name); ok {
+			all = append(all, m)
+		}
+	}
+	if len(all) > 0 {
+		return all
+	}
 	for _, m := range r.Metrics {
 		timing, suffix, part := strings.Cut(m.Name, ".")
 		if m.Better == Neither || part && r.isTiming(timing) && suffix != "p99" {

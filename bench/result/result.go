@@ -51,6 +51,10 @@ type Result struct {
 	Thresholds []Verdict `json:"thresholds,omitempty"`
 	Notes      []string  `json:"notes,omitempty"`
 	Detail     any       `json:"detail,omitempty"` // the command's own report
+
+	// Headlines are the metrics that the page shows large; nil: the first ones that
+	// are judged.
+	Headlines []string `json:"-"`
 }
 
 // Setting is a part of the plan.

@@ -236,6 +236,25 @@ func TestPageNeedsNothing(t *testing.T) {
 	}
 }
 
+func TestHeadlinesAreShownLarge(t *testing.T) {
+	r := sample(t)
+	if tiles := r.tiles(); len(tiles) != 3 || tiles[0].Name != "delivery.p99" {
+		t.Errorf("got %v", tiles)
+	}
+	r.Headlines = []string{"rate", "nothing", "wrong"}
+	if tiles := r.tiles(); len(tiles) != 2 || tiles[0].Name != "rate" {
+		t.Errorf("got %v", tiles)
+	}
+}
+
+func TestTicksOfBytesAreRound(t *testing.T) {
+	c := &chart{unit: Bytes}
+	ticks := c.yTicks(0, 900<<20)
+	if len(ticks) != 5 || ticks[1].label != "200 MiB" {
+		t.Errorf("got %v", ticks)
+	}
+}
+
 func TestChartsOfNothing(t *testing.T) {
 	r := New("conn")
 	r.AddTiming(NewTiming("open", "opening"))
@@ -263,7 +282,7 @@ func TestIntervalsOfWorkersAddUp(t *testing.T) {
 func TestFormat(t *testing.T) {
 	for want, got := range map[string]string{
 		"12.3 ms": Format(0.01234, Seconds), "250 µs": Format(0.00025, Seconds), "2 s": Format(2, Seconds), "0": Format(0, Seconds),
-		"1.50 KiB": Format(1536, Bytes), "300 B": Format(300, Bytes), "16,000": Format(16000, Count), "-1,234": Format(-1234, Count),
+		"100 µs": Format(1e-4*0.9999999, Seconds), "1.50 KiB": Format(1536, Bytes), "300 B": Format(300, Bytes), "16,000": Format(16000, Count), "-1,234": Format(-1234, Count),
 		"10,000/s": Format(10000, PerSecond), "1,000,000": Format(1e6, Count), "0.177": Format(0.1766, Count),
 	} {
 		if got != want {
