@@ -17,8 +17,8 @@ import (
 	"switchboard/internal/daemon"
 )
 
-const serversManual = `servers holds real servers up for tests: Kafka, Cassandra, PostgreSQL and Redis on
-free ports of this machine, until SIGINT or SIGTERM. When all of them answer, it
+const serversManual = `servers holds real servers up for tests: Kafka, Cassandra, PostgreSQL, Redis and
+OpenSearch on free ports of this machine, until SIGINT or SIGTERM. When all of them answer, it
 prints an export line for each, which the tests read, and then
 
 	ready
@@ -28,7 +28,7 @@ packages when root; otherwise one line says what to install. Java 17 and Linux
 are needed. Logs are in the run folder, one for each server; the folder stays if
 something went wrong.
 
-With -secure the servers want TLS and passwords; what the tests need for that is
+With -secure the servers want TLS and passwords, without OpenSearch, which cannot; what the tests need for that is
 exported as well: SWITCHBOARD_TEST_…_CREDENTIALS (one line, user:password),
 SWITCHBOARD_TEST_POSTGRES_PASSWORD and SWITCHBOARD_TEST_…_CA name files.
 
@@ -46,7 +46,7 @@ func runServers(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.IntVar(&cfg.Cassandra, "cassandra-nodes", 1, "how many, 1 or 3")
 	flags.BoolVar(&cfg.Secure, "secure", false, "let nobody in without TLS and a password, and export the files that hold both")
 	restart := flags.Bool("restart", false, "start a server that died again, and export what kills it")
-	only := flags.List("only", "`NAME,…` of kafka, cassandra, postgres, s3, redis: start no others")
+	only := flags.List("only", "`NAME,…` of kafka, cassandra, postgres, s3, redis, opensearch: start no others")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func keepUp(ctx context.Context, set *servers.Set, name string, log *slog.Logger
 
 // choose leaves in cfg what only names, or everything.
 func choose(cfg *servers.Config, only []string) error {
-	kinds := []string{"kafka", "cassandra", "postgres", "s3", "redis"}
+	kinds := []string{"kafka", "cassandra", "postgres", "s3", "redis", "opensearch"}
 	for _, name := range only {
 		if !slices.Contains(kinds, name) {
 			return daemon.Usagef("-only %s: it is none of %v", name, kinds)
@@ -132,5 +132,6 @@ func choose(cfg *servers.Config, only []string) error {
 	}
 	cfg.Postgres, cfg.Redis = wanted("postgres"), wanted("redis")
 	cfg.S3 = wanted("s3") && !cfg.Secure
+	cfg.OpenSearch = wanted("opensearch") && !cfg.Secure
 	return nil
 }

@@ -40,7 +40,8 @@ const stamp = "stamp"
 
 // stale reports whether Maven has to run for cfg.
 func (c *cache) stale(cfg Config) bool {
-	return cfg.Kafka > 0 && !c.fresh("kafka", kafkaJars) || cfg.Cassandra > 0 && !c.fresh("cassandra", cassandraJars)
+	return cfg.Kafka > 0 && !c.fresh("kafka", kafkaJars) || cfg.Cassandra > 0 && !c.fresh("cassandra", cassandraJars) ||
+		cfg.OpenSearch && !(c.fresh("opensearch", opensearchJars) && c.fresh("opensearch-http", opensearchHTTPJars))
 }
 
 func (c *cache) fresh(name string, jars []jar) bool {

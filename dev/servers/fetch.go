@@ -22,13 +22,16 @@ const (
 	kafkaVersion     = "4.3.1"
 	cassandraVersion = "5.0.9"
 	slf4jVersion     = "1.7.36"
-	copyPlugin       = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+	// The newest that Java 17 runs and whose modules are there as well.
+	opensearchVersion = "2.19.6"
+	log4jVersion      = "2.25.4"
+	copyPlugin        = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 )
 
 // javaVersion is what Cassandra 5 insists on; Kafka 4 is content with it.
 const javaVersion = "17"
 
-// fetchLimit bounds a download of some 130 MB, or of Debian packages.
+// fetchLimit bounds a download of some 180 MB, or of Debian packages.
 const fetchLimit = 15 * time.Minute
 
 type jar struct{ Group, Artifact, Version string }
@@ -42,6 +45,14 @@ var (
 		{"org.slf4j", "slf4j-simple", slf4jVersion},
 	}
 	cassandraJars = []jar{{"org.apache.cassandra", "cassandra-all", cassandraVersion}}
+	// Its modules have class loaders of their own, and jars that must not be among
+	// the others.
+	opensearchJars = []jar{
+		{"org.opensearch", "opensearch", opensearchVersion},
+		{"org.opensearch", "opensearch-plugin-classloader", opensearchVersion},
+		{"org.apache.logging.log4j", "log4j-core", log4jVersion},
+	}
+	opensearchHTTPJars = []jar{{"org.opensearch.plugin", "transport-netty4-client", opensearchVersion}}
 )
 
 // software is where everything was found.
@@ -49,6 +60,7 @@ type software struct {
 	java, redis, initdb, postgres string
 	s3                            string
 	kafka, cassandra              string // folders of jars
+	opensearch, opensearchHTTP    string // likewise
 	kafkaCheckpoint               string // what formatting a data folder makes
 }
 
@@ -94,6 +106,14 @@ func fetch(ctx context.Context, cfg Config) (*software, error) {
 			return nil, err
 		}
 	}
+	if cfg.OpenSearch {
+		if found.opensearch, err = c.jars(ctx, "opensearch", opensearchJars); err != nil {
+			return nil, err
+		}
+		if found.opensearchHTTP, err = c.jars(ctx, "opensearch-http", opensearchHTTPJars); err != nil {
+			return nil, err
+		}
+	}
 	return found, builds.Wait()
 }
 
@@ -117,7 +137,7 @@ type need struct {
 // needs lists the programs for cfg. Maven is one only if jars are missing.
 func needs(cfg Config, stale bool) []need {
 	var all []need
-	if cfg.Kafka > 0 || cfg.Cassandra > 0 {
+	if cfg.Kafka > 0 || cfg.Cassandra > 0 || cfg.OpenSearch {
 		all = append(all, need{"java " + javaVersion, "openjdk-" + javaVersion + "-jre-headless", findJava})
 	}
 	if stale {
@@ -129,7 +149,7 @@ func needs(cfg Config, stale bool) []need {
 	if cfg.Postgres {
 		all = append(all, need{"postgres", "postgresql", func() string { return findPostgres("postgres") }})
 	}
-	if cfg.Postgres && os.Geteuid() == 0 {
+	if (cfg.Postgres || cfg.OpenSearch) && os.Geteuid() == 0 {
 		all = append(all, need{"unshare", "util-linux", func() string { return findProgram("unshare") }})
 	}
 	return all

@@ -1,9 +1,9 @@
 // Package servers fetches, starts and ends the servers that sites run – Kafka,
-// Cassandra, PostgreSQL and Redis – on a developer's machine, for tests and for
+// Cassandra, PostgreSQL, Redis and OpenSearch – on a developer's machine, for tests and for
 // trying things out. It needs no container engine and no root: jars come from
 // Maven, the rest are Debian packages.
 //
-//	Cache/kafka, Cache/cassandra   jars, with a stamp of the versions
+//	Cache/kafka, Cache/cassandra … jars, with a stamp of the versions
 //	Cache/repository               what Maven downloaded
 //	Cache/run-1 … run-9            run folders, unless Config.Run names one
 //	RUN/lock                       held as long as a Set lives
@@ -54,6 +54,8 @@ type Config struct {
 	Postgres  bool // the user app may do everything, without a password unless Secure
 	Redis     bool
 	S3        bool // versitygw, without TLS
+	// OpenSearch cannot be secured: what does that is no part of it.
+	OpenSearch bool
 
 	// Secure lets in nobody without a password, and all speak TLS; see
 	// Set.Secrets. Kafka takes SCRAM-SHA-512 and keeps access lists. What the
@@ -97,12 +99,15 @@ func (cfg Config) names() []string {
 	if cfg.S3 {
 		names = append(names, "s3")
 	}
+	if cfg.OpenSearch {
+		names = append(names, "opensearch")
+	}
 	return names
 }
 
 // everyName is every name that a server of any set can have.
 func everyName() []string {
-	one := Config{S3: true, Kafka: 1, Cassandra: 1, Postgres: true, Redis: true}
+	one := Config{S3: true, Kafka: 1, Cassandra: 1, Postgres: true, Redis: true, OpenSearch: true}
 	return slices.Concat(one.names(), Config{Kafka: 3, Cassandra: 3}.names())
 }
 
@@ -123,6 +128,9 @@ func (cfg Config) complete() (Config, error) {
 		if n != 0 && n != 1 && n != 3 {
 			return cfg, fmt.Errorf("%d %s: there can be 0, 1 or 3", n, kind)
 		}
+	}
+	if cfg.OpenSearch && cfg.Secure {
+		return cfg, errors.New("OpenSearch cannot be secured")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -199,9 +207,9 @@ func Start(ctx context.Context, cfg Config) (*Set, error) {
 
 // assemble chooses the ports and plans every server.
 func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
-	// Kafka and Cassandra have a second port for what they say among themselves.
+	// Kafka, Cassandra and OpenSearch have a second port for what they say among themselves.
 	// A secured broker has a third one, for us.
-	block, ports, err := s.folder.ports(ctx, cfg, 3*cfg.Kafka+1+2+2)
+	block, ports, err := s.folder.ports(ctx, cfg, 3*cfg.Kafka+1+2+2+2)
 	if err != nil {
 		return err
 	}
@@ -222,6 +230,7 @@ func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
 		{cfg.Postgres, p.postgres},
 		{cfg.Redis, p.redis},
 		{cfg.S3, p.s3},
+		{cfg.OpenSearch, p.opensearch},
 	} {
 		if plan.wanted {
 			nodes, env := plan.plan()
@@ -250,7 +259,7 @@ func (s *Set) Env() []string { return slices.Clone(s.env) }
 func (s *Set) Folder() string { return s.folder.path }
 
 // Names returns what Kill and Restart can be asked for: "kafka", "cassandra",
-// "postgres", "redis", or "kafka-1" to "kafka-3" where there are three.
+// "postgres", "redis", "opensearch", or "kafka-1" to "kafka-3" where there are three.
 func (s *Set) Names() []string {
 	names := make([]string, 0, len(s.nodes))
 	for _, n := range s.nodes {

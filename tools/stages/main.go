@@ -72,7 +72,7 @@ func stages() []stage {
 		{name: "memory", args: words("bin/bench conn -connections 8000 -idle 1s -max-bytes 450")},
 		{name: "servers", holds: true, args: words("bin/dev servers")},
 		{
-			name: "suites", on: true, asks: words("S3 KAFKA CQL POSTGRES REDIS"),
+			name: "suites", on: true, asks: words("S3 KAFKA CQL POSTGRES REDIS OPENSEARCH"),
 			args: words("go test -json -race -count=1 -p 2 -parallel 16 -timeout 12m -skip ^TestAKilledServer|Secured"),
 		},
 		// Servers of their own, so that one that dies unasked is not overlooked elsewhere.

@@ -90,7 +90,7 @@ func fill(b *testing.B, store search.Store, r *rand.Rand, language *rand.Zipf, n
 		c := names[r.IntN(len(names))]
 		seqs[c]++
 		d := search.Document{
-			ID:           chat.NewMessageID(chat.ClockAt(now.Unix())-chat.ClockAt(int64(benchMessages-n)*60), 1, partition),
+			ID:           chat.NewMessageID(chat.ClockAt(now.Unix())-chat.ClockAt(int64(benchMessages-n)*60), 1, 3),
 			Conversation: c, Seq: seqs[c], Sender: chat.DemoUser(fmt.Sprint(r.IntN(100))), Kind: chat.KindText, Content: strings.Join(words, " "),
 		}
 		if r.IntN(100) == 0 {
@@ -106,6 +106,9 @@ func fill(b *testing.B, store search.Store, r *rand.Rand, language *rand.Zipf, n
 			}
 			batch.Documents = batch.Documents[:0]
 		}
+	}
+	if err := refresh(b.Context(), store); err != nil {
+		b.Fatal(err)
 	}
 	b.Logf("%d messages indexed in %v", benchMessages, time.Since(began).Round(time.Millisecond))
 }

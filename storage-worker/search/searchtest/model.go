@@ -142,9 +142,9 @@ func (s *suite) item(r *rand.Rand, names []chat.ConversationID) string {
 	case 4:
 		return "has:media"
 	case 5:
-		return fmt.Sprintf("after:%d", chat.ClockOf(idAt(r.IntN(300))).Unix())
+		return fmt.Sprintf("after:%d", chat.ClockOf(s.idAt(r.IntN(300))).Unix())
 	case 6:
-		return fmt.Sprintf("before:%d", chat.ClockOf(idAt(r.IntN(300))).Unix())
+		return fmt.Sprintf("before:%d", chat.ClockOf(s.idAt(r.IntN(300))).Unix())
 	}
 	return lexicon[r.IntN(len(lexicon))]
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,8 +18,8 @@ import (
 )
 
 // Run runs the suite; open is called for each test and returns a store that may hold
-// what others wrote: all ids of the suite are new. Closing the store is open's
-// business.
+// what others wrote: all ids of a test are its own. A second time in a test it must
+// be another one. Closing it is open's business.
 func Run(t *testing.T, open func(t *testing.T) search.Store) {
 	tests := []struct {
 		name string
@@ -44,7 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) search.Store) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			test.run(&suite{T: t, store: open(t), open: open, me: newUser(), other: newUser(), conversation: newConversation()})
+			test.run(&suite{T: t, store: open(t), open: open, partition: partitions.Add(1), me: newUser(), other: newUser(), conversation: newConversation()})
 		})
 	}
 }
@@ -54,6 +55,7 @@ type suite struct {
 	*testing.T
 	store        search.Store
 	open         func(t *testing.T) search.Store
+	partition    uint32 // that writes all its messages
 	me, other    chat.UserID
 	conversation chat.ConversationID
 	written      int // documents of say
@@ -65,18 +67,18 @@ func newUser() chat.UserID                 { return chat.UserID(chat.NewRequestI
 // now is when the suite searches; messages are written in the minutes before.
 var now = time.Unix(1_700_000_000, 0)
 
-// partition is the one that wrote all the ids.
-const partition = 3
+// partitions counts those that write: each test has one, so its ids are its own.
+var partitions atomic.Uint32
 
 // idAt returns the id of the n-th message: an hour before now, a second apart.
-func idAt(n int) chat.MessageID {
-	return chat.NewMessageID(chat.ClockAt(now.Unix()-3600)+chat.ClockAt(int64(n)), 1, partition)
+func (s *suite) idAt(n int) chat.MessageID {
+	return chat.NewMessageID(chat.ClockAt(now.Unix()-3600)+chat.ClockAt(int64(n)), 1, s.partition)
 }
 
 // document makes the n-th message, of the other one.
 func (s *suite) document(n int, content string) search.Document {
 	d, _ := search.NewDocument(&chat.Entry{
-		Conversation: s.conversation, Seq: chat.Seq(n), ID: idAt(n), Sender: s.other, Kind: chat.KindText, Content: content,
+		Conversation: s.conversation, Seq: chat.Seq(n), ID: s.idAt(n), Sender: s.other, Kind: chat.KindText, Content: content,
 	})
 	return d
 }
@@ -96,6 +98,17 @@ func (s *suite) apply(docs ...search.Document) {
 	if err := s.store.Apply(s.Context(), &search.Batch{Documents: docs}); err != nil {
 		s.Fatal(err)
 	}
+	if err := refresh(s.Context(), s.store); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// refresh has a store that shows late what was written show it now.
+func refresh(ctx context.Context, store search.Store) error {
+	if late, ok := store.(interface{ Refresh(context.Context) error }); ok {
+		return late.Refresh(ctx)
+	}
+	return nil
 }
 
 // mine is the scope of somebody who sees all of the conversation.
@@ -172,8 +185,8 @@ func (s *suite) empty() {
 
 func (s *suite) roundTrip() {
 	d := search.Document{
-		ID: idAt(1), Conversation: s.conversation, Seq: 7, Sender: s.other, Kind: chat.KindImage, Media: true,
-		Content: "line\r\n\x00 \"quoted\" ключ", Version: chat.ClockOf(idAt(1)) + 5,
+		ID: s.idAt(1), Conversation: s.conversation, Seq: 7, Sender: s.other, Kind: chat.KindImage, Media: true,
+		Content: "line\r\n\x00 \"quoted\" ключ", Version: chat.ClockOf(s.idAt(1)) + 5,
 	}
 	s.apply(d)
 	hits := s.all(s.store, "quoted", s.mine(), 10)
@@ -240,7 +253,7 @@ func (s *suite) language() {
 	s.finds("from:"+newUser().String(), mine)
 	s.finds("in:"+s.conversation.String()+" green", mine, "green apple")
 	s.finds("in:"+newConversation().String()+" green", mine)
-	second := func(n int) string { return chat.ClockOf(idAt(n)).Time().Format(time.RFC3339) }
+	second := func(n int) string { return chat.ClockOf(s.idAt(n)).Time().Format(time.RFC3339) }
 	s.finds("apple before:"+second(3), mine, "red apple", "green apple")
 	s.finds("after:"+second(5), mine, "a red, ripe apple", "look, an apple", "")
 	s.finds("red after:"+second(3)+" before:"+second(4), mine, "apple red")

@@ -1,0 +1,206 @@
+package opensearch
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+
+	"switchboard/internal/chat"
+	"switchboard/storage-worker/search"
+)
+
+const (
+	// fewConversations is up to how many conversations of a scope have their spans in
+	// the question. Those of more are looked at in the answers.
+	fewConversations = 256
+	// fewSpans is up to how many spans of a conversation are.
+	fewSpans = 16
+	// calls is how often OpenSearch is asked for one question, if most of what it finds
+	// lies outside of the spans.
+	calls = 4
+	// searchTime is how long OpenSearch may take to answer one call.
+	searchTime = "4s"
+)
+
+// document is a message as the index has it.
+type document struct {
+	Clock        chat.Clock          `json:"clock"`
+	Node         int64               `json:"node"` // the id's last octets, which settle the order of equal clocks
+	Conversation chat.ConversationID `json:"conversation"`
+	Seq          chat.Seq            `json:"seq"`
+	Sender       chat.UserID         `json:"sender"`
+	Has          []search.Thing      `json:"has,omitempty"`
+	Words        string              `json:"words,omitempty"`
+	Kind         chat.Kind           `json:"kind"`
+	Media        bool                `json:"media"`
+	Content      string              `json:"content"`
+	Version      chat.Clock          `json:"version"`
+}
+
+func documentOf(d *search.Document) document {
+	var words []string
+	for _, w := range search.Words(d.Content) {
+		words = append(words, w.Text)
+	}
+	return document{
+		Clock: chat.ClockOf(d.ID), Node: nodeOf(d.ID), Conversation: d.Conversation, Seq: d.Seq, Sender: d.Sender, Has: d.Has(),
+		Words: strings.Join(words, " "), Kind: d.Kind, Media: d.Media, Content: d.Content, Version: d.Version,
+	}
+}
+
+// nodeOf returns the last octets of an id as a number that is ordered as they are.
+func nodeOf(id chat.MessageID) int64 {
+	return int64(binary.BigEndian.Uint64(id[8:]) ^ 1<<63)
+}
+
+// hits is an answer.
+type hits struct {
+	TimedOut bool `json:"timed_out"`
+	Hits     struct {
+		Hits []struct {
+			ID     string   `json:"_id"`
+			Source document `json:"_source"`
+		}
+	}
+}
+
+// Match implements [search.Store].
+func (s *Store) Match(ctx context.Context, q *search.Question) (m search.Matches, err error) {
+	if len(q.Scope) == 0 {
+		return m, nil
+	}
+	top := q.Top
+	for range calls {
+		m.Next = chat.MessageID{}
+		size := q.Limit - len(m.Documents)
+		got, err := s.search(ctx, q, top, size)
+		if err != nil {
+			return search.Matches{}, fmt.Errorf("read the search index: %w", err)
+		}
+		for i := range got {
+			d := &got[i]
+			if chat.CompareMessageIDs(d.ID, q.Bottom) < 0 && !q.Bottom.IsZero() {
+				return m, nil
+			}
+			if top = d.ID; q.Scope.Covers(d.Conversation, d.Seq) {
+				m.Documents = append(m.Documents, *d)
+			}
+		}
+		if len(got) < size {
+			return m, nil
+		}
+		if m.Next = top; len(m.Documents) == q.Limit {
+			return m, nil
+		}
+	}
+	return m, nil
+}
+
+// search asks once for what lies below top.
+func (s *Store) search(ctx context.Context, q *search.Question, top chat.MessageID, size int) ([]search.Document, error) {
+	ask := map[string]any{
+		"size": size, "timeout": searchTime, "track_total_hits": false,
+		"sort":  []any{map[string]any{"clock": "desc"}, map[string]any{"node": "desc"}},
+		"query": map[string]any{"bool": map[string]any{"filter": filters(q)}},
+	}
+	if !top.IsZero() {
+		ask["search_after"] = []any{chat.ClockOf(top), nodeOf(top)}
+	}
+	body, err := json.Marshal(ask)
+	if err != nil {
+		return nil, err
+	}
+	var answer hits
+	if err := s.call(ctx, http.MethodPost, "/"+s.messages+"/_search", body, &answer); err != nil {
+		return nil, err
+	}
+	if answer.TimedOut {
+		return nil, fmt.Errorf("OpenSearch did not finish in %s: %w", searchTime, context.DeadlineExceeded)
+	}
+	docs := make([]search.Document, len(answer.Hits.Hits))
+	for i, h := range answer.Hits.Hits {
+		id, err := chat.ParseMessageID(h.ID)
+		if err != nil {
+			return nil, errors.New("a message of the search index has no id of a message: " + h.ID)
+		}
+		docs[i] = search.Document{
+			ID: id, Conversation: h.Source.Conversation, Seq: h.Source.Seq, Sender: h.Source.Sender,
+			Kind: h.Source.Kind, Media: h.Source.Media, Content: h.Source.Content, Version: h.Source.Version,
+		}
+	}
+	return docs, nil
+}
+
+// filters are what a message must answer to, all of them. Of a phrase whose last word
+// is only begun they ask less than was asked: the words side by side, and one that
+// begins so, anywhere. Who gets the answer looks again.
+func filters(q *search.Question) (all []any) {
+	for i := range q.Terms {
+		t := &q.Terms[i]
+		whole := t.Words
+		if t.Prefix {
+			whole = t.Words[:len(t.Words)-1]
+			all = append(all, map[string]any{"prefix": map[string]any{"words": t.Words[len(t.Words)-1]}})
+		}
+		if len(whole) > 0 {
+			all = append(all, map[string]any{"match_phrase": map[string]any{"words": strings.Join(whole, " ")}})
+		}
+	}
+	if len(q.From) > 0 {
+		all = append(all, terms("sender", q.From))
+	}
+	for _, thing := range q.Has {
+		all = append(all, terms("has", []search.Thing{thing}))
+	}
+	from, below := q.After, chat.Clock(math.MaxInt64)
+	if !q.Bottom.IsZero() {
+		from = max(from, chat.ClockOf(q.Bottom))
+	}
+	if q.Before > 0 {
+		below = q.Before
+	}
+	return append(all, span("clock", from, below-1), scope(q.Scope))
+}
+
+func terms[T any](field string, values []T) any {
+	return map[string]any{"terms": map[string]any{field: values}}
+}
+
+// span asks for from ≤ field ≤ to.
+func span[T ~int64](field string, from, to T) any {
+	return map[string]any{"range": map[string]any{field: map[string]any{"gte": from, "lte": to}}}
+}
+
+// scope asks for what may be seen. The engine has a limit to how many conditions a
+// question has, but hardly one to how many names are in one condition.
+func scope(s search.Scope) any {
+	var whole []chat.ConversationID
+	var ways []any
+	for c, spans := range s {
+		if len(s) > fewConversations || len(spans) > fewSpans {
+			whole = append(whole, c)
+			continue
+		}
+		for _, p := range spans {
+			to := p.To
+			if to == 0 {
+				to = math.MaxInt64
+			}
+			ways = append(ways, map[string]any{"bool": map[string]any{"filter": []any{
+				terms("conversation", []chat.ConversationID{c}), span("seq", p.From, to),
+			}}})
+		}
+	}
+	if len(whole) > 0 {
+		ways = append(ways, terms("conversation", whole))
+	}
+	if len(ways) == 0 {
+		return map[string]any{"match_none": map[string]any{}}
+	}
+	return map[string]any{"bool": map[string]any{"should": ways, "minimum_should_match": 1}}
+}
