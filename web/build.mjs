@@ -53,7 +53,7 @@ async function test() {
     define: { TESTDATA: JSON.stringify(join(root, "..", "internal", "wire", "testdata")) },
   });
   const tests = entryPoints.map((name) => join(out, name.replace(/\.ts$/, ".mjs")));
-  process.exitCode = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...tests], { stdio: "inherit" }).status ?? 1;
+  process.exitCode = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", ...tests], { stdio: "inherit" }).status ?? 1;
 }
 
 const what = process.argv[2] ?? "build";

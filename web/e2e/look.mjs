@@ -1,6 +1,6 @@
 // Takes screenshots of every page, to be looked at: node e2e/look.mjs FOLDER.
 import { mkdirSync } from "node:fs";
-import { launch, person, startSite } from "./site.mjs";
+import { launch, pasteImage, person, startSite } from "./site.mjs";
 
 const out = process.argv[2] ?? ".cache/screens";
 mkdirSync(out, { recursive: true });
@@ -23,6 +23,8 @@ try {
     await shot(bob, "phone-list");
     await bob.page.locator(".chat:has(.chat-title:text('alice'))").click();
     await send(bob, "Привет! В пятницу могу 🙂");
+    await pasteImage(alice);
+    await bob.page.waitForFunction(() => document.querySelector(".picture img")?.naturalWidth > 0);
     await bob.page.locator("#compose").pressSequentially("пишу ещё…", { delay: 400 });
     await alice.page.locator(".who .typing").waitFor();
     await alice.page.locator('[data-ticks="read"]').first().waitFor();

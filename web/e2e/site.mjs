@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { startHost } from "./host.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
@@ -16,8 +17,12 @@ export function browserPath() {
   return known.find((p) => p && existsSync(p));
 }
 
-/** Starts `dev` on free ports in a folder of its own: the one that DEV names, else it is built. */
+/**
+ * Starts `dev` on free ports in a folder of its own: the one that DEV names, else it is
+ * built. Or puts the page in front of the site that ADDRESSES describes, at PORT.
+ */
 export async function startSite() {
+  if (process.env.ADDRESSES) return startHost(process.env.ADDRESSES, Number(process.env.PORT ?? 8090));
   const data = mkdtempSync(join(tmpdir(), "switchboard-web-"));
   const program = process.env.DEV ?? join(data, "dev");
   if (!process.env.DEV) await done(spawn("go", ["build", "-o", program, "./dev"], { cwd: root, stdio: "inherit" }));
@@ -113,6 +118,23 @@ export async function person(browser, site, name, { network, ...options } = {}) 
     await page.locator('[data-state="live"]').waitFor();
   }
   return { name, page, context, complaints };
+}
+
+/** Pastes a picture into what is being written. */
+export async function pasteImage(p) {
+  await p.page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 200 });
+    const c = canvas.getContext("2d");
+    c.fillStyle = "#0f766e";
+    c.fillRect(0, 0, 320, 200);
+    c.fillStyle = "#fff";
+    c.fillRect(40, 40, 120, 80);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+    const data = new DataTransfer();
+    data.items.add(new File([blob], "picture.png", { type: "image/png" }));
+    const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+    document.querySelector("#compose").dispatchEvent(paste);
+  });
 }
 
 export function launch() {

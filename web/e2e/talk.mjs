@@ -1,7 +1,7 @@
 // Two people in two real browsers: they talk, see ticks, typing and presence,
 // exchange an image, search a word, lose the network and come back without a gap.
 import assert from "node:assert/strict";
-import { launch, browserPath, person, startNetwork, startSite } from "./site.mjs";
+import { browserPath, launch, pasteImage, person, startNetwork, startSite } from "./site.mjs";
 
 if (!browserPath()) {
   console.log("skipped: no Chromium on this machine; CHROMIUM names one that is elsewhere");
@@ -137,19 +137,7 @@ async function inspect(p) {
 }
 
 async function exchangeImage(from, to) {
-  await from.page.evaluate(async () => {
-    const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 200 });
-    const c = canvas.getContext("2d");
-    c.fillStyle = "#0f766e";
-    c.fillRect(0, 0, 320, 200);
-    c.fillStyle = "#fff";
-    c.fillRect(40, 40, 120, 80);
-    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-    const data = new DataTransfer();
-    data.items.add(new File([blob], "picture.png", { type: "image/png" }));
-    const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
-    document.querySelector("#compose").dispatchEvent(paste);
-  });
+  await pasteImage(from);
   for (const p of [from, to]) {
     const image = p.page.locator(".picture img").last();
     await image.waitFor();

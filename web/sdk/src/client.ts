@@ -99,6 +99,7 @@ export class Client {
   private busy = false;
   private asked = { sync: Infinity, leave: Infinity, bound: 0 };
   private typingFrom = 0;
+  private typingNext: { conversation_id: ID; is_typing: boolean } | undefined;
 
   constructor(private readonly options: Options) {
     this.rest = options.rest;
@@ -165,6 +166,7 @@ export class Client {
     const now = this.clock.now();
     const parcel: Parcel = { type: "text", client_message_id: uuid7(now), created: now, ...m };
     this.outbox.add(parcel, now);
+    this.typingNext = undefined;
     if (tooLarge(parcel)) this.outbox.fail(parcel.client_message_id, "too_large", "the message is larger than a frame may be");
     this.on.outbox?.();
     this.flush();
@@ -199,12 +201,11 @@ export class Client {
     this.flush();
   }
 
-  /** Call it at each key: what would come too soon is not even written. */
+  /** Call it at each key: what comes too soon waits until it may be written, and only the last of it is. */
   typing(id: ID, is: boolean): void {
-    const now = this.clock.now();
-    if (!this.connection || !this.info || now < this.typingFrom) return;
-    this.typingFrom = now + (this.info.limits?.typing_interval_ms ?? 3000);
-    this.connection.write("typing", { conversation_id: id, is_typing: is });
+    if (!this.connection || !this.info) return;
+    this.typingNext = { conversation_id: id, is_typing: is };
+    this.flush();
   }
 
   // Connecting
@@ -240,7 +241,7 @@ export class Client {
 
   private detach(): void {
     if (!this.connection) return;
-    this.connection = this.info = undefined;
+    this.connection = this.info = this.typingNext = undefined;
     this.marks.doubt(this.clock.now());
     // What was not handled the next sync brings, but of a conversation that is left by then only if it is named.
     for (const f of this.queue) {
@@ -349,7 +350,7 @@ export class Client {
     this.stopTimer();
     const live = this.state_.is === "live";
     const at = Math.min(
-      this.outbox.due(), this.marks.due(), this.asked.sync, this.asked.leave, live ? this.order.due() : Infinity,
+      this.outbox.due(), this.marks.due(), this.typingNext ? this.typingFrom : Infinity, this.asked.sync, this.asked.leave, live ? this.order.due() : Infinity,
     );
     if (at === Infinity) return;
     this.stopTimer = this.clock.after(Math.max(at - this.clock.now(), 0), () => {
@@ -368,6 +369,11 @@ export class Client {
     }
     for (const m of this.marks.take(now)) {
       this.connection.write("mark_" + m.status, { conversation_id: m.conversation, seq: m.seq }, MARK_ID);
+    }
+    if (this.typingNext && now >= this.typingFrom) {
+      this.typingFrom = now + (this.info.limits?.typing_interval_ms ?? 3000);
+      this.connection.write("typing", this.typingNext);
+      this.typingNext = undefined;
     }
     if (!this.busy) this.arm();
   }

@@ -337,13 +337,16 @@ test("marks only go up, and are written again after a connection that may have t
   assert.deepEqual(s.socket.wrote("mark_read"), []);
 });
 
-test("typing is written once in its interval", async () => {
+test("typing is written once in its interval, the last word at its end, and not after the message", async () => {
   const s = new Site();
   await s.live();
-  for (let i = 0; i < 4; i++) {
-    s.client.typing(C, true);
-    await s.clock.pass(1000);
-  }
+  for (const is of [true, true, false]) s.client.typing(C, is);
+  assert.deepEqual(s.socket.wrote("typing").map((t) => t.is_typing), [true]);
+  await s.clock.pass(3000);
+  assert.deepEqual(s.socket.wrote("typing").map((t) => t.is_typing), [true, false]);
+  s.client.typing(C, true);
+  s.client.send({ conversation_id: C, content: "hello" });
+  await s.clock.pass(3000);
   assert.equal(s.socket.wrote("typing").length, 2);
 });
 
