@@ -166,3 +166,19 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestGatewaysShareAPort(t *testing.T) {
+	alone := &options{listen: "127.0.0.1:0", reusePort: true}
+	first, err := alone.open(t.Context())
+	must(t, err)
+	defer first.Close()
+	o := &options{listen: first.Addr().String(), reusePort: true}
+	second, err := o.open(t.Context())
+	must(t, err)
+	defer second.Close()
+	o.reusePort = false
+	if third, err := o.open(t.Context()); err == nil {
+		third.Close()
+		t.Error("a gateway without -reuse-port got the port as well")
+	}
+}
