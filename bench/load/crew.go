@@ -270,7 +270,6 @@ func (c *Crew) NewPhase() {
 	old := c.phase
 	old.mu.Lock()
 	maps.Copy(fresh.open, old.open)
-	maps.Copy(fresh.cpu, old.cpu)
 	old.mu.Unlock()
 	c.phase = fresh
 }

@@ -85,7 +85,6 @@ type Report struct {
 	// Reads are deliveries by their number: how many connections read it, and when
 	// the last did, in Unix nanoseconds.
 	Reads map[int64]Read `json:"reads,omitempty"`
-	CPU   time.Duration  `json:"cpu"`             // of the worker, all its life
 	Error string         `json:"error,omitempty"` // it ends with this
 }
 

@@ -215,6 +215,7 @@ func opened(t *testing.T, workers, total int, gateways ...*gateway) *Crew {
 }
 
 func TestWorkersShareConnectionsUsersGatewaysAndSources(t *testing.T) {
+	t.Parallel()
 	one, two := newGateway(t), newGateway(t)
 	c := opened(t, 3, 50, one, two)
 	if one.count() != 25 || two.count() != 25 || c.All().Open() != 50 {
@@ -239,6 +240,7 @@ func TestWorkersShareConnectionsUsersGatewaysAndSources(t *testing.T) {
 }
 
 func TestEchoesAreChecked(t *testing.T) {
+	t.Parallel()
 	// Each connection gets 20 of the 200 messages; what is done to the third shows once
 	// for each of the 10 connections.
 	const connections, rate, seconds = 10, 400, 0.5
@@ -282,6 +284,7 @@ func TestEchoesAreChecked(t *testing.T) {
 		}, map[string]int{CountEchoed: 190, CountMissing: 10, CountRepeated: 10}, 30},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := newGateway(t)
 			g.answer = tt.answer
 			c := opened(t, 1, connections, g)
@@ -305,6 +308,7 @@ func TestEchoesAreChecked(t *testing.T) {
 }
 
 func TestPingsComeBackToo(t *testing.T) {
+	t.Parallel()
 	c := opened(t, 2, 8, newGateway(t))
 	if err := c.Echo(t.Context(), Echo{Frame: Ping, Rate: 400, Seconds: 0.25}); err != nil {
 		t.Fatal(err)
@@ -315,6 +319,7 @@ func TestPingsComeBackToo(t *testing.T) {
 }
 
 func TestLostConnectionsComeBackElsewhere(t *testing.T) {
+	t.Parallel()
 	one, two := newGateway(t), newGateway(t)
 	c := opened(t, 2, 20, one, two)
 	if err := c.Stay(t.Context()); err != nil {
@@ -335,6 +340,7 @@ func TestLostConnectionsComeBackElsewhere(t *testing.T) {
 }
 
 func TestWhoIsAskedGoesElsewhere(t *testing.T) {
+	t.Parallel()
 	one, two := newGateway(t), newGateway(t)
 	c := opened(t, 1, 10, one, two)
 	if err := c.Stay(t.Context()); err != nil {
@@ -350,6 +356,7 @@ func TestWhoIsAskedGoesElsewhere(t *testing.T) {
 }
 
 func TestDeliveriesAreChecked(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	c := opened(t, 1, 3, g)
 	for _, n := range []int64{1, 2, 4, 4, 5} {
@@ -379,6 +386,7 @@ func TestDeliveriesAreChecked(t *testing.T) {
 }
 
 func TestACodeIsTheCauseOfAClose(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	c := opened(t, 1, 4, g)
 	g.say(opClose, "\x0f\xa3")
@@ -391,6 +399,7 @@ func TestACodeIsTheCauseOfAClose(t *testing.T) {
 }
 
 func TestAWorkerThatEndsEndsTheLoad(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	c := opened(t, 2, 4, g)
 	if err := unix.Kill(c.PIDs()[1], unix.SIGKILL); err != nil {

@@ -23,13 +23,12 @@ type Tally struct {
 	series  map[string][]float64
 	reads   map[int64]Read
 	open    map[int]int // by worker
-	cpu     map[int]time.Duration
 }
 
 func newTally(start time.Time) *Tally {
 	return &Tally{
 		start: start, counts: make(map[string]int), timings: make(map[string]*result.Timing), series: make(map[string][]float64),
-		open: make(map[int]int), cpu: make(map[int]time.Duration), reads: make(map[int64]Read),
+		open: make(map[int]int), reads: make(map[int64]Read),
 	}
 }
 
@@ -43,7 +42,7 @@ func (t *Tally) add(r *Report) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	second := max(int(time.Unix(0, r.At).Sub(t.start)/time.Second), 0)
-	t.open[r.Worker], t.cpu[r.Worker] = r.Open, r.CPU
+	t.open[r.Worker] = r.Open
 	total := 0
 	for _, n := range t.open {
 		total += n
@@ -136,16 +135,6 @@ func (t *Tally) Open() (n int) {
 		n += open
 	}
 	return n
-}
-
-// CPU is the processor time that the workers took in all their lives.
-func (t *Tally) CPU() (d time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, of := range t.cpu {
-		d += of
-	}
-	return d
 }
 
 // Timing returns what was timed under a name, under another name if that is given;
