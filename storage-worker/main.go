@@ -38,7 +38,7 @@ import (
 	"switchboard/storage-worker/media"
 	"switchboard/storage-worker/media/s3"
 	"switchboard/storage-worker/rest"
-	index "switchboard/storage-worker/search/sqlite"
+	"switchboard/storage-worker/search"
 )
 
 const manual = `storage-worker: order, history and REST
@@ -64,9 +64,9 @@ away it waits and nothing else does: a process that also folds or serves REST st
 ready. Without -postgres it is left out.
 
 Search reads chat.accepted too and keeps what messages can be found by in an index,
--search: a SQLite file, which REST asks, so that both run on one machine. An index that
-was removed is built anew. Without it that REST call is unavailable and search is left
-out.
+which REST asks: -search, a SQLite file, for both on one machine, or -opensearch, for any
+number. An index that was removed is built anew. While it is away that REST call is
+unavailable, and nothing else waits; without one search is left out.
 
 Uploads are kept in a bucket, -s3-endpoint, or in -media-folder, and their URLs are
 signed with -media-keys, which the gateways and routers must have as well. What nobody has
@@ -108,7 +108,7 @@ var restLimits = map[string]string{
 // options are the flags.
 type options struct {
 	serve, origins                     *[]string
-	kafka, redis                       *daemon.Server
+	kafka, redis, opensearch           *daemon.Server
 	server, listen, opsListen, archive string
 	search                             string
 	media                              *bucket
@@ -165,7 +165,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 func parse(args []string) (*options, *slog.Logger, error) {
 	flags := daemon.NewFlags("storage-worker", manual)
 	o := new(options)
-	o.serve = flags.List("serve", "`PART,…` of fold, rest, receipts, projection, search; empty: all, but projection only with -postgres and search only with -search")
+	o.serve = flags.List("serve", "`PART,…` of fold, rest, receipts, projection, search; empty: all, but projection only with -postgres and search only with -search or -opensearch")
 	flags.StringVar(&o.server, "server", "rest-1", "`SLOT` whose delivery topic brings the answers to REST calls: stable over restarts, never used by two at once")
 	flags.StringVar(&o.listen, "listen", ":8080", "`ADDRESS` of REST")
 	flags.StringVar(&o.opsListen, "ops-listen", "127.0.0.1:9103", "`ADDRESS` of health, metrics and profiles; loopback unless it names a host")
@@ -176,6 +176,7 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	o.postgres = flags.Postgres("`URL` of PostgreSQL for the projection and for REST's devices, postgres://user@host:port/database")
 	flags.StringVar(&o.pushKey, "push-public-key", "", "public `KEY` of Web Push in base64, as the router logs it at its start, for browsers to subscribe with; empty: none is told")
 	flags.StringVar(&o.search, "search", "", "`FILE` of the search index in SQLite; made if missing, and filled from the log")
+	o.opensearch = flags.Server("opensearch", "`HOST:PORT,…` of OpenSearch, some of the nodes, for the search index; instead of -search")
 	o.redis = flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a cluster, for who is online;\nwithout it that REST call is unavailable")
 	o.media = mediaFlags(flags)
 	flags.StringVar(&o.authKeys, "auth-keys", "", "`FILE` with the JWK set that tokens are signed with; SIGHUP reads it again")
@@ -202,9 +203,9 @@ func parse(args []string) (*options, *slog.Logger, error) {
 			*o.serve = slices.DeleteFunc(*o.serve, func(part string) bool { return part == partProjection })
 			log.Info("no -postgres: the projection is left out, everything else works without it")
 		}
-		if o.search == "" {
+		if !o.indexed() {
 			*o.serve = slices.DeleteFunc(*o.serve, func(part string) bool { return part == partSearch })
-			log.Info("no -search: nobody can search, everything else works without it")
+			log.Info("no -search and no -opensearch: nobody can search, everything else works without it")
 		}
 	}
 	return o, log, o.check()
@@ -219,8 +220,10 @@ func (o *options) check() error {
 	switch {
 	case o.serves(partProjection) && !o.postgres.Given():
 		return daemon.Usagef("-postgres: no URL given, which -serve projection needs")
-	case o.serves(partSearch) && o.search == "":
-		return daemon.Usagef("-search: no file given, which -serve search needs")
+	case o.serves(partSearch) && !o.indexed():
+		return daemon.Usagef("-search: no file given, nor -opensearch, which -serve search needs")
+	case o.search != "" && o.opensearch.Given():
+		return daemon.Usagef("-search and -opensearch: there is one search index")
 	case o.archive == "" && !o.cql.server.Given():
 		return daemon.Usagef("-archive: no file given, nor -cql")
 	case o.archive != "" && o.cql.server.Given():
@@ -257,18 +260,20 @@ type worker struct {
 	set *metrics.Set
 	ops *daemon.Ops
 
-	store      archive.Store
-	closeStore func() // nil until the store is open
-	client     *kafka.Client
-	keys       *auth.Keys       // nil without REST
-	listener   net.Listener     // nil without REST
-	directory  *redis.Directory // nil without REST or -redis
-	handsets   *postgres.Store  // nil without REST or -postgres
-	index      *index.Store     // nil without -search
-	library    *media.Library   // nil without REST or a store of media
-	bucket     *s3.Store        // nil without -s3-endpoint
-	links      *mediaurl.Links  // nil without REST or -media-keys
-	closeMedia func() error     // nil without -media-folder
+	store        archive.Store
+	closeStore   func() // nil until the store is open
+	client       *kafka.Client
+	keys         *auth.Keys       // nil without REST
+	listener     net.Listener     // nil without REST
+	directory    *redis.Directory // nil without REST or -redis
+	handsets     *postgres.Store  // nil without REST or -postgres
+	index        search.Store     // nil without -search and -opensearch, as are the next two
+	prepareIndex func(context.Context) error
+	closeIndex   func()
+	library      *media.Library  // nil without REST or a store of media
+	bucket       *s3.Store       // nil without -s3-endpoint
+	links        *mediaurl.Links // nil without REST or -media-keys
+	closeMedia   func() error    // nil without -media-folder
 	// One producer for each part, so that a backlog of the fold does not hold
 	// up REST.
 	producers map[string]*kafka.Producer
@@ -330,7 +335,9 @@ func (w *worker) close() {
 	w.closeRedis()
 	w.closeDevices()
 	w.endMedia()
-	w.closeIndex()
+	if w.closeIndex != nil {
+		w.closeIndex()
+	}
 	if w.closeStore != nil {
 		w.closeStore()
 	}

@@ -40,7 +40,8 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	with := func(more ...string) []string { return append(append([]string{}, good...), more...) }
 	for want, args := range map[string][]string{
 		`-serve "everything": this version has fold, rest, receipts, projection, search`: with("-serve", "everything"),
-		`-search: no file given, which -serve search needs`:                              with("-serve", "fold,search"),
+		`-search: no file given, nor -opensearch, which -serve search needs`:             with("-serve", "fold,search"),
+		`-search and -opensearch: there is one search index`:                             with("-search", "search.db", "-opensearch", "127.0.0.1:9200"),
 		`-rest-searches: want 0, or two numbers`:                                         with("-rest-searches", "50"),
 		`-archive: no file given, nor -cql`:                                              good[:2],
 		`-kafka: no broker given`:                                                        good[2:],

@@ -6,28 +6,41 @@ import (
 
 	"switchboard/internal/bus"
 	"switchboard/internal/bus/kafka"
+	"switchboard/internal/daemon"
 	"switchboard/storage-worker/search"
-	index "switchboard/storage-worker/search/sqlite"
+	"switchboard/storage-worker/search/opensearch"
+	"switchboard/storage-worker/search/sqlite"
 )
 
+// indexed reports whether there is an index, of either kind.
+func (o *options) indexed() bool { return o.search != "" || o.opensearch.Given() }
+
 // openIndex opens the search index, for who fills it and for who asks it. Whatever is
-// wrong with a file does not heal by waiting.
-func (w *worker) openIndex(ctx context.Context) (err error) {
-	if w.search == "" || !w.serves(partSearch) && !w.serves(partREST) {
+// wrong with a file does not heal by waiting. OpenSearch is asked when it is needed.
+func (w *worker) openIndex(ctx context.Context) error {
+	if !w.indexed() || !w.serves(partSearch) && !w.serves(partREST) {
 		return nil
 	}
-	w.index, err = index.Open(ctx, w.search)
-	return err
-}
-
-// closeIndex closes what openIndex opened.
-func (w *worker) closeIndex() {
-	if w.index == nil {
-		return
+	if w.search != "" {
+		store, err := sqlite.Open(ctx, w.search)
+		if err != nil {
+			return err
+		}
+		w.index, w.prepareIndex = store, func(context.Context) error { return nil }
+		w.closeIndex = func() {
+			if err := store.Close(); err != nil {
+				w.log.Warn("close the search index", "error", err)
+			}
+		}
+		return nil
 	}
-	if err := w.index.Close(); err != nil {
-		w.log.Warn("close the search index", "error", err)
+	at, err := w.opensearch.Access()
+	if err != nil {
+		return err
 	}
+	store := opensearch.New(opensearch.Config{Addrs: at.Addrs, User: at.User, Password: at.Password, TLS: at.TLS})
+	w.index, w.prepareIndex, w.closeIndex = store, store.Prepare, store.Close
+	return nil
 }
 
 // finder returns what answers searches; nil without an index.
@@ -40,10 +53,17 @@ func (w *worker) finder() *search.Finder {
 
 // runSearch fills the index. Nothing else waits for it.
 func (w *worker) runSearch(ctx context.Context) error {
-	generation := uint32(w.generation)
-	w.ops.SetReady(partSearch, nil)
+	generation, health := uint32(w.generation), w.partHealth(partSearch)
+	err := daemon.Retry(ctx, w.log, "prepare the search index", func(ctx context.Context) error {
+		err := w.prepareIndex(ctx)
+		health(err)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return search.NewIndexer(search.Config{
-		Log: w.client.Log(), Generation: generation, Store: w.index, Archive: w.store, Health: w.partHealth(partSearch),
+		Log: w.client.Log(), Generation: generation, Store: w.index, Archive: w.store, Health: health,
 		Accepted: w.client.Group(bus.AcceptedTopic(generation), bus.SearchGroup, kafka.GroupConfig{}),
 		Logger:   w.log, Metrics: w.set,
 	}).Run(ctx)
