@@ -60,10 +60,8 @@ func main() { os.Exit(daemon.Main(run)) }
 func run(ctx context.Context, args []string, _ io.Writer) error {
 	flags := daemon.NewFlags("router", manual)
 	opsListen := flags.String("ops-listen", "127.0.0.1:9102", "`ADDRESS` of health, metrics and pprof")
-	brokers := flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers")
-	addresses := flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a Redis Cluster")
-	tables := flags.Postgres("`URL` of PostgreSQL with the roster, postgres://user@host:port/database; empty: no hints of large conversations, of typing, coming and going")
-	notes := noticeFlags(flags)
+	brokers, addresses := flags.Server("kafka", "`HOST:PORT,…` of Kafka brokers"), flags.Server("redis", "`HOST:PORT,…` of Redis, or of some nodes of a Redis Cluster")
+	notes, tables := noticeFlags(flags), flags.Postgres("`URL` of PostgreSQL with the roster, postgres://user@host:port/database; empty: no hints of large conversations, of typing, coming and going")
 	replication := flags.Int("replication", 3, "`NUMBER` of replicas that durable topics must have, 3 being always enough; fewer accepts that acknowledged records are lost with a broker")
 	generation := flags.Uint("generation", bus.FirstGeneration, "`NUMBER` of the log's generation")
 	media := mediaurl.Bind(flags.FlagSet)
