@@ -270,7 +270,7 @@ type worker struct {
 	index        search.Store     // nil without -search and -opensearch, as are the next two
 	prepareIndex func(context.Context) error
 	closeIndex   func()
-	library      *media.Library  // nil without REST or a store of media
+	uploads      *media.Library  // nil without REST or a store of media
 	bucket       *s3.Store       // nil without -s3-endpoint
 	links        *mediaurl.Links // nil without REST or -media-keys
 	closeMedia   func() error    // nil without -media-folder
@@ -426,7 +426,7 @@ func (w *worker) newREST(partitions int32) *rest.Server {
 		sightings = w.directory
 	}
 	return rest.New(rest.Config{
-		Sightings: sightings, Media: w.library, Links: w.links, Finder: w.finder(),
+		Sightings: sightings, Media: w.uploads, Links: w.links, Finder: w.finder(),
 		Store: w.store, Producer: w.producers[partREST], Receipts: w.producers[marksOfREST], Log: w.client.Log(), Admin: w.client.Admin(), Keys: w.keys,
 		Server: w.server, Generation: uint32(w.generation), Partitions: partitions, Replication: w.replication,
 		Devices: w.devices(), PushKey: w.pushKey,

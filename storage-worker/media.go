@@ -88,7 +88,7 @@ func (w *worker) openMedia() (err error) {
 	} else {
 		store = w.bucket
 	}
-	w.library = media.New(media.Config{
+	w.uploads = media.New(media.Config{
 		Store: store, Links: w.links, Referenced: w.referenced, Logger: w.log, Metrics: w.set,
 	})
 	return nil
@@ -103,7 +103,7 @@ func (w *worker) referenced(ctx context.Context, id chat.MediaID) (bool, error) 
 // sweepMedia removes what nobody has sent. It says first whether the bucket is
 // there; while it is not, uploads fail and nothing else does.
 func (w *worker) sweepMedia(ctx context.Context) error {
-	if w.library == nil {
+	if w.uploads == nil {
 		return nil
 	}
 	if w.bucket != nil {
@@ -111,7 +111,7 @@ func (w *worker) sweepMedia(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", partMedia, err)
 		}
 	}
-	return w.library.Run(ctx)
+	return w.uploads.Run(ctx)
 }
 
 // endMedia closes what openMedia opened.
