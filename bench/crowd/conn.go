@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"switchboard/bench/host"
@@ -21,16 +20,19 @@ from the slabs of sockets, both ends, and halved; it needs root. CPU time while 
 is the difference to the gateways without a client.
 
 With -echo the connections, after -hold, send messages that come back: heartbeats of
-the protocol, each checked, on a schedule; latency counts from each one's time.` + plan
+the protocol, each checked, on a schedule; latency counts from each one's time.
+
+With -target it measures gateways that somebody else started, and -auth-keys; memory
+is then that of -pids.` + elsewhere + plan
 
 const echoManual = `bench echo opens authenticated connections and sends messages over them that come
 back, each checked, on a schedule: heartbeats of the protocol, which the session
 answers, or pings, which the socket does. Latency counts from each one's time, and the
 gateways' processor time is divided by the messages.
 
-With -target it measures servers that somebody else started, which echo -frame text
-and want no token: to compare them with the gateway's own echo, start "gateway
-conformance". -pids names their processes, whose processor time and memory are taken.` + plan
+With -target it measures servers that somebody else started. Without -auth-keys they
+want no token and echo text: to compare them with the gateway's own echo, start
+"gateway conformance". -pids names their processes, whose processor time is taken.` + elsewhere + plan
 
 // settle is how long gateways may take to come to rest before they are measured:
 // they give the memory of many handshakes back at most every ten seconds.
@@ -69,7 +71,11 @@ func Conn(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	flags.DurationVar(&c.duration, "duration", 30*time.Second, "how long those are sent")
 	c.out = result.NewOutput(flags.FlagSet, append(metricNames("open", "tcp", "upgrade", "echo", "service", "late"),
 		"user_bytes", "kernel_bytes", "open_cpu", "idle_cpu", "echo_cpu")...)
+	aim := c.newAim(flags)
 	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if err := aim.take(c); err != nil {
 		return err
 	}
 	return c.run(ctx, "conn", stdout)
@@ -81,9 +87,7 @@ func Echo(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	c := &conn{options: newOptions(flags, worker, 1, 1000), steps: 1}
 	flags.StringVar(&c.frame, "frame", load.Heartbeat, "`KIND` of message: heartbeat or ping; of a -target text or ping")
 	flags.IntVar(&c.bytes, "bytes", 64, "bytes of a text")
-	targets := flags.List("target", "`HOST:PORT,…` of servers that echo, instead of gateways of our own")
-	flags.StringVar(&c.path, "path", c.path, "path of the WebSocket there")
-	pids := flags.List("pids", "`NUMBER,…` of the processes of the targets")
+	aim := c.newAim(flags)
 	flags.Float64Var(&c.echoes, "rate", 10000, "messages a second, of all connections")
 	flags.DurationVar(&c.duration, "duration", 30*time.Second, "how long they are sent")
 	flags.DurationVar(&c.hold, "hold", 0, "how long the connections are held before")
@@ -91,32 +95,10 @@ func Echo(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if err := c.aim(*targets, *pids); err != nil {
+	if err := aim.take(c); err != nil {
 		return err
 	}
 	return c.run(ctx, "echo", stdout)
-}
-
-// aim reads what `bench echo` is for.
-func (c *conn) aim(targets, pids []string) error {
-	own := load.Heartbeat
-	if c.targets = targets; len(targets) > 0 {
-		own, c.gateways = load.Text, len(targets)
-		if c.frame == load.Heartbeat {
-			c.frame = load.Text // Unless another one is asked for.
-		}
-	}
-	if c.frame != own && c.frame != load.Ping || c.echoes <= 0 || c.bytes < 0 || c.bytes > 60000 {
-		return daemon.Usagef("-frame is %s or ping, -rate above 0, -bytes 0 to 60000", own)
-	}
-	for _, number := range pids {
-		pid, err := strconv.Atoi(number)
-		if err != nil || len(targets) == 0 {
-			return daemon.Usagef("-pids %q: want numbers of processes of a -target", number)
-		}
-		c.processes = append(c.processes, host.Process{Name: number, PID: pid})
-	}
-	return nil
 }
 
 func (c *conn) run(ctx context.Context, name string, stdout io.Writer) error {
@@ -214,8 +196,8 @@ func (c *conn) climb(ctx context.Context, r *run) error {
 	}
 	r.result.Add("open_rate", float64(c.connections)/busy.Seconds(), result.PerSecond, result.Neither, "connections opened a second")
 	r.result.Add("open_cpu", opening.Seconds()/float64(c.connections), result.Seconds, result.Lower, "gateways' processor time of an opening")
-	if len(steps) < 3 {
-		return nil // Two points are a line through anything.
+	if len(steps) < 3 || steps[0].pss == 0 {
+		return nil // Two points are a line through anything, and nothing is seen of a process elsewhere.
 	}
 	r.result.Add("user_bytes", slope(steps, func(s step) int64 { return s.pss }), result.Bytes, result.Lower,
 		"gateway memory of a connection: slope of PSS")

@@ -51,6 +51,9 @@ type options struct {
 	kafka, redis string
 	every        time.Duration // between reports of the workers; 0: a second
 	targets      []string      // servers that somebody else started; none: gateways of our own
+	keys         string        // file with the keys that they trust
+	addresses    []string      // to connect from
+	agents       []string
 	path         string
 	processes    []host.Process
 	out          *result.Output
@@ -109,7 +112,7 @@ func begin(ctx context.Context, name string, o *options, stdout io.Writer, lost 
 		{"connections", o.connections},
 		{"opened a second", o.rate},
 		{"workers", o.workers},
-		{"source addresses", o.sources},
+		{"source addresses", len(o.addresses)},
 		{"heartbeat", o.heartbeat},
 		{"Kafka", orInside(o.kafka)},
 		{"Redis", orInside(o.redis)},
@@ -128,6 +131,14 @@ func begin(ctx context.Context, name string, o *options, stdout io.Writer, lost 
 // fits into them.
 func (o *options) fit(lost int) error {
 	limits := load.Host()
+	if len(o.agents) > 0 {
+		// Each agent knows what fits into its host, and refuses the rest.
+		o.workers = len(o.agents)
+		return nil
+	}
+	if len(o.addresses) > 0 {
+		o.sources = len(o.addresses)
+	}
 	for _, left := range []int{o.gateways, o.gateways - lost} {
 		shape := load.Shape{Connections: o.connections, Gateways: left, Places: left, Workers: o.workers, Sources: o.sources}
 		if len(o.targets) > 0 {
@@ -138,13 +149,16 @@ func (o *options) fit(lost int) error {
 		}
 		o.workers, o.sources = shape.Workers, shape.Sources
 	}
+	if len(o.addresses) == 0 {
+		o.addresses = load.Loopback(o.sources)
+	}
 	return nil
 }
 
 // start starts gateways, if there are none, and workers.
 func (r *run) start(ctx context.Context) (err error) {
 	if len(r.targets) > 0 {
-		r.rig = rig.Elsewhere(r.targets, r.processes)
+		r.rig = rig.Elsewhere(r.targets, r.keys, r.processes)
 	} else {
 		r.rig, err = rig.Start(ctx, rig.Config{
 			Program: r.program, Gateways: r.gateways, Heartbeat: r.heartbeat, DrainTimeout: r.drainTimeout,
@@ -156,7 +170,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	}
 	r.crew, err = load.Start(load.Config{
 		Command: r.worker, Workers: r.workers, Total: r.connections, Gateways: r.rig.Addresses, Path: r.path, Keys: r.rig.Keys,
-		Run: r.user, Sources: load.Loopback(r.sources), Every: r.every, Progress: r.stdout.Say,
+		Run: r.user, Sources: r.addresses, Agents: r.agents, Every: r.every, Progress: r.stdout.Say,
 	})
 	if err != nil {
 		r.rig.Close()

@@ -115,8 +115,23 @@ func TestPingsComeBack(t *testing.T) {
 	}
 }
 
-// A server that echoes text, such as those of others, wants no token.
-func TestServersThatEchoTextAreMeasured(t *testing.T) {
+// started starts a program of the test's own until it ends.
+func started(t *testing.T, program string, args ...string) *exec.Cmd {
+	t.Helper()
+	command := exec.Command(program, args...)
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait() // It says "killed", as it should.
+	})
+	return command
+}
+
+// Servers that echo text, such as those of others, want no token. Workers elsewhere are
+// started by a command; here it starts them on this host.
+func TestServersOfOthersAreMeasuredByAgents(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a gateway")
 	}
@@ -128,19 +143,19 @@ func TestServersThatEchoTextAreMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	echo := exec.Command(program, "conformance", "-listen", addresses[0])
-	if err := echo.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = echo.Process.Kill()
-		_ = echo.Wait() // It says "killed", as it should.
-	}()
-	r := measured(t, Echo, "-target", addresses[0], "-path", "/", "-pids", fmt.Sprint(echo.Process.Pid),
-		"-connections", "10", "-rate", "200", "-duration", "1s", "-bytes", "500")
-	want(t, r, map[string]float64{"sent": 200, "wrong": 0, "echo.count": 200})
-	if of(r, "gateways.pss") < 1<<20 {
-		t.Errorf("got %v bytes of the process", of(r, "gateways.pss"))
+	echo := started(t, program, "conformance", "-listen", addresses[0])
+	for name, more := range map[string][]string{
+		"by workers here": nil,
+		"by agents":       {"-agents", os.Args[0] + " worker," + os.Args[0] + " worker"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := measured(t, Echo, append(more, "-target", addresses[0], "-path", "/", "-pids", fmt.Sprint(echo.Process.Pid),
+				"-connections", "10", "-rate", "200", "-duration", "1s", "-bytes", "500")...)
+			want(t, r, map[string]float64{"sent": 200, "wrong": 0, "echo.count": 200})
+			if of(r, "gateways.pss") < 1<<20 {
+				t.Errorf("got %v bytes of the process", of(r, "gateways.pss"))
+			}
+		})
 	}
 }
 
@@ -178,7 +193,7 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, %q", name, err, out.String())
 		}
 	}
-	for _, args := range [][]string{{"-gateways", "0"}, {"-connections", "0"}, {"-open-rate", "0"}, {"-threshold", "nothing<1"}, {"-steps", "0"}} {
+	for _, args := range [][]string{{"-gateways", "0"}, {"-connections", "0"}, {"-open-rate", "0"}, {"-threshold", "nothing<1"}, {"-steps", "0"}, {"-pids", "1"}, {"-target", "localhost:80"}, {"-target", "[::1]:80"}} {
 		if err := Conn(t.Context(), args, nil, io.Discard); err == nil || strings.HasPrefix(err.Error(), "exit status") {
 			t.Errorf("%q: got %v", args, err)
 		}

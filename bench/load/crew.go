@@ -17,12 +17,13 @@ import (
 
 // Config is what a Crew needs.
 type Config struct {
-	Command  []string // starts a worker: it calls Work
-	Workers  int
-	Total    int // the most connections
+	Command  []string // starts a worker here: it calls Work
+	Agents   []string // commands of the shell that start one elsewhere, such as ssh HOST bench worker
+	Workers  int      // all, agents among them
+	Total    int      // the most connections
 	Gateways []string
 	Path     string
-	Keys     string
+	Keys     string // file with the key set that tokens are minted from; empty: no tokens
 	Run      string
 	Sources  []string
 	Every    time.Duration     // between reports; 0: a second
@@ -58,6 +59,13 @@ func Start(config Config) (*Crew, error) {
 	if config.Every == 0 {
 		config.Every = time.Second
 	}
+	if config.Keys != "" {
+		set, err := os.ReadFile(config.Keys)
+		if err != nil {
+			return nil, fmt.Errorf("read the keys: %w", err)
+		}
+		config.Keys = string(set)
+	}
 	now := time.Now()
 	c := &Crew{
 		config: config, all: newTally(now), phase: newTally(now), failed: make(chan error, config.Workers),
@@ -73,8 +81,12 @@ func Start(config Config) (*Crew, error) {
 
 // hire starts worker i.
 func (c *Crew) hire(i int) error {
+	words := c.config.Command
+	if i < len(c.config.Agents) {
+		words = []string{"sh", "-c", c.config.Agents[i]}
+	}
 	// Not with a context: a signal ends the load in its order, and the crew last.
-	command := exec.Command(c.config.Command[0], c.config.Command[1:]...) //nolint:noctx // See above.
+	command := exec.Command(words[0], words[1:]...) //nolint:noctx // See above.
 	command.Stderr = os.Stderr
 	// A signal from the terminal is for the coordinator alone.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -211,7 +223,7 @@ const ahead = 200 * time.Millisecond
 // Echo sends messages that come back, and returns when all are, or are missing. Its
 // start is now.
 func (c *Crew) Echo(ctx context.Context, e Echo) error {
-	e.Start = time.Now().Add(ahead)
+	e.Ahead = ahead
 	return c.do(ctx, Order{Echo: &e})
 }
 
@@ -274,7 +286,7 @@ func (c *Crew) NewPhase() {
 	c.phase = fresh
 }
 
-// PIDs are the workers' processes.
+// PIDs are the processes of workers on this host, and of what started the others.
 func (c *Crew) PIDs() (pids []int) {
 	for _, h := range c.hands {
 		pids = append(pids, h.command.Process.Pid)

@@ -48,7 +48,7 @@ func (w *worker) newEchoing(o *Order) *echoing {
 	}
 	single := time.Duration(float64(time.Second) / o.Echo.Rate)
 	e.each = time.Duration(float64(time.Second) * float64(w.plan.Workers) / o.Echo.Rate)
-	e.start = o.Echo.Start.Add(single * time.Duration(w.plan.Worker))
+	e.start = w.now.Add(o.Echo.Ahead + single*time.Duration(w.plan.Worker))
 	e.all = int64(o.Echo.Seconds * o.Echo.Rate / float64(w.plan.Workers))
 	e.still = settle
 	if o.Echo.Settle > 0 {

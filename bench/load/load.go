@@ -8,7 +8,9 @@
 //	     └── Tally ◀──reports────────┘   a second each: counts, histograms, lateness
 //
 // Orders and reports are lines of JSON on the worker's stdin and stdout. A worker
-// ends when its stdin does, and the kernel then closes what it held.
+// ends when its stdin does, and the kernel then closes what it held. So a worker on
+// another host is a command that starts one there, and ssh is what authenticates it.
+// Nothing depends on the clocks of hosts being the same.
 //
 // Sending is open-loop: message k has its time, and latency counts from there. Each
 // echo carries k, and a connection knows which k it is owed next, so what is lost,
@@ -23,9 +25,9 @@ type Plan struct {
 	Workers  int      `json:"workers"`  // of how many
 	Gateways []string `json:"gateways"` // HOST:PORT
 	Path     string   `json:"path"`
-	Keys     string   `json:"keys,omitempty"` // file from which tokens are minted; none: no token, and no `connected`
+	Keys     string   `json:"keys,omitempty"` // key set from which tokens are minted; none: no token, and no `connected`
 	Run      string   `json:"run"`            // part of the users' names
-	Sources  []string `json:"sources"`        // addresses to connect from
+	Sources  []string `json:"sources"`        // addresses to connect from; 0.0.0.0: as the host chooses
 	Slots    int      `json:"slots"`          // the most connections of this worker
 
 	Every time.Duration `json:"every"` // how often it reports
@@ -48,13 +50,13 @@ type Open struct {
 
 // Echo asks for messages that come back on their connection.
 type Echo struct {
-	Frame    string    `json:"frame"` // heartbeat, ping or text
-	Bytes    int       `json:"bytes"` // of a text
-	Rate     float64   `json:"rate"`  // a second, of all workers
-	Start    time.Time `json:"start"`
-	Seconds  float64   `json:"seconds"`
-	Settle   float64   `json:"settle"`             // seconds without an echo after which the rest is missing; 0: 5
-	Gateways []int     `json:"gateways,omitempty"` // only over connections to these; none: to all
+	Frame    string        `json:"frame"` // heartbeat, ping or text
+	Bytes    int           `json:"bytes"` // of a text
+	Rate     float64       `json:"rate"`  // a second, of all workers
+	Ahead    time.Duration `json:"ahead"` // from the order until the first
+	Seconds  float64       `json:"seconds"`
+	Settle   float64       `json:"settle"`             // seconds without an echo after which the rest is missing; 0: 5
+	Gateways []int         `json:"gateways,omitempty"` // only over connections to these; none: to all
 }
 
 // Stay asks for connections that come back when they are lost, or when they are
@@ -73,9 +75,8 @@ const (
 
 // Report is what a worker did since its last report.
 type Report struct {
-	Worker int   `json:"worker"`
-	At     int64 `json:"at"` // Unix nanoseconds
-	Done   int   `json:"done,omitempty"`
+	Worker int `json:"worker"`
+	Done   int `json:"done,omitempty"`
 
 	Open   int            `json:"open"`   // connections at this time
 	Counts map[string]int `json:"counts"` // see the Count constants; failures and closes with their cause

@@ -33,8 +33,10 @@ func dial(source netip.Addr, to netip.AddrPort) (int, error) {
 	// those of connections to the same place.
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
-		unix.Bind(fd, &unix.SockaddrInet4{Addr: source.As4()}))
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+	if err == nil && !source.IsUnspecified() {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: source.As4()})
+	}
 	if err == nil {
 		err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
 	}

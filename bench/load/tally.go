@@ -41,7 +41,7 @@ func seriesOf() []string {
 func (t *Tally) add(r *Report) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	second := max(int(time.Unix(0, r.At).Sub(t.start)/time.Second), 0)
+	second := int(time.Since(t.start) / time.Second)
 	t.open[r.Worker] = r.Open
 	total := 0
 	for _, n := range t.open {

@@ -86,10 +86,11 @@ func Start(ctx context.Context, config Config) (*Rig, error) {
 	return r, nil
 }
 
-// Elsewhere is servers that somebody else started, and their processes on this host as
-// far as they are known. Nobody needs a token there, and nothing can be delivered.
-func Elsewhere(addresses []string, processes []host.Process) *Rig {
-	return &Rig{Addresses: addresses, others: processes}
+// Elsewhere is servers that somebody else started, the file with the keys that they
+// trust, empty if they want no token, and their processes on this host as far as they
+// are known. Nothing can be delivered there, and nobody gets a signal.
+func Elsewhere(addresses []string, keys string, processes []host.Process) *Rig {
+	return &Rig{Addresses: addresses, Keys: keys, others: processes}
 }
 
 func (r *Rig) start(ctx context.Context) (err error) {
