@@ -6,6 +6,7 @@
 //	bench fanout one message to ten thousand: when the last has it
 //	bench storm  a gateway is killed: when all are back, and who else noticed
 //	bench drain  a gateway is asked to end: the same
+//	bench plan   phases from a file: ramp, hold, rate, churn, drop
 //	bench road   messages on a fixed schedule through everything: latency, losses
 //	bench group  one conversation of ten thousand: look-ups, heads, who is complete
 //	bench slow   a thousand readers that do not read: what they cost, and whom
@@ -35,6 +36,7 @@ const manual = `bench measures the system as its users meet it.
 	bench fanout [flags] one message to ten thousand: when the last has it
 	bench storm [flags]  a gateway is killed: when all are back, and who else noticed
 	bench drain [flags]  a gateway is asked to end: the same
+	bench plan [flags]   phases from a file: ramp, hold, rate, churn, drop
 	bench road [flags]   latency and completeness of messages, socket to socket
 	bench group [flags]  one large conversation: look-ups, heads, who is complete
 	bench slow [flags]   readers that do not read: what they cost, and whom
@@ -64,7 +66,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		switch args[0] {
 		case "road":
 			return runRoad(ctx, args[1:], stdout)
-		case "conn", "echo", "fanout", "storm", "drain":
+		case "conn", "echo", "fanout", "storm", "drain", "plan":
 			return runCrowd(ctx, args, stdout)
 		case "worker":
 			return load.Work(ctx, os.Stdin, stdout) // Of one of those.
@@ -80,7 +82,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	return daemon.Usagef("which measurement? conn, echo, fanout, storm, drain, road, group or slow")
+	return daemon.Usagef("which measurement? conn, echo, fanout, storm, drain, plan, road, group or slow")
 }
 
 // runCrowd measures gateways alone. Their load comes from processes of this program.
@@ -91,6 +93,7 @@ func runCrowd(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	command := map[string]func(ctx context.Context, args, worker []string, stdout io.Writer) error{
 		"conn": crowd.Conn, "echo": crowd.Echo, "fanout": crowd.Fanout, "storm": crowd.Storm, "drain": crowd.Drain,
+		"plan": crowd.Plan,
 	}[args[0]]
 	return command(ctx, args[1:], []string{program, "worker"}, stdout)
 }

@@ -185,6 +185,39 @@ func TestADrainingGatewaysClientsGoElsewhere(t *testing.T) {
 	}
 }
 
+func TestPhasesFollowAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "plan.yaml")
+	text := "# a small day\n- ramp: 1k/s to 40\n- hold: 100ms\n- rate: 200/s for 1s\n\n- churn: 600%/m for 2s # a tenth a second\n- drop: 50%\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := measured(t, Plan, "-file", file, "-gateways", "2")
+	want(t, r, map[string]float64{"connections": 40, "lost": 0, "wrong": 0, "1-ramp.open.count": 40, "3-rate.echo.count": 200, "failed": 0})
+	// Who was dropped by churn is back at the end of it, or soon after.
+	if dropped, back := of(r, "dropped"), of(r, "back.count"); dropped < 24 || back != dropped || of(r, "5-drop.back.count") < 16 {
+		t.Errorf("%v dropped, %v back, %v in the last phase", dropped, back, of(r, "5-drop.back.count"))
+	}
+	if len(r.Plan) == 0 || r.Plan[len(r.Plan)-1] != (result.Setting{Name: "phase 5", Value: "drop: 50%"}) {
+		t.Errorf("the plan is %v", r.Plan)
+	}
+}
+
+func TestWhatIsNoPlan(t *testing.T) {
+	for _, text := range []string{
+		"", "- hold: 5m", "ramp: 1/s to 5", "- ramp: 1 to 5", "- ramp: 1/s for 5", "- ramp: 1/s to 0", "- ramp: 0/s to 5", "- ramp: x/s to 5",
+		"- ramp: 1/s to 5\n- rate: 5 for 1m", "- ramp: 1/s to 5\n- rate: 5/s for 0s", "- ramp: 1/s to 5\n- rate: 5/s", "- ramp: 1/s to 5\n- drop: 30",
+		"- ramp: 1/s to 5\n- drop: 101%", "- ramp: 1/s to 5\n- churn: 1% for 1m", "- ramp: 1/s to 5\n- hold: 5", "- ramp: 1/s to 5\n- storm: 5%",
+	} {
+		file := filepath.Join(t.TempDir(), "plan.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Plan(t.Context(), []string{"-file", file}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), "-file") {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
+}
+
 func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 	for name, run := range map[string]command{"conn": Conn, "storm": Storm} {
 		var out strings.Builder

@@ -358,3 +358,22 @@ func (w *worker) keep(slot int) {
 		w.dial(slot)
 	}
 }
+
+// dropSome resets a share of the open connections, each with the same chance. What the
+// shares of many small orders leave over is carried to the next.
+func (w *worker) dropSome(share float64) {
+	w.dropped += share * float64(w.open)
+	for range int(w.dropped) {
+		if w.open == 0 {
+			break
+		}
+		slot := rand.IntN(len(w.conns))
+		for w.conns[slot].state != open {
+			slot = (slot + 1) % len(w.conns)
+		}
+		_ = unix.SetsockoptLinger(int(w.conns[slot].fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // Else it says goodbye.
+		w.counts[CountDropped]++
+		w.leave(slot, backoff(0))
+	}
+	w.dropped -= float64(int(w.dropped))
+}

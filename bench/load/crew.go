@@ -230,6 +230,11 @@ func (c *Crew) Echo(ctx context.Context, e Echo) error {
 // Stay has connections come back from now on.
 func (c *Crew) Stay(ctx context.Context) error { return c.do(ctx, Order{Stay: &Stay{}}) }
 
+// Drop drops a share of the open connections, 0 to 1.
+func (c *Crew) Drop(ctx context.Context, share float64) error {
+	return c.do(ctx, Order{Drop: &Drop{Share: share}})
+}
+
 // Hush ends an Echo that another goroutine waits for.
 func (c *Crew) Hush(ctx context.Context) error { return c.do(ctx, Order{Hush: &Hush{}}) }
 

@@ -40,6 +40,7 @@ type Order struct {
 	Echo *Echo `json:"echo,omitempty"`
 	Stay *Stay `json:"stay,omitempty"`
 	Hush *Hush `json:"hush,omitempty"`
+	Drop *Drop `json:"drop,omitempty"`
 }
 
 // Open asks for connections until there are so many in all.
@@ -62,6 +63,12 @@ type Echo struct {
 // Stay asks for connections that come back when they are lost, or when they are
 // asked to connect elsewhere, at the moments that the protocol says.
 type Stay struct{}
+
+// Drop asks for connections to be dropped without a word, as a network does it. They
+// come back if they stay.
+type Drop struct {
+	Share float64 `json:"share"` // of those that are open
+}
 
 // Hush ends an Echo before its time; what is under way may come back.
 type Hush struct{}
@@ -109,6 +116,7 @@ const (
 	CountMissing   = "missing"   // that did not come back although a later one did, or until the end
 	CountRepeated  = "repeated"  // that came back again, or after a later one
 	CountMisrouted = "misrouted" // that came back on another connection
+	CountDropped   = "dropped"   // connections, because we asked for it
 	CountCut       = "cut"       // whose connection was lost under way
 	CountUnsent    = "unsent"    // that had no connection to go over
 	CountLate      = "late"      // that were sent over 10 ms after their time

@@ -339,6 +339,31 @@ func TestLostConnectionsComeBackElsewhere(t *testing.T) {
 	}
 }
 
+func TestDroppedConnectionsComeBack(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t)
+	c := opened(t, 2, 20, g)
+	if err := c.Stay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// A fifth of the ten of each worker, and then a quarter of one, four times.
+	for _, share := range []float64{0.2, 0.025, 0.025, 0.025, 0.025} {
+		if err := c.Drop(t.Context(), share); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Hold(t.Context(), func() bool { return c.All().Open() == 20 }, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back := func() bool { return c.All().Count(CountOpened) == 26 && c.All().Open() == 20 }
+	if err := c.Hold(t.Context(), back, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.All(); got.Count(CountDropped) != 6 || got.Count(CountLost) != 0 || got.Timing(TimeBack, "").Count() != 6 {
+		t.Errorf("got %v", got.Told())
+	}
+}
+
 func TestWhoIsAskedGoesElsewhere(t *testing.T) {
 	t.Parallel()
 	one, two := newGateway(t), newGateway(t)

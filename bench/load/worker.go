@@ -61,13 +61,14 @@ type worker struct {
 	stay   bool
 	echo   *echoing // nil: none
 
-	counts map[string]int
-	times  map[string]*hdrhistogram.PackedHistogram
-	reads  map[int64]Read
-	open   int
-	told   time.Time
-	buffer []byte
-	frame  []byte
+	counts  map[string]int
+	times   map[string]*hdrhistogram.PackedHistogram
+	reads   map[int64]Read
+	open    int
+	dropped float64 // what dropSome carries over
+	told    time.Time
+	buffer  []byte
+	frame   []byte
 }
 
 // pace is a schedule of things at a constant rate.
@@ -259,6 +260,9 @@ func (w *worker) obey(o *Order) {
 		if o.Hush != nil && w.echo != nil {
 			w.echo.all = w.echo.sent
 			w.echo.until = w.now.Add(w.echo.still)
+		}
+		if o.Drop != nil {
+			w.dropSome(o.Drop.Share)
 		}
 		w.stay = o.Stay != nil || w.stay
 		_ = w.report(o.ID) // A coordinator that is gone ends the worker by itself.
