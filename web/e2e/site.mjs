@@ -104,9 +104,10 @@ export async function startNetwork() {
 }
 
 /** One person: a browser context with a page, and everything that it complained of. */
-export async function person(browser, site, name, { network, ...options } = {}) {
+export async function person(browser, site, name, { network, knows = [], ...options } = {}) {
   const proxy = network && { server: network.url, bypass: "<-loopback>" };
   const context = await browser.newContext({ locale: "en", viewport: { width: 1280, height: 800 }, ...options, ...(proxy && { proxy }) });
+  await context.addInitScript((names) => localStorage.getItem("switchboard.names") ?? localStorage.setItem("switchboard.names", JSON.stringify(names)), knows);
   const page = await context.newPage();
   const complaints = [];
   page.on("pageerror", (e) => complaints.push(`${name}: ${e}`));

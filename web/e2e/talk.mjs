@@ -11,6 +11,10 @@ if (!browserPath()) {
 const site = await startSite();
 const network = await startNetwork();
 const browser = await launch();
+// A site that was there before knows people of earlier runs: these are new ones.
+const run = process.env.ADDRESSES ? Date.now().toString(36) : "";
+const [ALICE, BOB, CAROL, DAVE, FRIDAY] = ["alice", "bob", "carol", "dave", "Friday"].map((name) => name + run);
+const knows = [ALICE, BOB, CAROL, DAVE]; // as of somebody who typed the names before
 const steps = [];
 const step = async (name, what) => {
   const begun = performance.now();
@@ -30,24 +34,24 @@ const state = (p, is) => p.page.locator(`nav [data-state="${is}"]`).waitFor({ st
 const openChat = (p, title) => p.page.locator(".chats .chat").filter({ hasText: title }).click();
 
 try {
-  const alice = await person(browser, site, "alice");
-  const bob = await person(browser, site, "bob", { network, viewport: { width: 390, height: 844 } });
+  const alice = await person(browser, site, ALICE, { knows });
+  const bob = await person(browser, site, BOB, { knows, network, viewport: { width: 390, height: 844 } });
 
   await step("alice begins a conversation, and bob sees what is unread", async () => {
-    await begin(alice, "bob");
+    await begin(alice, BOB);
     await write(alice, "first word");
     await bob.page.locator(".badge").filter({ hasText: "1" }).waitFor();
     await ticks(alice, "first word", "delivered");
   });
   await step("bob reads, and alice sees that he did", async () => {
-    await openChat(bob, "alice");
+    await openChat(bob, ALICE);
     await theirs(bob, "first word").waitFor();
     await ticks(alice, "first word", "read");
   });
   await step("each sees that the other is online, and who types", async () => {
     await alice.page.locator(".who").getByText("online").waitFor();
     await bob.page.locator("#compose").pressSequentially("an answer");
-    await alice.page.locator(".who").getByText("bob is typing").waitFor();
+    await alice.page.locator(".who").getByText(`${BOB} is typing`).waitFor();
     await bob.page.locator("#compose").press("Enter");
     await theirs(alice, "an answer").waitFor();
     await alice.page.locator(".who").getByText("online").waitFor();
@@ -83,7 +87,7 @@ try {
     network.mend(); // the page itself has to be loaded; the sockets are not back yet
     await bob.page.reload();
     await state(bob, "live");
-    await openChat(bob, "alice");
+    await openChat(bob, ALICE);
     await theirs(alice, "before the reload").waitFor();
     await ours(bob, "before the reload").locator("[data-ticks]").waitFor();
     assert.equal(await ours(bob, "before the reload").count(), 1);
@@ -92,7 +96,7 @@ try {
   await step("a group: three people, and one who is removed", () => group(alice));
   await step("history comes by scrolling", () => scroll(alice));
   await step("bob goes, and after the 15 s in which he might be back alice is told", async () => {
-    await openChat(alice, "bob");
+    await openChat(alice, BOB);
     await alice.page.locator(".who").getByText("online").waitFor();
     await bob.context.close();
     await alice.page.locator(".who").getByText(/last seen|offline/).waitFor();
@@ -126,7 +130,7 @@ async function inspect(p) {
   await ours(p, "first word").hover();
   await ours(p, "first word").getByRole("button", { name: "Inspect" }).click();
   const road = p.page.locator(".road");
-  for (const hop of ["put on the socket", "taken by the gateway", "message_sent", "delivered to bob", "read by bob"]) {
+  for (const hop of ["put on the socket", "taken by the gateway", "message_sent", `delivered to ${BOB}`, `read by ${BOB}`]) {
     await road.getByText(hop).waitFor();
   }
   await p.page.getByRole("tab", { name: "Frames" }).click();
@@ -158,24 +162,24 @@ async function findWord(p) {
   await theirs(p, "first word").waitFor();
   await p.page.locator("button.back").click();
   await p.page.locator("#search").fill("");
-  await openChat(p, "alice");
+  await openChat(p, ALICE);
 }
 
 async function group(p) {
   // By another name of the same server: its own origins may connect, and show images.
-  const carol = await person(browser, { url: site.url.replace("127.0.0.1", "localhost") }, "carol");
+  const carol = await person(browser, { url: site.url.replace("127.0.0.1", "localhost") }, CAROL, { knows });
   await p.page.getByRole("button", { name: "New conversation" }).click();
   await p.page.getByLabel("Group", { exact: true }).check();
-  await p.page.locator("dialog input[name=name]").fill("Friday");
-  await p.page.locator("dialog input[name=who]").fill("carol, dave");
+  await p.page.locator("dialog input[name=name]").fill(FRIDAY);
+  await p.page.locator("dialog input[name=who]").fill(`${CAROL}, ${DAVE}`);
   await p.page.keyboard.press("Enter");
-  await p.page.getByRole("heading", { name: "Friday" }).waitFor();
-  await openChat(carol, "Friday");
+  await p.page.getByRole("heading", { name: FRIDAY }).waitFor();
+  await openChat(carol, FRIDAY);
   await write(carol, "hello everybody");
   await theirs(p, "hello everybody").waitFor();
   await exchangeImage(p, carol);
   await p.page.getByRole("button", { name: "Members" }).click();
-  await p.page.getByRole("button", { name: "Remove: carol" }).click();
+  await p.page.getByRole("button", { name: `Remove: ${CAROL}` }).click();
   await carol.page.getByText("You are no longer in this conversation.").waitFor();
   await p.page.getByText("2", { exact: false }).first().waitFor();
   await p.page.keyboard.press("Escape");
@@ -189,7 +193,7 @@ async function scroll(p) {
   await ticks(p, "line 70", "sent");
   await p.page.reload();
   await state(p, "live");
-  await openChat(p, "Friday");
+  await openChat(p, FRIDAY);
   await ours(p, "line 70").waitFor();
   assert.equal(await ours(p, "line 5").filter({ hasText: /line 5\D/ }).count(), 0);
   await p.page.locator(".scroll").hover();

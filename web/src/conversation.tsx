@@ -285,7 +285,12 @@ function Compose({ session, chat, onFiles }: { session: Session; chat: Chat; onF
   }, []);
   const send = () => {
     if (!text.trim()) return;
-    session.client.send({ conversation_id: id, content: text });
+    try {
+      session.client.send({ conversation_id: id, content: text });
+    } catch (e) { // the browser's store is full: what was typed stays
+      session.complain(e);
+      return;
+    }
     write("");
     if (!chat.tail) {
       chat.loaded = false;

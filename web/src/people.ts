@@ -5,28 +5,43 @@ import { uuid5, type ID } from "../sdk/src/index.ts";
 /** The namespace under which every client of the demonstration knows people. */
 const PEOPLE = "6b1f8e0a-5d0c-4c3e-9a57-21d4f083b603";
 const KEPT = "switchboard.names";
+/** How many names are kept. */
+const KEEP = 500;
 
 export const demo = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
 const names = new Map<ID, string>();
 
+/** The id of a person by name, who is known from then on, here and in other windows. */
 export async function idOf(name: string): Promise<ID> {
+  const known = await meet(name);
+  const kept = read();
+  if (!kept.includes(name)) localStorage.setItem(KEPT, JSON.stringify([...kept, name].slice(-KEEP)));
+  return known;
+}
+
+async function meet(name: string): Promise<ID> {
   const id = await uuid5(PEOPLE, new TextEncoder().encode(name));
-  if (!names.has(id)) {
-    names.set(id, name);
-    localStorage.setItem(KEPT, JSON.stringify([...names.values()].slice(-500)));
-  }
+  names.set(id, name);
   return id;
 }
 
-export async function meetKnown(): Promise<void> {
-  let kept: string[] = [];
+function read(): string[] {
   try {
-    kept = JSON.parse(localStorage.getItem(KEPT) ?? "[]") as string[];
+    return JSON.parse(localStorage.getItem(KEPT) ?? "[]") as string[];
   } catch {
-    // Somebody else's, then.
+    return []; // somebody else's, then
   }
-  for (const name of [...demo, "grace", "heidi", "ivan", "judy", "anna", "boris", "анна", "борис", ...kept]) await idOf(name);
+}
+
+/** Learns the names of the demonstration and those that were ever typed. */
+export async function meetKnown(): Promise<void> {
+  // Browsers give no SHA-1 to a page that is neither local nor by TLS: then people are their ids.
+  if (!globalThis.crypto.subtle) return;
+  const meetKept = () => Promise.all(read().map(meet));
+  addEventListener("storage", (e) => e.key === KEPT && void meetKept());
+  await Promise.all([...demo, "grace", "heidi", "ivan", "judy", "anna", "boris", "анна", "борис"].map(meet));
+  await meetKept();
 }
 
 /** What a person is called here; the beginning of the id where no name is known. */
