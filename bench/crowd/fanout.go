@@ -23,6 +23,9 @@ counted from the message's time; each must read each message once and in order.
 A record holds -batch recipients at most, since the log bounds a record; more are
 several records with the same frame.` + plan
 
+// mostLag of the generator's loops is still no matter for a crowd's latency.
+const mostLag = 10 * time.Millisecond
+
 // fanout is one run of `bench fanout`.
 type fanout struct {
 	*options
@@ -42,7 +45,7 @@ func Fanout(ctx context.Context, args, worker []string, stdout io.Writer) error 
 	flags.DurationVar(&f.every, "every", time.Second, "time between them")
 	flags.IntVar(&f.bytes, "bytes", 100, "bytes of a message's content, at least")
 	flags.IntVar(&f.batch, "batch", 10000, "recipients of a record, at most")
-	f.out = result.NewOutput(flags.FlagSet, append(metricNames("last", "delivery", "open"), "incomplete", "delivery_cpu")...)
+	f.out = result.NewOutput(flags.FlagSet, append(metricNames("last", "delivery", "open", "lag"), "incomplete", "delivery_cpu")...)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -59,7 +62,11 @@ func Fanout(ctx context.Context, args, worker []string, stdout io.Writer) error 
 	last, incomplete := f.last(r)
 	r.result.Add("incomplete", float64(incomplete), result.Count, result.Lower, "messages that not everybody read once")
 	all := r.crew.All()
-	if err := r.finish(ctx, err, last, all.Timing(load.TimeDelivery, ""), all.Timing(load.TimeOpen, "")); err != nil {
+	lag := all.Timing(load.TimeLag, "")
+	if often := lag.Quantile(95); often > mostLag {
+		r.result.Invalidate("the generator's loops were late by %v, and more, one time in twenty", often)
+	}
+	if err := r.finish(ctx, err, last, all.Timing(load.TimeDelivery, ""), all.Timing(load.TimeOpen, ""), lag); err != nil {
 		return err
 	}
 	if incomplete > 0 {

@@ -138,6 +138,7 @@ const (
 	TimeService  = "service"  // from when it was really sent
 	TimeLate     = "late"     // from its time until it is sent
 	TimeDelivery = "delivery" // from its time until it is read
+	TimeLag      = "lag"      // from the time of a beat of the worker's loop until it beats
 	TimeBack     = "back"     // from the loss of a connection until `connected` elsewhere
 )
 

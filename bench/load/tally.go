@@ -98,6 +98,7 @@ var timingWords = map[string]string{
 	TimeService:  "from sending an echo until it is back",
 	TimeLate:     "from an echo's time until it is sent",
 	TimeDelivery: "from a message's time until it is read",
+	TimeLag:      "how late the generator's loops were",
 	TimeBack:     "from losing a connection until connected again",
 }
 

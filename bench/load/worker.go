@@ -32,6 +32,9 @@ const (
 	// settle is how long no echo may come back, when all are sent, until the rest is
 	// given up, unless an order says another time.
 	settle = 5 * time.Second
+	// beatEvery is how often a loop looks whether it is late itself: because others have
+	// the processor, or because it has too much to do.
+	beatEvery = 100 * time.Millisecond
 	// tokenLife of the tokens that are minted.
 	tokenLife = 12 * time.Hour
 )
@@ -65,7 +68,8 @@ type worker struct {
 	times   map[string]*hdrhistogram.PackedHistogram
 	reads   map[int64]Read
 	open    int
-	dropped float64 // what dropSome carries over
+	dropped float64   // what dropSome carries over
+	beat    time.Time // the next
 	told    time.Time
 	buffer  []byte
 	frame   []byte
@@ -205,7 +209,7 @@ func (w *worker) close() {
 func (w *worker) run(ctx context.Context) error {
 	events := make([]unix.EpollEvent, 512)
 	w.now = time.Now()
-	w.told = w.now
+	w.told, w.beat = w.now, w.now.Add(beatEvery)
 	for !w.ended && ctx.Err() == nil {
 		if err := w.arm(); err != nil {
 			return err
@@ -221,6 +225,10 @@ func (w *worker) run(ctx context.Context) error {
 				continue
 			}
 			w.ready(int(e.Fd), e.Events)
+		}
+		if !w.now.Before(w.beat) {
+			w.record(TimeLag, w.now.Sub(w.beat))
+			w.beat = w.now.Add(beatEvery)
 		}
 		w.take()
 		w.due()
@@ -297,6 +305,7 @@ func (w *worker) arm() error {
 			at = t
 		}
 	}
+	sooner(w.beat)
 	if w.unfree < opening {
 		if len(w.later) > 0 {
 			sooner(w.later[0].at)
