@@ -9,8 +9,9 @@ import (
 	"switchboard/internal/daemon"
 )
 
-const clusterManual = `cluster runs a whole site on this machine: real Kafka, Cassandra, Redis and
-PostgreSQL, and gateways, routers and storage workers as processes of their own.
+const clusterManual = `cluster runs a whole site on this machine: real Kafka, Cassandra, Redis,
+PostgreSQL and OpenSearch, and gateways, routers and storage workers as processes of
+their own.
 It prints where everything is and then, on a line of its own,
 
 	ready
@@ -21,12 +22,12 @@ what "dev servers" needs. SIGINT or SIGTERM stops all that it started, and only 
 
 	DATA/run/addresses.json   where everything listens, written when all is ready:
 	                          {"rest":[…],"ws":[…],"ops":{NAME:…},"kafka":…,"cql":…,
-	                          "redis":…,"postgres":…,"auth_keys":FILE}, with -secure
+	                          "redis":…,"postgres":…,"opensearch":…,"auth_keys":FILE}, with -secure
 	                          also "secure":{"ca":FILE,"kafka_credentials":FILE,
 	                          "cql_credentials":FILE,"redis_credentials":FILE,
 	                          "postgres_password":FILE}; there is no "s3" yet
 	DATA/run/NAME.pid         process ids: gateway-1…, router-1…, worker-1…, kafka,
-	                          cassandra, redis, postgres; kafka-1… and cassandra-1…
+	                          cassandra, redis, postgres, opensearch; kafka-1… and cassandra-1…
 	                          where there are three. After a kill it changes with the
 	                          next start
 	DATA/run/NAME.hold        make it, and NAME is not started again until it goes
@@ -34,7 +35,8 @@ what "dev servers" needs. SIGINT or SIGTERM stops all that it started, and only 
 
 Data and addresses survive the end of the cluster, kill -9 included; Redis alone
 starts empty. Delete DATA to begin anew, as other numbers of brokers, nodes or
-partitions need, or another -secure.
+partitions need, or another -secure. OpenSearch is without TLS and passwords: with
+-secure the workers share a search index in DATA instead.
 
 Variables SWITCHBOARD_… reach the programs where this command sets no flag itself:
 SWITCHBOARD_RECHECK=10s, SWITCHBOARD_LOG_LEVEL=debug. GOFLAGS=-race builds them with
@@ -52,6 +54,7 @@ func runCluster(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.StringVar(&cfg.Cache, "cache", "", "`FOLDER` of the servers' jars; without it, .cache/servers of the checkout")
 	flags.IntVar(&cfg.Kafka, "kafka-brokers", 1, "how many, 1 or 3; also the number of replicas")
 	flags.IntVar(&cfg.Cassandra, "cassandra-nodes", 1, "how many, 1 or 3; also the number of replicas")
+	flags.IntVar(&cfg.OpenSearch, "opensearch-nodes", 1, "how many, 0 or 1; with 0 the workers share a search index in DATA")
 	flags.BoolVar(&cfg.Secure, "secure", false, "servers with passwords and TLS; for the life of DATA")
 	flags.BoolVar(&cfg.Site, "site", false, "servers with the memory, compiler and commit log of a site, for measurements; needs 3 GB more, and a Cassandra that is killed loses a second")
 	flags.IntVar(&cfg.Partitions, "partitions", 16, "`NUMBER` of partitions of the log, for the life of DATA")

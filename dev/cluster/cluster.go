@@ -65,6 +65,7 @@ type Config struct {
 	AuthKeys                   string // file with a JWK set; empty = one of its own in Data
 	Cache                      string // folder of the servers' jars; empty = that of the checkout
 	Kafka, Cassandra           int    // brokers and nodes: 1 or 3, which are then also replicas
+	OpenSearch                 int    // nodes: 1, or 0 for a search index in a file of Data
 	Secure                     bool   // passwords and TLS between programs and servers
 	Site                       bool   // servers in Java as sites run them: see servers.Config
 	Partitions                 int    // of the log; chosen once for a folder
@@ -87,6 +88,9 @@ func (cfg Config) check() error {
 		if count.n != 1 && count.n != 3 {
 			return daemon.Usagef("-%s %d: there can be 1 or 3", count.flag, count.n)
 		}
+	}
+	if cfg.OpenSearch != 0 && cfg.OpenSearch != 1 {
+		return daemon.Usagef("-opensearch-nodes %d: there can be 0 or 1", cfg.OpenSearch)
 	}
 	if cfg.Partitions < 1 {
 		return daemon.Usagef("-partitions is at least 1")
@@ -254,7 +258,7 @@ func (c *cluster) provide(ctx context.Context) error {
 	group.Go(func() (err error) {
 		c.set, err = servers.Start(ctx, servers.Config{
 			Cache: c.cfg.Cache, Run: c.path("servers"), Logs: c.path("logs"), Keep: true, Mortal: true,
-			Kafka: c.cfg.Kafka, Cassandra: c.cfg.Cassandra, Postgres: true, Redis: true, Secure: c.cfg.Secure, Site: c.cfg.Site,
+			Kafka: c.cfg.Kafka, Cassandra: c.cfg.Cassandra, Postgres: true, Redis: true, OpenSearch: c.cfg.OpenSearch > 0 && !c.cfg.Secure, Secure: c.cfg.Secure, Site: c.cfg.Site,
 			Started: c.serverStarted, Log: c.cfg.Log,
 		})
 		return err

@@ -18,15 +18,16 @@ const addressesFile = "addresses.json"
 // addresses is what addressesFile holds. Several servers of a kind are separated
 // by commas, as in the flags of the programs.
 type addresses struct {
-	REST      []string          `json:"rest"`
-	WebSocket []string          `json:"ws"`
-	Ops       map[string]string `json:"ops"` // by the name of the program
-	Kafka     string            `json:"kafka"`
-	CQL       string            `json:"cql"`
-	Redis     string            `json:"redis"`
-	Postgres  string            `json:"postgres"`
-	AuthKeys  string            `json:"auth_keys"` // file with the JWK set
-	Secure    *secrets          `json:"secure,omitempty"`
+	REST       []string          `json:"rest"`
+	WebSocket  []string          `json:"ws"`
+	Ops        map[string]string `json:"ops"` // by the name of the program
+	Kafka      string            `json:"kafka"`
+	CQL        string            `json:"cql"`
+	Redis      string            `json:"redis"`
+	Postgres   string            `json:"postgres"`
+	OpenSearch string            `json:"opensearch,omitempty"`
+	AuthKeys   string            `json:"auth_keys"` // file with the JWK set
+	Secure     *secrets          `json:"secure,omitempty"`
 }
 
 // secrets are the files with which one comes into servers that are secured.
@@ -72,7 +73,7 @@ func (c *cluster) servers() addresses {
 		}
 		return ""
 	}
-	all := addresses{Kafka: at("KAFKA"), CQL: at("CQL"), Redis: at("REDIS"), Postgres: at("POSTGRES")}
+	all := addresses{Kafka: at("KAFKA"), CQL: at("CQL"), Redis: at("REDIS"), Postgres: at("POSTGRES"), OpenSearch: at("OPENSEARCH")}
 	if s := c.set.Secrets(); s != nil {
 		all.Secure = &secrets{CA: s.CA, Kafka: s.Kafka, CQL: s.CQL, Redis: s.Redis, Postgres: s.Postgres}
 	}

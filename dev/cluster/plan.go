@@ -33,7 +33,7 @@ func (c *cluster) plan() []*program {
 			"-archive", "", "-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i), "-auth-keys", c.keys,
 			// Each REST server sends its clients to another gateway.
 			"-gateway-url", c.socketURL(i % c.cfg.Gateways),
-		})
+		}, c.searching(at))
 		all = append(all, p)
 	}
 	for i := range c.cfg.Gateways {
@@ -46,6 +46,15 @@ func (c *cluster) plan() []*program {
 		all = append(all, p)
 	}
 	return all
+}
+
+// searching returns the flags of the search index: OpenSearch, or else a file, which
+// the workers of one machine can share.
+func (c *cluster) searching(at addresses) []string {
+	if at.OpenSearch != "" {
+		return []string{"-opensearch", at.OpenSearch}
+	}
+	return []string{"-search", c.path("search.db")}
 }
 
 // program returns the i-th program of a kind, with the flags that all have.

@@ -71,7 +71,7 @@ func newSite(t *testing.T, flags ...string) *site {
 // start returns when the cluster has said that it is ready.
 func (s *site) start() {
 	s.t.Helper()
-	process := exec.Command(s.binary, append([]string{"cluster", "-data", s.data}, s.flags...)...)
+	process := exec.Command(s.binary, append([]string{"cluster", "-data", s.data, "-opensearch-nodes=0"}, s.flags...)...)
 	out, err := process.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)

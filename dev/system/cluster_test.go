@@ -29,7 +29,8 @@ func newCluster(t *testing.T, args ...string) *cluster {
 		t.Fatal(err)
 	}
 	data := t.TempDir()
-	c, err := soak.StartCluster(t.Context(), program, data, t.Output(), args...)
+	// Nobody searches there: without it a start takes a JVM less.
+	c, err := soak.StartCluster(t.Context(), program, data, t.Output(), append([]string{"-opensearch-nodes=0"}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ const (
 	// full by then is answered as it is, with a cursor.
 	QuestionsPerPage = 3
 	// FindTimeout bounds all of it.
-	FindTimeout = 5 * time.Second
+	FindTimeout = 10 * time.Second
 )
 
 // Request asks for a page.

@@ -24,7 +24,7 @@ const (
 	// lies outside of the spans.
 	calls = 4
 	// searchTime is how long OpenSearch may take to answer one call.
-	searchTime = "4s"
+	searchTime = "8s"
 )
 
 // document is a message as the index has it.
