@@ -107,7 +107,7 @@ type cluster struct {
 	lock  *os.File
 	ports *ports
 	keys  string // file
-
+	push  pushKeys
 	// Set by provide, fixed from then on.
 	set      *servers.Set
 	programs []*program
@@ -178,6 +178,9 @@ func (c *cluster) prepare(ctx context.Context) (err error) {
 	}
 	if _, err := auth.Open(c.keys, "", ""); err != nil {
 		return daemon.Usagef("-auth-keys: %v", err)
+	}
+	if c.push, err = keepPushKeys(c.path("push-key.pem")); err != nil {
+		return err
 	}
 	c.ports, err = holdPorts(ctx, c.path("ports.json"), c.cfg.Log)
 	return err

@@ -23,13 +23,13 @@ func (c *cluster) plan() []*program {
 	var all []*program
 	for i := range c.cfg.Routers {
 		p := c.program("router", "router", i)
-		p.with(at.reach("kafka", "redis", "postgres"), replication)
+		p.with(at.reach("kafka", "redis", "postgres"), replication, c.push.router())
 		all = append(all, p)
 	}
 	for i := range c.cfg.Workers {
 		p := c.program("worker", "storage-worker", i)
 		p.url = "http://" + c.ports.public("worker", i)
-		p.with(at.reach("kafka", "cql", "redis", "postgres"), replication, []string{
+		p.with(at.reach("kafka", "cql", "redis", "postgres"), replication, c.push.worker(), []string{
 			"-archive", "", "-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i), "-auth-keys", c.keys,
 			// Each REST server sends its clients to another gateway.
 			"-gateway-url", c.socketURL(i % c.cfg.Gateways),

@@ -55,7 +55,9 @@ func TestRoutePutDevicesIDPush(t *testing.T) {
 	}
 	compare(t, "devices of many", len(alice.notified()), 10)
 	for _, wrong := range []object{
-		{"kind": "pigeon"}, {"kind": "web_push"}, {"kind": "webhook", "token": "x"},
+		{"kind": "pigeon"},
+		{"kind": "web_push"},
+		{"kind": "webhook", "token": "x"},
 		{"kind": "web_push", "endpoint": "https://push.example.net/x", "keys": object{"p256dh": "AAAA", "auth": "AAAA"}},
 		{"kind": "web_push", "endpoint": "file:///etc/passwd", "keys": browser["keys"]},
 	} {

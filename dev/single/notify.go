@@ -3,11 +3,8 @@ package single
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 
 	"switchboard/internal/bus"
@@ -35,27 +32,12 @@ func (s *System) openDevices(ctx context.Context) error {
 	if s.devices, err = sqlite.New(ctx, db); err != nil {
 		return err
 	}
-	key, err := pushKey(filepath.Join(s.cfg.Data, "push-key.pem"))
+	key, err := push.KeepKey(filepath.Join(s.cfg.Data, "push-key.pem"))
 	if err != nil {
 		return err
 	}
 	s.webPush, err = push.NewWebPush(key, pushSubject, s.cfg.PushPrivate)
 	return err
-}
-
-// pushKey returns the key of a file, which is made if it is missing.
-func pushKey(file string) ([]byte, error) {
-	key, err := os.ReadFile(file)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
-	}
-	if key, err = push.GenerateKey(); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(file, key, 0o600); err != nil {
-		return nil, fmt.Errorf("keep the key of Web Push: %w", err)
-	}
-	return key, nil
 }
 
 // notify adds what notifies who is away to the parts that run.

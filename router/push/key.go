@@ -6,7 +6,10 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 )
 
 // GenerateKey returns a new key for [NewWebPush], as `openssl ecparam -name
@@ -22,4 +25,20 @@ func GenerateKey() ([]byte, error) {
 		return nil, fmt.Errorf("encode a key: %w", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
+}
+
+// KeepKey returns the key of a file, which is made if it is missing: for systems
+// that look after themselves.
+func KeepKey(file string) ([]byte, error) {
+	key, err := os.ReadFile(file)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if key, err = GenerateKey(); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(file, key, 0o600); err != nil {
+		return nil, fmt.Errorf("keep the key of Web Push: %w", err)
+	}
+	return key, nil
 }
