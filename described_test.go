@@ -209,7 +209,7 @@ func TestDescribedFieldsAreThoseOfTheCode(t *testing.T) {
 		"Gateway": wire.GatewayInfo{}, "Conversation": wire.Conversation{}, "ConversationList": wire.ConversationList{},
 		"Member": wire.Member{}, "MemberList": wire.MemberList{}, "Message": wire.Message{}, "Event": wire.Event{},
 		"MessagePage": wire.MessagePage{}, "MessageSent": wire.MessageSent{}, "SyncAnswer": wire.SyncResponse{},
-		"Head": wire.Head{}, "Presence": wire.Presence{}, "Device": wire.Device{}, "DeviceList": wire.DeviceList{}, "Mute": wire.Mute{}, "Upload": wire.Upload{}, "SearchPage": wire.SearchPage{},
+		"Head": wire.Head{}, "Presence": wire.Presence{}, "Upload": wire.Upload{}, "Device": wire.Device{}, "DeviceList": wire.DeviceList{}, "Mute": wire.Mute{}, "SearchPage": wire.SearchPage{},
 		"SearchResult": wire.SearchResult{}, "Highlight": wire.Highlight{}, "Problem": wire.Problem{},
 	} {
 		sameFields(t, name, j.Document("openapi"), code, "components", "schemas", name)
