@@ -1,6 +1,6 @@
 // Takes screenshots of every page, to be looked at: node e2e/look.mjs FOLDER.
 import { mkdirSync } from "node:fs";
-import { launch, pasteImage, person, startSite } from "./site.mjs";
+import { launch, pasteImage, person, startNetwork, startSite } from "./site.mjs";
 
 const out = process.argv[2] ?? ".cache/screens";
 mkdirSync(out, { recursive: true });
@@ -15,7 +15,8 @@ try {
     await shot(nobody, "signin");
     const alice = await person(browser, site, "alice", desk);
     await shot(alice, "empty");
-    const bob = await person(browser, site, "bob", phone);
+    const network = await startNetwork();
+    const bob = await person(browser, site, "bob", { ...phone, network });
     await begin(alice, "bob");
     for (const text of ["Hello Bob 👋", "Shall we look at https://example.com/plan on Friday?", "A longer one, so that the line wraps: the quick brown fox jumps over the lazy dog, twice, and then once more because it is fun."]) {
       await send(alice, text);
@@ -49,6 +50,13 @@ try {
     await alice.page.locator("#search").fill("friday");
     await alice.page.waitForTimeout(800); // only for the picture
     await shot(alice, "search");
+    network.cut();
+    await bob.page.locator("main .line.waiting").waitFor();
+    await bob.page.locator("#compose").fill("Из туннеля");
+    await bob.page.keyboard.press("Enter");
+    await bob.page.locator(".waiting .text").waitFor();
+    await shot(bob, "phone-cut");
+    network.stop();
     for (const p of [nobody, alice, bob]) {
       if (p.complaints.length) console.log(p.complaints.join("\n"));
       await p.context.close();

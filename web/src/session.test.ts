@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Conversation, Message } from "../sdk/src/index.ts";
+import { BOB, C, CONNECTED, FakeSocket, ME, message, page, settle, storage } from "../sdk/test/fake.ts";
+import { Session, progressOf } from "./session.ts";
+
+// What the page stands on in a browser.
+const sockets: FakeSocket[] = [];
+Object.assign(globalThis, {
+  localStorage: storage(), sessionStorage: storage(), document: { hidden: false },
+  requestAnimationFrame: (call: () => void) => setImmediate(call),
+  WebSocket: class extends FakeSocket {
+    constructor(url: string) {
+      super(url);
+      sockets.push(this);
+    }
+  },
+});
+
+const conversation: Conversation = {
+  id: C, type: "direct", name: "", members_count: 2, role: "member", head_seq: 3, read_seq: 2, unread: 1, updated_at: 1, last_message: message(3),
+};
+const member = (user_id: string, read_seq: number, delivered_seq: number) => ({ user_id, role: "member", joined_at: 1, read_seq, delivered_seq });
+
+/** A session that is live, and the answers that a test may change. */
+async function live() {
+  const answers: Record<string, unknown> = {
+    "/gateway": { url: "ws://there" }, "/conversations?": { conversations: [conversation] }, "/sync": { events: [], heads: [], has_more: false },
+    "/members": { members: [member(ME, 2, 3), member(BOB, 1, 1)], members_version: 1 }, "/presence": [{ user_id: BOB, status: "online" }],
+    "/messages?limit": page(2, 3).body,
+  };
+  const calls: string[] = [];
+  globalThis.fetch = (async (url: string) => {
+    calls.push(url);
+    const found = Object.keys(answers).find((part) => url.includes(part));
+    return new Response(JSON.stringify(found ? answers[found] : { code: "not_found" }), { status: found ? 200 : 404 });
+  }) as typeof fetch;
+  const s = new Session(ME, "", async () => "token", "test");
+  s.client.start();
+  await settle();
+  const socket = sockets.at(-1)!;
+  socket.open();
+  socket.push("connected", CONNECTED);
+  await settle();
+  assert.equal(s.state.is, "live");
+  return { s, socket, answers, calls, chat: s.chats.get(C)!, seqs: () => s.chats.get(C)!.messages.map((m) => m.seq) };
+}
+
+test("conversations are listed with what is unread, and the other one is known from what was said", async () => {
+  const { s, chat } = await live();
+  assert.deepEqual(s.sorted().map((c) => [c.info.id, c.info.unread, c.peer]), [[C, 1, BOB]]);
+  assert.equal(s.presence.get(BOB)!.status, "online");
+  assert.equal(chat.loaded, false);
+  s.client.stop();
+});
+
+test("an open conversation shows its newest page, what comes live, and marks it read when it is seen", async () => {
+  const { s, socket, chat, seqs } = await live();
+  await s.show(C);
+  assert.deepEqual(seqs(), [2, 3]);
+  assert.equal(chat.newFrom, 3);
+  socket.push("new_message", message(4));
+  await settle();
+  assert.deepEqual(seqs(), [2, 3, 4]);
+  assert.equal(chat.info.unread, 2);
+  s.seen(C);
+  await settle();
+  assert.equal(chat.info.unread, 0);
+  assert.deepEqual(socket.wrote("mark_read"), [{ conversation_id: C, seq: 4 }]);
+  assert.equal(socket.wrote("mark_delivered").at(-1)!.seq, 4);
+  s.client.stop();
+});
+
+test("what is pushed while the page of history is on its way is there once", async () => {
+  const { s, socket, answers, seqs } = await live();
+  answers["/messages?limit"] = page(2, 3, 4).body;
+  const showing = s.show(C);
+  socket.push("new_message", message(4));
+  socket.push("new_message", message(5));
+  await showing;
+  await settle();
+  assert.deepEqual(seqs(), [2, 3, 4, 5]);
+  s.client.stop();
+});
+
+test("earlier pages come before, and a place in the middle goes on to the newest", async () => {
+  const { s, socket, answers, chat, seqs } = await live();
+  answers["/messages?limit"] = { ...(page(3).body as object), has_more: true };
+  await s.show(C);
+  answers["before_seq=3"] = page(1, 2).body;
+  assert.equal(await s.before(C), true);
+  assert.deepEqual(seqs(), [1, 2, 3]);
+  assert.equal(await s.before(C), false);
+
+  socket.push("new_message", message(4));
+  await settle();
+  chat.messages = [];
+  answers["around_seq=1"] = page(1, 2).body;
+  await s.show(C, 1);
+  assert.deepEqual([seqs(), chat.tail], [[1, 2], false]);
+  socket.push("new_message", message(5));
+  await settle();
+  assert.deepEqual(seqs(), [1, 2], "a hole would be shown as if there were none");
+  answers["after_seq=2"] = page(3, 4, 5).body;
+  await s.after(C);
+  assert.deepEqual([seqs(), chat.tail], [[1, 2, 3, 4, 5], true]);
+  s.client.stop();
+});
+
+test("ticks follow the watermarks, which never move back", async () => {
+  const { s, socket, chat } = await live();
+  await s.show(C);
+  const ticks = () => progressOf(chat, ME, 3);
+  assert.deepEqual(ticks(), { others: 1, delivered: 0, read: 0 });
+  const status = { conversation_id: C, user_id: BOB, message_id: "", timestamp: 1 };
+  socket.push("message_status", { ...status, status: "delivered", seq: 3 });
+  await settle();
+  assert.deepEqual(ticks(), { others: 1, delivered: 1, read: 0 });
+  socket.push("message_status", { ...status, status: "read", seq: 3 });
+  socket.push("message_status", { ...status, status: "read", seq: 1 });
+  await settle();
+  assert.deepEqual(ticks(), { others: 1, delivered: 1, read: 1 });
+  s.client.stop();
+});
+
+test("what another device has read is read here, and writing reads all", async () => {
+  const { s, socket, chat } = await live();
+  socket.push("message_status", { conversation_id: C, user_id: ME, status: "read", seq: 3, message_id: "", timestamp: 1 });
+  await settle();
+  assert.equal(chat.info.unread, 0);
+  socket.push("new_message", message(4));
+  socket.push("new_message", message(5, C, { sender_id: ME }));
+  await settle();
+  assert.equal(chat.info.unread, 0);
+  s.client.stop();
+});
+
+test("who is removed sees it, and a conversation that is new appears", async () => {
+  const { s, socket, answers, chat } = await live();
+  const other: Conversation = { ...conversation, id: BOB, type: "group", name: "Friday", head_seq: 2 };
+  delete (other as Partial<Conversation>).last_message;
+  answers[`/conversations/${BOB}`] = other;
+  socket.push("conversation_updated", { conversation_id: BOB, seq: 1, change: "created", name: "Friday" });
+  socket.push("conversation_updated", { conversation_id: C, seq: 4, change: "member_removed", user_id: ME });
+  await settle();
+  assert.equal(chat.left, true);
+  assert.deepEqual(s.sorted().map((c) => c.info.name), ["Friday"]);
+  s.client.stop();
+});
+
+test("a gap that was jumped over begins the window anew", async () => {
+  const { s, socket, answers, seqs } = await live();
+  await s.show(C);
+  answers["/messages?limit"] = page(2000, 2001).body;
+  answers["/sync"] = { events: [], heads: [{ conversation_id: C, head_seq: 2001 }], has_more: false };
+  answers[`/conversations/${C}`] = { ...conversation, head_seq: 2001, unread: 500 };
+  socket.push("behind", { reason: "slow" });
+  await settle();
+  await settle();
+  assert.deepEqual(seqs(), [2000, 2001]);
+  s.client.stop();
+});
+
+test("a message whose URL has ended is asked for again", async () => {
+  const { s, answers, chat } = await live();
+  await s.show(C);
+  const fresh: Message = { ...message(3), media_url: "/api/v1/media/x?sig=new" };
+  answers["after_seq=2&limit=1"] = { messages: [fresh], first_seq: 3, last_seq: 3, has_more: false };
+  await s.renew(chat.messages[1]!);
+  assert.equal(chat.messages[1]!.media_url, fresh.media_url);
+  s.client.stop();
+});
