@@ -24,7 +24,7 @@ export function ConversationView(props: Props) {
   const [dragging, setDragging] = useState(false);
   const typing = [...chat.typing.keys()];
   const sub = typing.length ? typingText(typing)
-    : chat.info.type === "group" ? members(chat.info.members_count) : presenceText(session.presence.get(chat.peer ?? ""));
+    : chat.info.type === "group" ? members(chat.info.members_count) : presenceText(session.there(chat.peer));
   const attach = (files: Iterable<File>) => {
     for (const f of files) void session.attach(chat.info.id, f, "");
   };
@@ -42,7 +42,7 @@ export function ConversationView(props: Props) {
     <main class="conversation" onDrop={drop} onDragOver={over} onDragLeave={(e) => e.target === e.currentTarget && setDragging(false)}>
       <header>
         <button class="back" aria-label={say("back")} onClick={() => void session.show(undefined)}>‹</button>
-        <Avatar id={chat.peer ?? chat.info.id} name={titleOf(chat)} online={session.presence.get(chat.peer ?? "")?.status === "online"} />
+        <Avatar id={chat.peer ?? chat.info.id} name={titleOf(chat)} online={session.there(chat.peer)?.status === "online"} />
         <div class="who">
           <h1>{titleOf(chat)}</h1>
           <p class={typing.length ? "typing" : ""} aria-live="polite">{sub}</p>

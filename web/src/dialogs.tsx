@@ -90,7 +90,7 @@ export function MembersDialog({ session, chat, onClose }: { session: Session; ch
       <ul class="members">
         {chat.members?.map((m) => (
           <li key={m.user_id}>
-            <Avatar id={m.user_id} name={nameOf(m.user_id)} online={session.presence.get(m.user_id)?.status === "online"} />
+            <Avatar id={m.user_id} name={nameOf(m.user_id)} online={session.there(m.user_id)?.status === "online"} />
             <span>
               <strong>{nameOf(m.user_id)}</strong>
               <small>{memberText(session, m.user_id, m.role === "admin" && chat.info.type === "group")}</small>
@@ -114,6 +114,6 @@ export function MembersDialog({ session, chat, onClose }: { session: Session; ch
 }
 
 function memberText(session: Session, user: ID, admin: boolean): string {
-  const parts = [user === session.me ? say("you") : presenceText(session.presence.get(user)), admin ? say("admin") : ""];
+  const parts = [user === session.me ? say("you") : presenceText(session.there(user)), admin ? say("admin") : ""];
   return parts.filter(Boolean).join(" · ");
 }

@@ -47,9 +47,11 @@ async function live() {
 }
 
 test("conversations are listed with what is unread, and the other one is known from what was said", async () => {
-  const { s, chat } = await live();
+  const { s, socket, chat } = await live();
   assert.deepEqual(s.sorted().map((c) => [c.info.id, c.info.unread, c.peer]), [[C, 1, BOB]]);
-  assert.equal(s.presence.get(BOB)!.status, "online");
+  assert.equal(s.there(BOB)!.status, "online");
+  socket.drop(1006);
+  assert.equal(s.there(BOB), undefined, "nobody tells any more");
   assert.equal(chat.loaded, false);
   s.client.stop();
 });

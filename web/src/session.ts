@@ -113,6 +113,11 @@ export class Session {
       .sort((a, b) => b.info.updated_at - a.info.updated_at || b.info.head_seq - a.info.head_seq);
   }
 
+  /** Who is there, as far as is known: nothing is while nobody tells. */
+  there(user: ID | undefined): Presence | undefined {
+    return user && this.state.is === "live" ? this.presence.get(user) : undefined;
+  }
+
   private async list(): Promise<void> {
     for (let cursor = ""; ; ) {
       const page = await this.rest.conversations(cursor, 200);

@@ -70,7 +70,7 @@ export function roam(e: KeyboardEvent): void {
 
 function Row({ chat, session }: { chat: Chat; session: Session }) {
   const { info } = chat;
-  const online = session.presence.get(chat.peer ?? "")?.status === "online";
+  const online = session.there(chat.peer)?.status === "online";
   const open = session.open === info.id;
   const last = info.last_message;
   const typing = [...chat.typing.keys()];
