@@ -188,8 +188,8 @@ func orInside(address string) string {
 // end ends everything.
 func (r *run) end() {
 	r.watch.stop()
+	r.rig.Close()      // First: gateways would tell the directory of every connection that ends.
 	_ = r.crew.Close() // What failed in it has been told.
-	r.rig.Close()
 }
 
 // open opens all connections.
