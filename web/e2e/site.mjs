@@ -139,5 +139,5 @@ export async function pasteImage(p) {
 }
 
 export function launch() {
-  return chromium.launch({ executablePath: browserPath(), args: ["--no-sandbox"] });
+  return chromium.launch({ executablePath: browserPath(), args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 }

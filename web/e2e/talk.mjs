@@ -95,8 +95,15 @@ try {
   });
   await step("a group: three people, and one who is removed", () => group(alice));
   await step("history comes by scrolling", () => scroll(alice));
+  await step("from one conversation to the other by keyboard alone", async () => {
+    for (const key of ["Control+k", "Tab", "ArrowDown", "Enter"]) await alice.page.keyboard.press(key);
+    await alice.page.getByRole("heading", { name: BOB }).waitFor();
+    await alice.page.waitForFunction(() => document.activeElement?.id === "compose");
+    await alice.page.keyboard.type("no mouse");
+    await alice.page.keyboard.press("Enter");
+    await theirs(bob, "no mouse").waitFor();
+  });
   await step("bob goes, and after the 15 s in which he might be back alice is told", async () => {
-    await openChat(alice, BOB);
     await alice.page.locator(".who").getByText("online").waitFor();
     await bob.context.close();
     await alice.page.locator(".who").getByText(/last seen|offline/).waitFor();
