@@ -94,7 +94,7 @@ client                              : internal/chat internal/wire
 web                                 :
 
 dev                                 : dev/cluster dev/servers dev/single dev/soak dev/terminal internal/auth internal/chat internal/daemon
-dev/cluster                         : router/push dev/servers internal/auth internal/daemon
+dev/cluster                         : router/push dev/servers internal/auth internal/daemon internal/mediaurl
 dev/audit                           : internal/chat internal/wire
 dev/contract                        :
 dev/faults                          :

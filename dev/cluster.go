@@ -22,12 +22,14 @@ what "dev servers" needs. SIGINT or SIGTERM stops all that it started, and only 
 
 	DATA/run/addresses.json   where everything listens, written when all is ready:
 	                          {"rest":[…],"ws":[…],"ops":{NAME:…},"kafka":…,"cql":…,
-	                          "redis":…,"postgres":…,"opensearch":…,"auth_keys":FILE}, with -secure
+	                          "redis":…,"postgres":…,"s3":…,"opensearch":…,
+	                          "auth_keys":FILE}, with -secure
 	                          also "secure":{"ca":FILE,"kafka_credentials":FILE,
 	                          "cql_credentials":FILE,"redis_credentials":FILE,
-	                          "postgres_password":FILE}; there is no "s3" yet
+	                          "postgres_password":FILE}; "s3" and "opensearch"
+	                          are there only without it
 	DATA/run/NAME.pid         process ids: gateway-1…, router-1…, worker-1…, kafka,
-	                          cassandra, redis, postgres, opensearch; kafka-1… and cassandra-1…
+	                          cassandra, redis, postgres, s3, opensearch; kafka-1… and cassandra-1…
 	                          where there are three. After a kill it changes with the
 	                          next start
 	DATA/run/NAME.hold        make it, and NAME is not started again until it goes
@@ -35,8 +37,8 @@ what "dev servers" needs. SIGINT or SIGTERM stops all that it started, and only 
 
 Data and addresses survive the end of the cluster, kill -9 included; Redis alone
 starts empty. Delete DATA to begin anew, as other numbers of brokers, nodes or
-partitions need, or another -secure. OpenSearch is without TLS and passwords: with
--secure the workers share a search index in DATA instead.
+partitions need, or another -secure. OpenSearch and the S3 server are without TLS and passwords: with
+-secure the workers share a search index in DATA instead, and there is no media.
 
 Variables SWITCHBOARD_… reach the programs where this command sets no flag itself:
 SWITCHBOARD_RECHECK=10s, SWITCHBOARD_LOG_LEVEL=debug. GOFLAGS=-race builds them with

@@ -179,6 +179,9 @@ func (c *cluster) prepare(ctx context.Context) (err error) {
 	if _, err := auth.Open(c.keys, "", ""); err != nil {
 		return daemon.Usagef("-auth-keys: %v", err)
 	}
+	if err := c.makeMediaKeys(); err != nil {
+		return err
+	}
 	if c.push, err = keepPushKeys(c.path("push-key.pem")); err != nil {
 		return err
 	}
@@ -261,7 +264,7 @@ func (c *cluster) provide(ctx context.Context) error {
 	group.Go(func() (err error) {
 		c.set, err = servers.Start(ctx, servers.Config{
 			Cache: c.cfg.Cache, Run: c.path("servers"), Logs: c.path("logs"), Keep: true, Mortal: true,
-			Kafka: c.cfg.Kafka, Cassandra: c.cfg.Cassandra, Postgres: true, Redis: true, OpenSearch: c.cfg.OpenSearch > 0 && !c.cfg.Secure, Secure: c.cfg.Secure, Site: c.cfg.Site,
+			Kafka: c.cfg.Kafka, Cassandra: c.cfg.Cassandra, Postgres: true, Redis: true, S3: !c.cfg.Secure, OpenSearch: c.cfg.OpenSearch > 0 && !c.cfg.Secure, Secure: c.cfg.Secure, Site: c.cfg.Site,
 			Started: c.serverStarted, Log: c.cfg.Log,
 		})
 		return err

@@ -25,6 +25,7 @@ type addresses struct {
 	CQL        string            `json:"cql"`
 	Redis      string            `json:"redis"`
 	Postgres   string            `json:"postgres"`
+	S3         string            `json:"s3,omitempty"` // a URL
 	OpenSearch string            `json:"opensearch,omitempty"`
 	AuthKeys   string            `json:"auth_keys"` // file with the JWK set
 	Secure     *secrets          `json:"secure,omitempty"`
@@ -73,7 +74,7 @@ func (c *cluster) servers() addresses {
 		}
 		return ""
 	}
-	all := addresses{Kafka: at("KAFKA"), CQL: at("CQL"), Redis: at("REDIS"), Postgres: at("POSTGRES"), OpenSearch: at("OPENSEARCH")}
+	all := addresses{Kafka: at("KAFKA"), CQL: at("CQL"), Redis: at("REDIS"), Postgres: at("POSTGRES"), S3: bare(at("S3")), OpenSearch: at("OPENSEARCH")}
 	if s := c.set.Secrets(); s != nil {
 		all.Secure = &secrets{CA: s.CA, Kafka: s.Kafka, CQL: s.CQL, Redis: s.Redis, Postgres: s.Postgres}
 	}

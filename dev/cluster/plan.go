@@ -23,11 +23,13 @@ func (c *cluster) plan() []*program {
 	var all []*program
 	for i := range c.cfg.Routers {
 		p := c.program("router", "router", i)
+		p.with(c.linking())
 		p.with(at.reach("kafka", "redis", "postgres"), replication, c.push.router())
 		all = append(all, p)
 	}
 	for i := range c.cfg.Workers {
 		p := c.program("worker", "storage-worker", i)
+		p.with(c.linking(), c.storing(at))
 		p.url = "http://" + c.ports.public("worker", i)
 		p.with(at.reach("kafka", "cql", "redis", "postgres"), replication, c.push.worker(), []string{
 			"-archive", "", "-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i), "-auth-keys", c.keys,
@@ -38,6 +40,7 @@ func (c *cluster) plan() []*program {
 	}
 	for i := range c.cfg.Gateways {
 		p := c.program("gateway", "gateway", i)
+		p.with(c.linking())
 		p.url = c.socketURL(i)
 		p.with(at.reach("kafka", "redis"), replication, []string{
 			"-server", fmt.Sprintf("gw-%d", i+1), "-listen", c.ports.public("gateway", i),
@@ -86,6 +89,7 @@ func (c *cluster) migrate(ctx context.Context) error {
 	flags := append(c.servers().reach("kafka", "cql", "postgres"),
 		"-partitions", strconv.Itoa(c.cfg.Partitions),
 		"-replication", strconv.Itoa(c.cfg.Kafka), "-cql-replication", strconv.Itoa(c.cfg.Cassandra))
+	flags = append(flags, c.storing(c.servers())...)
 	for try := 1; ; try++ {
 		err := c.runMigrate(ctx, flags)
 		if err == nil || try == migrateTries || !strings.Contains(err.Error(), "run it again") {

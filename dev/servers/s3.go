@@ -16,8 +16,8 @@ const gatewayVersion = "v1.8.0"
 // gatewayPackage is built from source: it is in no distribution of Debian's.
 const gatewayPackage = "github.com/versity/versitygw/cmd/versitygw@" + gatewayVersion
 
-// s3User is who may do everything; the password is the same.
-const s3User = "switchboard"
+// S3User is who may do everything; the password is the same.
+const S3User = "switchboard"
 
 // gateway returns the program, built if it is not there: that takes two minutes, once.
 func (c *cache) gateway(ctx context.Context) (string, error) {
@@ -49,11 +49,11 @@ func (p *planner) s3() ([]*node, string) {
 		return nil
 	}
 	n.command = []string{
-		p.software.s3, "--access", s3User, "--secret", s3User, "--port", addr, "--region", "us-east-1",
+		p.software.s3, "--access", S3User, "--secret", S3User, "--port", addr, "--region", "us-east-1",
 		"--iam-dir", users, "--health", "/healthz", "--quiet", "posix", "--sidecar", beside, data,
 	}
 	n.ready = func(ctx context.Context, _ bool) error { return askS3(ctx, addr) }
-	return []*node{n}, fmt.Sprintf("SWITCHBOARD_TEST_S3=http://%s:%s@%s", s3User, s3User, addr)
+	return []*node{n}, fmt.Sprintf("SWITCHBOARD_TEST_S3=http://%s:%s@%s", S3User, S3User, addr)
 }
 
 // askS3 asks whether it serves.
