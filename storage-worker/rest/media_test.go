@@ -16,10 +16,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"switchboard/internal/chat"
 	"switchboard/internal/mediaurl"
@@ -345,3 +347,31 @@ func TestAHundredMegabytesByHTTP(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// direct is a store from which clients can read.
+type direct struct{ media.Store }
+
+func (direct) Direct(_ context.Context, method, key, kind, disposition string, _ time.Duration) (string, error) {
+	return "https://cdn.example/" + key + "?" + url.Values{"method": {method}, "type": {kind}, "disposition": {disposition}}.Encode(), nil
+}
+
+func TestClientsAreSentToTheStore(t *testing.T) {
+	m := newMediaRig(t)
+	m.files.Library.Store = direct{m.files.Library.Store}
+	up := m.upload(alice, "x.html", []byte("<script>alert(1)</script>"))
+	m.web.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for _, method := range []string{"GET", "HEAD"} {
+		status, h, _ := m.get(method, up.MediaURL)
+		at, err := url.Parse(h.Get("Location"))
+		if err != nil || status != http.StatusFound || at.Host != "cdn.example" || !strings.HasSuffix(at.Path, up.MediaID.String()+"/original") {
+			t.Fatalf("%s: got %d, %s, %v", method, status, at, err)
+		}
+		want := url.Values{"method": {method}, "type": {"application/octet-stream"}, "disposition": {"attachment; filename=x.html"}}
+		if got := at.Query(); got.Encode() != want.Encode() || h.Get("Cache-Control") != "private, max-age=600" {
+			t.Errorf("%s: got %v, %s; want %v", method, got, h.Get("Cache-Control"), want)
+		}
+	}
+	if status, _, _ := m.get("GET", strings.Replace(up.MediaURL, "sig=", "sig=x", 1)); status != http.StatusForbidden {
+		t.Errorf("a changed URL: got %d", status)
+	}
+}
