@@ -22,6 +22,7 @@ type passage struct {
 	next      int64 // the offset of the record to read next
 	committed int64
 	tasks     map[devices.Key]*task
+	queue     queue // those of which no errand is under way
 	underWay  int
 }
 
@@ -35,11 +36,10 @@ type batch struct {
 type task struct {
 	key     devices.Key
 	newest  bus.Push
-	millis  int64     // when that was said
-	first   int64     // the oldest record that is not done with
-	since   int64     // the oldest one that came after the round began, -1 = none
-	due     time.Time // of the next round
-	working int       // errands of the round that have not reported
+	millis  int64 // when that was said
+	first   int64 // the oldest record that is not done with
+	since   int64 // the oldest one that came after the round began, -1 = none
+	working int   // errands of the round that have not reported
 	// tries are those of each device that is to be tried again; nil before the first
 	// round and when there is news.
 	tries map[string]int
@@ -165,7 +165,9 @@ func (p *passage) take(records []bus.Record) {
 		key := devices.Key{User: push.User, Conversation: push.Conversation}
 		t := p.tasks[key]
 		if t == nil {
-			p.tasks[key] = &task{key: key, newest: push, millis: r.Millis, first: r.Offset, since: -1, due: time.Now().Add(p.cfg.Gather)}
+			t = &task{key: key, newest: push, millis: r.Millis, first: r.Offset, since: -1}
+			p.tasks[key] = t
+			p.queue.add(t, p.cfg.Gather)
 			p.waiting.Add(1)
 			continue
 		}
@@ -181,26 +183,12 @@ func (p *passage) take(records []bus.Record) {
 
 // begin starts the rounds that are due and returns how long it is to the next.
 func (p *passage) begin(ctx context.Context) time.Duration {
-	next := time.Minute
 	if p.underWay >= UnderWayMax {
-		return next // A report comes first.
+		return idle // A report comes first.
 	}
-	now := time.Now()
-	var due []*task
-	for _, t := range p.tasks {
-		if t.working > 0 {
-			continue
-		}
-		if wait := t.due.Sub(now); wait > 0 {
-			next = min(next, wait)
-		} else if len(due) < UnderWayMax {
-			due = append(due, t)
-		} else {
-			next = 0
-		}
-	}
+	due, wait := p.queue.due(time.Now(), UnderWayMax)
 	if len(due) == 0 || p.rounds(ctx, due) != nil {
-		return next
+		return wait
 	}
 	return 0 // What had nobody to tell is done with; there may be more.
 }
@@ -293,10 +281,10 @@ func (p *passage) note(r report) {
 func (p *passage) finish(t *task) {
 	switch news := t.newest.Seq > t.said; {
 	case len(t.tries) > 0:
-		t.due = time.Now().Add(t.wait)
+		p.queue.add(t, t.wait)
 	case news:
 		t.first, t.since, t.tries, t.said = t.since, -1, nil, 0
-		t.due = time.Now().Add(p.cfg.Gather)
+		p.queue.add(t, p.cfg.Gather)
 	default:
 		p.done(t)
 	}
