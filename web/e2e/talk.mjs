@@ -5,7 +5,7 @@ import { browserPath, launch, pasteImage, person, startNetwork, startSite } from
 
 if (!browserPath()) {
   console.log("skipped: no Chromium on this machine; CHROMIUM names one that is elsewhere");
-  process.exit(0);
+  process.exit(Number(process.env.SWITCHBOARD_WEB_REQUIRED ?? 0));
 }
 
 const site = await startSite();
