@@ -248,7 +248,7 @@ func (o *options) check() error {
 	case o.heartbeat < time.Second:
 		return daemon.Usagef("-heartbeat is at least 1s")
 	}
-	return nil
+	return o.media.check()
 }
 
 func (o *options) serves(part string) bool { return slices.Contains(*o.serve, part) }

@@ -42,6 +42,23 @@ func mediaFlags(flags *daemon.Flags) *bucket {
 // given reports whether there is a store.
 func (b *bucket) given() bool { return b.server.Given() || b.folder != "" }
 
+// check refuses what cannot work.
+func (b *bucket) check() error {
+	if b.server.Given() && b.folder != "" {
+		return daemon.Usagef("-s3-endpoint and -media-folder: there is one store")
+	}
+	links, err := b.links.Open()
+	switch {
+	case err != nil:
+		return daemon.Usagef("%v", err)
+	case b.given() && links == nil:
+		return daemon.Usagef("-media-keys: no file given, which media needs")
+	case b.server.Given():
+		_, err = b.open()
+	}
+	return err
+}
+
 // open returns the bucket; nothing is asked of the server.
 func (b *bucket) open() (*s3.Store, error) {
 	at, err := b.server.Access()
@@ -68,13 +85,8 @@ func (w *worker) openMedia() (err error) {
 	if w.links, err = w.media.links.Open(); err != nil {
 		return daemon.Usagef("%v", err)
 	}
-	switch {
-	case !w.media.given():
+	if !w.media.given() {
 		return nil
-	case w.links == nil:
-		return daemon.Usagef("-media-keys: no file given, which media needs")
-	case w.media.server.Given() && w.media.folder != "":
-		return daemon.Usagef("-s3-endpoint and -media-folder: there is one store")
 	}
 	var store media.Store
 	if w.media.folder != "" {
