@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/result"
 	"switchboard/client"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
@@ -26,7 +27,8 @@ must have applied the whole history, once and in its order, content and all.
 
 Counted are CPU time, look-ups and statements, by the message and by the head. The
 system must allow so many members: run ` + "`dev cluster`" + ` with SWITCHBOARD_MEMBERS=10000
-in its environment. Exit status 1 when somebody was not complete.`
+in its environment. Exit status 1 when somebody was not complete, 99 when a threshold
+was not kept, 4 when the generator was late.`
 
 // gather is how long whoever is not complete may make no progress at the end.
 const gather = 30 * time.Second
@@ -52,7 +54,7 @@ type group struct {
 	sending sync.WaitGroup
 
 	mu      sync.Mutex
-	answers []time.Duration
+	answers *result.Timing
 	refused map[string]int
 }
 
@@ -60,14 +62,15 @@ type group struct {
 func runGroup(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := daemon.NewFlags("bench group", groupManual)
 	whom := newTargetFlags(flags)
-	g := &group{refused: make(map[string]int)}
+	g := &group{refused: make(map[string]int), answers: result.NewTiming("answer", "from the intended send to message_sent")}
 	flags.IntVar(&g.members, "members", chat.MembersMax, "members of the conversation")
 	flags.IntVar(&g.connected, "connected", 200, "members who are connected")
 	flags.IntVar(&g.rate, "rate", 20, "messages per second, on a fixed schedule")
 	flags.DurationVar(&g.warmup, "warmup", 10*time.Second, "load before anything is measured")
 	flags.DurationVar(&g.duration, "duration", 60*time.Second, "measured load")
 	flags.Uint64Var(&g.seed, "seed", 1, "seed of the plan")
-	out := flags.String("json", "", "file for the report as JSON")
+	file := flags.String("json", "", "file for the report as JSON")
+	out := result.NewOutput(flags.FlagSet, groupMetrics()...)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -82,14 +85,15 @@ func runGroup(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := writeJSON(*out, report); err != nil {
+	if err := writeJSON(*file, report); err != nil {
 		return err
 	}
 	report.print(stdout)
+	judged := out.Finish(report.result(), stdout)
 	if !report.Complete() {
 		return errors.New("somebody is not complete")
 	}
-	return nil
+	return judged
 }
 
 // drive makes the conversation, connects, talks, waits until all are complete and
@@ -116,7 +120,8 @@ func (g *group) drive(ctx context.Context, progress io.Writer) (*groupReport, er
 	}
 	hushed := time.Now()
 	g.sending.Wait()
-	report.Answer, report.Refused = summarizeAll(g.answers), g.refused
+	report.Answer, report.Refused = summarize(g.answers.Total()), g.refused
+	report.started, report.answers = hushed.Add(-time.Duration(report.Seconds*float64(time.Second))), g.answers
 	history, err := g.history(ctx, report)
 	if err != nil {
 		return nil, err
@@ -251,7 +256,7 @@ func (g *group) send(ctx context.Context, random *rand.Rand, i int, start time.T
 			g.refused[string(chat.AsError(err).Code)]++
 			return
 		}
-		g.answers = append(g.answers, time.Since(at))
+		g.answers.Record(int(at.Sub(start)/time.Second), time.Since(at))
 	})
 }
 

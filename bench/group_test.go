@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"switchboard/bench/result"
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
 )
@@ -15,10 +16,11 @@ import (
 // A short run against the whole system: who leaves and comes back is complete too.
 func TestGroupOnTheEmbeddedSystem(t *testing.T) {
 	var out bytes.Buffer
-	file := filepath.Join(t.TempDir(), "report.json")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "report.json")
 	err := run(t.Context(), append([]string{"group"}, append(embedded(t),
-		"-members", "150", "-connected", "20", "-rate", "20", "-warmup", "1s", "-duration", "4s", "-json", file)...), &out)
-	if err != nil {
+		"-members", "150", "-connected", "20", "-rate", "20", "-warmup", "1s", "-duration", "4s", "-json", file, "-out", dir)...), &out)
+	if err != nil && !late(err) {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	var report groupReport
@@ -28,6 +30,9 @@ func TestGroupOnTheEmbeddedSystem(t *testing.T) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r, err := result.Load(dir); err != nil || r.Bench != "group" || r.Timings[0].Count() != 100 {
+		t.Errorf("got %+v, %v", r, err)
 	}
 	// Everybody pulls in the measured time, and two are back by /sync.
 	if report.Messages != 80 || report.HeadsHeard == 0 || report.Pages < 20 || report.Syncs < 2 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/result"
 	"switchboard/bench/scrape"
 )
 
@@ -41,6 +42,50 @@ type groupReport struct {
 	Heads      float64            `json:"heads_per_second,omitempty"`
 	PerMessage []cost             `json:"costs_per_message,omitempty"`
 	PerHead    []cost             `json:"costs_per_head,omitempty"`
+
+	started time.Time
+	answers *result.Timing
+}
+
+// groupMetrics are the names of a group's figures.
+func groupMetrics() []string {
+	return append(result.TimingNames("answer"), "incomplete", "misplaced", "gaps", "missing", "doubled", "refused", "wrong", "late",
+		"created", "complete_after", "heads", "cpu.*", "message.*")
+}
+
+// result says it in the words of all results.
+func (r *groupReport) result() *result.Result {
+	out := result.New("group")
+	out.Started, out.Seconds, out.Detail = r.started.UTC(), r.Seconds, r
+	out.Set("members", fmt.Sprintf("%d, %d of them connected", r.Members, r.Connected))
+	out.Set("rate", fmt.Sprintf("%d messages a second", r.Rate))
+	out.Set("seed", r.Seed)
+	out.AddTiming(r.answers)
+	refused := 0
+	for _, n := range r.Refused {
+		refused += n
+	}
+	wrong := r.Incomplete + r.Misplaced + r.Gaps + r.Missing + r.Doubled + refused
+	out.Counts(result.Lower,
+		result.Tally{Name: "incomplete", N: r.Incomplete, What: "members who did not apply the whole history"},
+		result.Tally{Name: "misplaced", N: r.Misplaced, What: "events that somebody applied in another place"},
+		result.Tally{Name: "gaps", N: r.Gaps, What: "holes in the numbers of the conversation"},
+		result.Tally{Name: "missing", N: r.Missing, What: "messages that are not in history"},
+		result.Tally{Name: "doubled", N: r.Doubled, What: "messages that are in history twice"},
+		result.Tally{Name: "refused", N: refused, What: "messages that were refused"},
+		result.Tally{Name: "wrong", N: wrong, What: "all of these"})
+	out.Counts(result.Neither, result.Tally{Name: "late", N: r.Late, What: "sends that began over 10 ms after their time"})
+	out.Add("created", r.Created, result.Seconds, result.Lower, "making the conversation")
+	out.Add("complete_after", r.CompleteAfter, result.Seconds, result.Lower, "from the last send until all had pulled everything")
+	out.Add("heads", r.Heads, result.PerSecond, result.Neither, "heads a second")
+	out.AddCPU(r.CPU)
+	for _, c := range r.PerMessage {
+		out.Add("message."+strings.ReplaceAll(strings.ReplaceAll(c.Name, ",", ""), " ", "_"), c.PerMessage, result.Count, result.Lower, c.Name+", a message")
+	}
+	if r.Late > r.Messages/100 {
+		out.Invalidate("the generator was late for %d of %d sends, more than 1 %%", r.Late, r.Messages)
+	}
+	return out
 }
 
 // Complete reports whether everybody has all of it, once and in order.
@@ -114,13 +159,4 @@ func printCPU(w io.Writer, cpu map[string]float64) {
 	if len(names) > 1 {
 		fmt.Fprintf(w, "%-14s %6.0f µs CPU per message\n", "all", total)
 	}
-}
-
-// summarizeAll sums up latencies.
-func summarizeAll(all []time.Duration) latency {
-	h := newHistogram()
-	for _, d := range all {
-		_ = h.RecordValue(min(max(d.Microseconds(), 1), 60_000_000)) // within the range
-	}
-	return summarize(h)
 }

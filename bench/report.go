@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"time"
 
 	"switchboard/bench/host"
@@ -123,30 +121,21 @@ func (r *roadReport) result() *result.Result {
 	for _, n := range r.Refused {
 		refused += n
 	}
-	for _, m := range []struct {
-		name  string
-		value int
-		what  string
-	}{
-		{"lost", r.Missing + r.NotDelivered, "not in history, or not on a member's socket"},
-		{"missing", r.Missing, "not in history"},
-		{"doubled", r.Doubled, "in history twice"},
-		{"gaps", r.Gaps, "holes in the numbers of a conversation"},
-		{"not_delivered", r.NotDelivered, "in history, and not on a member's socket"},
-		{"repeated", r.Repeated, "twice on a socket"},
-		{"reordered", r.Reordered, "against the order of history on a socket"},
-		{"misplaced", r.Misplaced, "in another place than in history"},
-		{"refused", refused, "refused"},
-		{"wrong", r.wrong() + refused, "all of these"},
-	} {
-		out.Add(m.name, float64(m.value), result.Count, result.Lower, m.what)
-	}
+	out.Counts(result.Lower,
+		result.Tally{Name: "lost", N: r.Missing + r.NotDelivered, What: "not in history, or not on a member's socket"},
+		result.Tally{Name: "missing", N: r.Missing, What: "not in history"},
+		result.Tally{Name: "doubled", N: r.Doubled, What: "in history twice"},
+		result.Tally{Name: "gaps", N: r.Gaps, What: "holes in the numbers of a conversation"},
+		result.Tally{Name: "not_delivered", N: r.NotDelivered, What: "in history, and not on a member's socket"},
+		result.Tally{Name: "repeated", N: r.Repeated, What: "twice on a socket"},
+		result.Tally{Name: "reordered", N: r.Reordered, What: "against the order of history on a socket"},
+		result.Tally{Name: "misplaced", N: r.Misplaced, What: "in another place than in history"},
+		result.Tally{Name: "refused", N: refused, What: "refused"},
+		result.Tally{Name: "wrong", N: r.wrong() + refused, What: "all of these"})
 	out.Add("late", float64(r.Late), result.Count, result.Neither, "sends that began over 10 ms after their time")
 	out.Add("rate", float64(r.Rate), result.PerSecond, result.Neither, "messages on schedule")
 	out.Add("bench.cpu_share", r.BenchCPU/max(r.Seconds, 1e-9), result.Count, result.Neither, "cores that the generator took")
-	for _, name := range slices.Sorted(maps.Keys(r.CPU)) {
-		out.Add("cpu."+name, r.CPU[name]/1e6, result.Seconds, result.Lower, "processor time a message, "+name)
-	}
+	out.AddCPU(r.CPU)
 	if r.Inside != nil {
 		for _, h := range r.Inside.Hops {
 			out.Add("hop."+h.Metric+".p99", h.P99/1e3, result.Seconds, result.Neither, h.Name+", 99th percentile")

@@ -17,8 +17,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,6 +126,28 @@ func (r *Result) AddTiming(t *Timing) {
 	}
 	r.Add(t.Name+".max", t.Max().Seconds(), Seconds, Neither, t.What+", the longest")
 	r.Add(t.Name+".count", float64(t.Count()), Count, Neither, t.What+", how many")
+}
+
+// Tally is a count.
+type Tally struct {
+	Name string
+	N    int
+	What string
+}
+
+// Counts adds counts as metrics.
+func (r *Result) Counts(better Better, counts ...Tally) {
+	for _, c := range counts {
+		r.Add(c.Name, float64(c.N), Count, better, c.What)
+	}
+}
+
+// AddCPU adds the processor time of programs by the message, which is given in
+// microseconds.
+func (r *Result) AddCPU(micros map[string]float64) {
+	for _, name := range slices.Sorted(maps.Keys(micros)) {
+		r.Add("cpu."+name, micros[name]/1e6, Seconds, Lower, "processor time a message, "+name)
+	}
 }
 
 // Invalidate says why the run must not be used.
