@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// fewConversations is up to how many conversations of a scope have their spans in
-	// the question. Those of more are looked at in the answers.
-	fewConversations = 256
+	// fewConversations is up to how many conversations, of which only a part may be seen,
+	// have their spans in the question: each costs a list of its own. The spans of
+	// more are looked at in the answers.
+	fewConversations = 64
 	// fewSpans is up to how many spans of a conversation are.
 	fewSpans = 16
 	// calls is how often OpenSearch is asked for one question, if most of what it finds
@@ -181,11 +182,14 @@ func span[T ~int64](field string, from, to T) any {
 func scope(s search.Scope) any {
 	var whole []chat.ConversationID
 	var ways []any
+	parts := 0
 	for c, spans := range s {
-		if len(s) > fewConversations || len(spans) > fewSpans {
+		all := len(spans) == 1 && spans[0].From <= 1 && spans[0].To == 0
+		if all || parts == fewConversations || len(spans) > fewSpans {
 			whole = append(whole, c)
 			continue
 		}
+		parts++
 		for _, p := range spans {
 			to := p.To
 			if to == 0 {
