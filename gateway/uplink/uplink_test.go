@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"switchboard/gateway/session"
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/internal/mediaurl"
 	"switchboard/internal/metrics"
 	"switchboard/internal/wire"
 )
@@ -112,6 +115,38 @@ func TestForeignMediaIsRefused(t *testing.T) {
 	ev.Kind, ev.MediaURL = chat.KindImage, "https://evil.example/x.png"
 	if e := chat.AsError(u.Send(from, ev)); e.Code != chat.BadRequest || len(p.messages) != 0 {
 		t.Errorf("Send = %v, and %d records were written", e, len(p.messages))
+	}
+}
+
+// The log gets the path of an upload that was issued to its sender, whatever URL of
+// it was sent, so that a retry with a fresher one is the same message.
+func TestIssuedMediaIsSentByItsPath(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys")
+	if err := mediaurl.Generate(keys); err != nil {
+		t.Fatal(err)
+	}
+	links, err := mediaurl.Open(keys, "https://chat.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := new(producer)
+	u, _ := newUplink(p)
+	u.cfg.Links = links
+	from, ev := message()
+	id := chat.NewMediaID(time.Now())
+	ev.Kind, ev.MediaURL = chat.KindImage, links.Issued(id, from.User)
+	if err := u.Send(from, ev); err != nil {
+		t.Fatal(err)
+	}
+	var got bus.Inbound
+	if err := bus.ParseInbound(p.messages[0].Value, &got); err != nil || got.Send.MediaURL != chat.MediaPath(id) {
+		t.Errorf("the record has %+v, %v; want the path of %s", got.Send, err, id)
+	}
+	for _, foreign := range []string{links.Issued(id, chat.DemoUser("bob")), links.Signed(chat.MediaPath(id)), chat.MediaPath(id)} {
+		ev.MediaURL = foreign
+		if e := chat.AsError(u.Send(from, ev)); e.Code != chat.BadRequest || len(p.messages) != 1 {
+			t.Errorf("%s: Send = %v, and %d records were written", foreign, e, len(p.messages)-1)
+		}
 	}
 }
 
