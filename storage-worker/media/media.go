@@ -198,8 +198,8 @@ func keyOf(id chat.MediaID, object string) string {
 func refusal(err error) error {
 	switch {
 	case errors.Is(err, picture.ErrTooLarge):
-		return chat.Errorf(chat.TooLarge, "the picture has too many pixels or frames: at most %d pixels, %d on a side, %d frames",
-			picture.PixelsMax, picture.SideMax, picture.FramesMax)
+		return chat.Errorf(chat.TooLarge, "the picture has too many pixels, frames or scans: at most %d pixels, %d on a side, %d frames, %d scans",
+			picture.PixelsMax, picture.SideMax, picture.FramesMax, picture.ScansMax)
 	case errors.Is(err, picture.ErrDamaged):
 		return chat.Errorf(chat.UnsupportedMedia, "the file begins like a picture and is none, or it is damaged")
 	}

@@ -28,12 +28,22 @@ func (w *walk) png() error {
 			return err
 		}
 		const crc = 4
-		if err := w.skip(int64(binary.BigEndian.Uint32(head)) + crc); err != nil {
-			return err
-		}
-		name := string(head[4:])
-		if name == "fcTL" {
+		name, size := string(head[4:]), int64(binary.BigEndian.Uint32(head))
+		switch name {
+		case "IHDR":
+			body, err := w.next(int(min(size, headerPNG)))
+			if err != nil {
+				return err
+			}
+			w.cost.header = body
+			size -= int64(len(body))
+		case "tRNS":
+			w.cost.transparent = true
+		case "fcTL":
 			w.frames++
+		}
+		if err := w.skip(size + crc); err != nil {
+			return err
 		}
 		if critical := name[0]&0x20 == 0; critical || slices.Contains(pngKept, name) {
 			w.keep(from)
@@ -179,6 +189,10 @@ func (w *walk) webp() error {
 			continue
 		case name == "ANMF":
 			w.frames++
+		case name == "ALPH":
+			w.cost.transparent = true
+		case name == "VP8L":
+			w.cost.lossless = true
 		}
 		if err := w.skip(size); err != nil {
 			return err

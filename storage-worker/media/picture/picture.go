@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
@@ -40,6 +39,11 @@ const (
 	// of all of them.
 	FramesMax         = 1_000
 	AnimatedPixelsMax = 1_000_000_000
+	// ScansMax bounds the scans of a JPEG: encoders make about ten.
+	ScansMax = 100
+	// scannedMax bounds the pixels that decoding goes through, once for each scan and
+	// component: some seconds. A picture with more has no thumbnail.
+	scannedMax = 500_000_000
 	// DecodeBytes is the memory that decoding may cost; a larger picture has no
 	// thumbnail.
 	DecodeBytes = 256 << 20
@@ -53,7 +57,7 @@ const (
 var (
 	// ErrDamaged says that a file is not the picture as which it begins.
 	ErrDamaged = errors.New("the picture is damaged")
-	// ErrTooLarge says that it has too many pixels or frames.
+	// ErrTooLarge says that it has too many pixels, frames or scans.
 	ErrTooLarge = errors.New("the picture has too many pixels")
 )
 
@@ -90,6 +94,7 @@ type Picture struct {
 	orientation int // 1 to 8, as in Exif
 	animated    bool
 	cost        int64 // bytes that decoding takes, about
+	slow        bool  // to decode
 	keep        []piece
 }
 
@@ -113,7 +118,7 @@ func Examine(source io.ReaderAt, size int64, kind string) (*Picture, error) {
 	if config.Width > SideMax || config.Height > SideMax || pixels > PixelsMax {
 		return nil, fmt.Errorf("%w: %d × %d", ErrTooLarge, config.Width, config.Height)
 	}
-	w := &walk{p: p, size: size, perPixel: perPixel(config.ColorModel)}
+	w := &walk{p: p, size: size, pixels: pixels, cost: cost{model: config.ColorModel}}
 	if err := w.file(); err != nil {
 		return nil, err
 	}
@@ -121,7 +126,8 @@ func Examine(source io.ReaderAt, size int64, kind string) (*Picture, error) {
 	if w.frames > FramesMax || int64(w.frames)*pixels > AnimatedPixelsMax {
 		return nil, fmt.Errorf("%w: %d frames of %d × %d", ErrTooLarge, w.frames, config.Width, config.Height)
 	}
-	p.cost = pixels*w.perPixel + scalingBytes*int64(min(config.Width, config.Height))
+	p.slow = w.cost.scanned > scannedMax
+	p.cost = w.cost.bytes(kind, pixels) + scalingBytes*int64(min(config.Width, config.Height))
 	p.Width, p.Height = config.Width, config.Height
 	if p.orientation > 4 {
 		p.Width, p.Height = p.Height, p.Width
@@ -144,19 +150,6 @@ func (p *Picture) config(r io.Reader) (image.Config, error) {
 		return webp.DecodeConfig(r)
 	}
 	return image.Config{}, errors.New("a picture of an unknown type")
-}
-
-// perPixel is about how many bytes decoding takes for a pixel.
-func perPixel(m color.Model) int64 {
-	switch m {
-	case color.GrayModel:
-		return 1
-	case color.YCbCrModel:
-		return 3
-	case color.RGBA64Model, color.NRGBA64Model:
-		return 8
-	}
-	return 4
 }
 
 // Stored returns the picture as it is kept: every pixel, and nothing about where,

@@ -31,10 +31,10 @@ type Thumbnail struct {
 }
 
 // Thumbnail decodes the picture, which costs up to [DecodeBytes] of memory, so that
-// the caller sees to it that few do so at once. Of an animation it is the first
+// the caller sees to it that few do so at once; it takes some seconds at most. Of an animation it is the first
 // frame. Where there is no thumbnail for a good picture it returns nil.
 func (p *Picture) Thumbnail() (*Thumbnail, error) {
-	if p.cost > DecodeBytes || p.animated && p.Type == WebP {
+	if p.cost > DecodeBytes || p.slow || p.animated && p.Type == WebP {
 		return nil, nil
 	}
 	full, err := p.decode(p.Stored())

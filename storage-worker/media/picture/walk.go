@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -11,10 +12,11 @@ import (
 // walk goes through a file part by part and notes which bytes are kept. It reads
 // each byte at most once and keeps none of them.
 type walk struct {
-	p        *Picture
-	size     int64
-	perPixel int64
-	frames   int
+	p      *Picture
+	size   int64
+	pixels int64
+	frames int
+	cost   cost
 
 	r     *bufio.Reader
 	at    int64 // of the next byte in the file
@@ -35,10 +37,10 @@ func (w *walk) file() error {
 	case WebP:
 		err = w.webp()
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	if err != nil && !errors.Is(err, ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return nil
+	return err
 }
 
 // next reads the next n bytes; they are few.
@@ -98,10 +100,6 @@ const (
 	markerAPP15 = 0xef
 	markerCOM   = 0xfe
 )
-
-// progressiveBytes is what a pixel of a progressive JPEG costs: the coefficients of
-// all components are kept until the end.
-const progressiveBytes = 15
 
 // jpeg keeps what is needed to show the picture. Its end is the end: cameras put
 // whole pictures with all their metadata behind it.
@@ -178,13 +176,13 @@ func (w *walk) segment(marker byte) (kept bool, err error) {
 		return false, err
 	}
 	size := int64(binary.BigEndian.Uint16(b)) - 2
-	if marker == markerSOF2 {
-		w.perPixel = progressiveBytes
-	}
 	switch {
 	case marker == markerCOM, marker > markerAPP2 && marker <= markerAPP15 && marker != markerAPP14:
 		return false, w.skip(size)
-	case marker != markerAPP1 && marker != markerAPP2:
+	case marker == markerSOF2:
+		w.cost.progressive = true
+		return true, w.skip(size)
+	case marker != markerAPP1 && marker != markerAPP2 && marker != markerAPP14 && marker != markerSOS:
 		return true, w.skip(size)
 	case size < 0 || size > w.size-w.at:
 		return false, fmt.Errorf("a part of %d bytes is longer than the file", size)
@@ -193,10 +191,29 @@ func (w *walk) segment(marker byte) (kept bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if exif, ok := bytes.CutPrefix(body, []byte("Exif\x00\x00")); ok && marker == markerAPP1 {
+	switch exif, ok := bytes.CutPrefix(body, []byte("Exif\x00\x00")); {
+	case marker == markerSOS:
+		return true, w.count(body)
+	case marker == markerAPP14:
+		const transform = 11 // 0: the colours are as they are
+		w.cost.untransformed = len(body) > transform && body[transform] == 0
+		return true, nil
+	case ok && marker == markerAPP1:
 		w.p.orientation = orientationOf(exif)
 	}
 	return marker == markerAPP2 && bytes.HasPrefix(body, []byte("ICC_PROFILE\x00")), nil
+}
+
+// count counts a scan, by the body of its header. One of a few bytes may go through
+// the whole picture: how long decoding takes is not seen from the size of a file.
+func (w *walk) count(header []byte) error {
+	if w.cost.scans++; w.cost.scans > ScansMax {
+		return fmt.Errorf("%w: more than %d scans", ErrTooLarge, ScansMax)
+	}
+	if len(header) > 0 {
+		w.cost.scanned += int64(header[0]) * w.pixels // It begins with the number of components.
+	}
+	return nil
 }
 
 // scan goes past compressed data, up to the next marker.
