@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -14,10 +15,19 @@ import (
 	broker "switchboard/internal/bus/embedded"
 	"switchboard/internal/bus/kafka"
 	"switchboard/internal/chat"
+	"switchboard/internal/daemon"
 	directory "switchboard/internal/presence/embedded"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(daemon.Main(run))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// asProgram makes a process of the test's binary the router.
+const asProgram = "SWITCHBOARD_TEST_AS_ROUTER"
 
 // patience bounds every wait for another process-like part of the test.
 const patience = time.Minute

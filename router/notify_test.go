@@ -2,15 +2,20 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -95,60 +100,77 @@ func schema(t *testing.T) string {
 	return u.String()
 }
 
-// The program calls the webhook of who is away, from what is registered in
-// PostgreSQL.
-func TestRouterNotifiesWhoIsRegistered(t *testing.T) {
+// away is a log, a directory and tables, with a webhook that decides by itself.
+type away struct {
+	t      *testing.T
+	client *kafka.Client
+	flags  []string
+	store  *postgres.Store
+}
+
+func newAway(t *testing.T, hook http.HandlerFunc) *away {
+	t.Helper()
 	tables := schema(t)
-	called := make(chan string, 1)
-	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // what is missing is seen below
-		called <- r.Header.Get("Webhook-Signature") + " " + string(body)
-	}))
-	t.Cleanup(hook.Close)
+	service := httptest.NewServer(hook)
+	t.Cleanup(service.Close)
 	kafkaServer, err := broker.Start(broker.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer kafkaServer.Close()
+	t.Cleanup(kafkaServer.Close)
 	redisServer, err := directory.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer redisServer.Close()
-	client := kafka.Open(kafka.Config{Brokers: []string{kafkaServer.Addr()}, Log: slog.New(slog.DiscardHandler)})
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if _, err := client.Admin().Ensure(ctx, bus.Topics(bus.FirstGeneration, 2), 1); err != nil {
+	t.Cleanup(redisServer.Close)
+	a := &away{t: t, client: kafka.Open(kafka.Config{Brokers: []string{kafkaServer.Addr()}, Log: slog.New(slog.DiscardHandler)})}
+	t.Cleanup(a.client.Close)
+	if _, err := a.client.Admin().Ensure(t.Context(), bus.Topics(bus.FirstGeneration, 2), 1); err != nil {
 		t.Fatal(err)
 	}
-	store, err := postgres.Open(ctx, postgres.Config{URL: tables})
-	if err != nil {
+	if a.store, err = postgres.Open(t.Context(), postgres.Config{URL: tables}); err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	bob := chat.DemoUser("bob")
-	if err := store.Devices().Put(ctx, devices.Registration{
-		User: bob, Device: "phone", Kind: devices.Webhook, Address: "token", Settings: devices.Settings{Provider: "fcm"},
+	t.Cleanup(a.store.Close)
+	a.flags = []string{
+		"-postgres", tables, "-push-webhook", service.URL, "-push-webhook-secret", written(t, secret),
+		"-kafka", kafkaServer.Addr(), "-redis", redisServer.Addr(), "-ops-listen", "127.0.0.1:0", "-log-level", "error", "-replication", "1",
+	}
+	return a
+}
+
+// says registers a telephone of somebody and puts a message for it on the log.
+func (a *away) says(name string) {
+	a.t.Helper()
+	u := chat.DemoUser(name)
+	if err := a.store.Devices().Put(a.t.Context(), devices.Registration{
+		User: u, Device: "phone", Kind: devices.Webhook, Address: "token of " + name, Settings: devices.Settings{Provider: "fcm"},
 	}); err != nil {
-		t.Fatal(err)
+		a.t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	running, stop := context.WithCancel(ctx)
-	go func() {
-		ended <- run(running, []string{
-			"-postgres", tables, "-push-webhook", hook.URL, "-push-webhook-secret", written(t, secret),
-			"-kafka", kafkaServer.Addr(), "-redis", redisServer.Addr(), "-ops-listen", "127.0.0.1:0", "-log-level", "error", "-replication", "1",
-		}, io.Discard)
-	}()
 	p := bus.Push{
-		User: bob, Conversation: chat.DirectConversation(bob, chat.DemoUser("alice")), Seq: 1, Sender: chat.DemoUser("alice"), Kind: chat.KindText,
+		User: u, Conversation: chat.DirectConversation(u, chat.DemoUser("alice")), Seq: 1, Sender: chat.DemoUser("alice"), Kind: chat.KindText,
 		ID: chat.NewMessageID(1_790_000_000_000_000, bus.FirstGeneration, 0), Position: chat.Position{Generation: bus.FirstGeneration},
 	}
-	put(ctx, t, client, bus.Message{Topic: bus.TopicPush, Partition: bus.PartitionOfUser(bob, 2), Key: bob[:], Value: p.Append(nil)})
+	put(a.t.Context(), a.t, a.client, bus.Message{Topic: bus.TopicPush, Partition: bus.PartitionOfUser(u, 2), Key: u[:], Value: p.Append(nil)})
+}
+
+// The program calls the webhook of who is away, from what is registered in
+// PostgreSQL.
+func TestRouterNotifiesWhoIsRegistered(t *testing.T) {
+	called := make(chan string, 1)
+	a := newAway(t, func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // what is missing is seen below
+		called <- r.Header.Get("Webhook-Signature") + " " + string(body)
+	})
+	ended := make(chan error, 1)
+	running, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { ended <- run(running, a.flags, io.Discard) }()
+	a.says("bob")
 	select {
 	case call := <-called:
-		if !strings.HasPrefix(call, "v1,") || !strings.Contains(call, `"token":"token"`) || !strings.Contains(call, p.Conversation.String()) {
+		if !strings.HasPrefix(call, "v1,") || !strings.Contains(call, `"token":"token of bob"`) {
 			t.Errorf("the call is %s", call)
 		}
 	case err := <-ended:
@@ -157,5 +179,76 @@ func TestRouterNotifiesWhoIsRegistered(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("the router ended with %v", err)
+	}
+}
+
+// A router that is killed with kill -9 while the webhook is away loses nothing: the
+// next one calls for everybody.
+func TestKilledRouterLosesNoNotification(t *testing.T) {
+	const people = 40
+	var mu sync.Mutex
+	open, calls, told := false, 0, make(map[string]bool)
+	more := make(chan struct{}, 1)
+	a := newAway(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // what is missing names nobody
+		mu.Lock()
+		calls++
+		if open {
+			_, name, _ := strings.Cut(string(body), "token of ")
+			name, _, _ = strings.Cut(name, `"`)
+			told[name] = true
+		} else {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		mu.Unlock()
+		select {
+		case more <- struct{}{}:
+		default:
+		}
+	})
+	until := func(so func() bool) {
+		t.Helper()
+		late := time.After(patience)
+		for {
+			mu.Lock()
+			done := so()
+			mu.Unlock()
+			if done {
+				return
+			}
+			select {
+			case <-more:
+			case <-late:
+				t.Fatalf("%d calls, %d were told", calls, len(told))
+			}
+		}
+	}
+	start := func() *exec.Cmd {
+		router := exec.CommandContext(t.Context(), os.Args[0], a.flags...)
+		router.Env, router.Stderr = append(os.Environ(), asProgram+"=1"), os.Stderr
+		if err := router.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return router
+	}
+	for i := range people {
+		a.says(fmt.Sprint("person ", i))
+	}
+	first := start()
+	until(func() bool { return calls >= people })
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait() // it was killed
+	mu.Lock()
+	open = true
+	mu.Unlock()
+	second := start()
+	until(func() bool { return len(told) == people })
+	if err := second.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Wait(); err != nil {
+		t.Errorf("the second router ended with %v", err)
 	}
 }
