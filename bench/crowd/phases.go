@@ -21,8 +21,8 @@ const planManual = `bench plan goes through the phases of a file, a line each:
 	- ramp: 2k/s to 40k     open connections, so many a second, until there are so many
 	- hold: 5m              hold them, with heartbeats
 	- rate: 10k/s for 1m    messages that come back, each checked
-	- churn: 2%/m for 10m   drop a share a minute, evenly; they come back
-	- drop: 30%             drop a share at once; the phase ends when all are back
+	- churn: 2%/m for 10m   drop a share a minute, evenly
+	- drop: 30%             drop a share at once; like churn it ends when all are back
 
 It is YAML, a list of maps with one pair. Numbers may have k or M behind them, times
 are those of Go. Each phase has timings of its own: 3-rate.echo.p99, 5-drop.back.max.
@@ -44,6 +44,8 @@ type phases struct {
 	*conn
 	all   []phase
 	lines []string
+
+	open int // connections that there shall be
 }
 
 // Plan is `bench plan`.
@@ -167,7 +169,7 @@ func (p *phases) run(ctx context.Context, r *run) (timings []*result.Timing, err
 		r.result.Set(fmt.Sprintf("phase %d", i+1), p.lines[i])
 		r.crew.NewPhase()
 		tally := r.crew.Phase()
-		if err = p.one(ctx, r, tally, one); err != nil {
+		if err = p.one(ctx, r, one); err != nil {
 			break
 		}
 		r.crew.NewPhase() // So that nothing is added to it any more.
@@ -181,19 +183,26 @@ func (p *phases) run(ctx context.Context, r *run) (timings []*result.Timing, err
 	return timings, err
 }
 
+// back waits until all are connected again who were dropped, but for those whose
+// openings failed too often.
+func (p *phases) back(ctx context.Context, r *run) error {
+	all := r.crew.All()
+	return r.crew.Hold(ctx, func() bool { return all.Open()+all.Count(load.CountGivenUp) >= p.open }, 0)
+}
+
 // one goes through one phase.
-func (p *phases) one(ctx context.Context, r *run, tally *load.Tally, one phase) error {
+func (p *phases) one(ctx context.Context, r *run, one phase) error {
 	switch one.kind {
 	case "ramp":
+		p.open = max(p.open, one.total)
 		return r.crew.Open(ctx, one.total, one.amount)
 	case "rate":
 		return r.crew.Echo(ctx, load.Echo{Frame: p.frame, Rate: one.amount, Seconds: one.time.Seconds()})
 	case "drop":
-		before := tally.Open()
 		if err := r.crew.Drop(ctx, one.amount); err != nil {
 			return err
 		}
-		return r.crew.Hold(ctx, func() bool { return tally.Open() >= before }, time.Hour)
+		return p.back(ctx, r)
 	case "churn":
 		return p.churn(ctx, r, one)
 	}
@@ -214,5 +223,5 @@ func (p *phases) churn(ctx context.Context, r *run, one phase) error {
 			return err
 		}
 	}
-	return nil
+	return p.back(ctx, r)
 }
