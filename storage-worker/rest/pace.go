@@ -59,11 +59,11 @@ func (p *Pace) window() time.Duration { return p.interval() * time.Duration(p.At
 type kind uint8
 
 const (
-	reads  kind = iota // what asks for something
-	syncs              // POST /sync, the dearest read
-	searches           // GET /search, which is dear elsewhere
-	marks              // POST …/read
-	writes             // what changes a conversation
+	reads    kind = iota // what asks for something
+	syncs                // POST /sync, the dearest read
+	searches             // GET /search, which is dear elsewhere
+	marks                // POST …/read
+	writes               // what changes a conversation
 	kinds
 )
 

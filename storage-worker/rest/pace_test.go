@@ -69,7 +69,7 @@ func TestTheNextCallIsLetInAfterTheTimeThatWasTold(t *testing.T) {
 }
 
 func TestKindsAndUsersHaveBucketsOfTheirOwn(t *testing.T) {
-	r, _ := clocked(t, Limits{Reads: Pace{1, 1}, Syncs: Pace{1, 1}, Marks: Pace{1, 1}, Writes: Pace{1, 1}})
+	r, _ := clocked(t, Limits{Reads: Pace{1, 1}, Syncs: Pace{1, 1}, Searches: Pace{1, 1}, Marks: Pace{1, 1}, Writes: Pace{1, 1}})
 	for k := range kinds {
 		for _, u := range []chat.UserID{alice, bob} {
 			if err := r.users.admit(u, k); err != nil {
