@@ -40,6 +40,10 @@ type Term struct {
 	Prefix bool
 }
 
+func (t *Term) equals(other Term) bool {
+	return t.Prefix == other.Prefix && slices.Equal(t.Words, other.Words)
+}
+
 // Thing is what a message may have beside its text.
 type Thing string
 
@@ -58,10 +62,10 @@ const (
 //	       | ( "before:" | "after:" ) ( year-month-day, in UTC | RFC 3339 time | Unix seconds )
 //
 // All words must be there, in any order; those in quotes side by side, and so what
-// has no space between them, such as an address. * asks for words that begin so. Several
-// from: or in: are alternatives. before: is older than the moment, after: is not.
-// What looks like a filter and is none of these is words. The error is `bad_request`
-// and says what to mend.
+// has no space between them, such as an address. * asks for words that begin so. What
+// was asked for already counts no more. Several from: or in: are alternatives. before: is
+// older than the moment, after: is not. What looks like a filter and is none of these
+// is words. The error is `bad_request` and says what to mend.
 func Parse(text string, caller chat.UserID) (*Query, error) {
 	q, err := parse(text, caller)
 	if err != nil {
@@ -130,6 +134,9 @@ func (q *Query) addTerm(text string, prefix bool) error {
 	t := Term{Prefix: prefix}
 	for _, w := range words {
 		t.Words = append(t.Words, w.Text)
+	}
+	if slices.ContainsFunc(q.Terms, t.equals) {
+		return nil // It asks for nothing more.
 	}
 	if len(q.Terms) == QueryTerms {
 		return chat.Errorf(chat.BadRequest, "the query has more than %d words and phrases", QueryTerms)

@@ -48,79 +48,133 @@ func judge(q *Query, d *Document) (h Hit, ok bool) {
 	if len(q.Terms) == 0 {
 		return h, true
 	}
-	words := Words(d.Content)
-	matched := make([]bool, len(words))
-	points, beside := 0.0, true
-	var ends []int // of the term before, as indices of words
-	for i := range q.Terms {
-		t := &q.Terms[i]
-		at := t.in(words)
+	r := reading{words: Words(d.Content)}
+	points, ok := r.match(q.Terms)
+	if !ok {
+		return h, false
+	}
+	h.score = int64(math.Round(points * 1000))
+	h.Highlights = highlights(d.Content, r.words, r.matched)
+	return h, true
+}
+
+// reading is the words of a message while a query's are looked for. Whatever they
+// are, it takes time in proportion to their number and that of the terms.
+type reading struct {
+	words   []Word
+	matched []bool // by word: it answers to a term
+	steps   int    // words, and places of terms, that were looked at
+}
+
+// match returns what the words are worth; ok is false if a term is not there.
+func (r *reading) match(terms []Term) (points float64, ok bool) {
+	r.matched = make([]bool, len(r.words))
+	var ends []int // after the terms so far, where they stand side by side
+	for i := range terms {
+		t := &terms[i]
+		at := r.places(t)
 		if len(at) == 0 {
-			return h, false
+			return 0, false
 		}
 		if len(at) > 1 {
-			points += pointsRepeat / float64(len(q.Terms))
+			points += pointsRepeat / float64(len(terms))
 		}
-		if t.Prefix && t.whole(words, at) {
-			points += pointsWhole / float64(len(q.Terms))
+		if t.Prefix && t.whole(r.words, at) {
+			points += pointsWhole / float64(len(terms))
 		}
-		ends, beside = follow(ends, at, len(t.Words), beside, i == 0)
-		for _, first := range at {
-			for k := range t.Words {
-				matched[first+k] = true
-			}
+		r.mark(at, len(t.Words))
+		if i > 0 {
+			at = r.common(ends, at)
 		}
+		for k := range at {
+			at[k] += len(t.Words)
+		}
+		ends = at
 	}
-	if beside && len(q.Terms) > 1 {
+	if len(ends) > 0 && len(terms) > 1 {
 		points += pointsBeside
 	}
 	count := 0
-	for _, m := range matched {
+	for _, m := range r.matched {
 		if m {
 			count++
 		}
 	}
-	points += pointsDensity * float64(count) / float64(len(words))
-	h.score = int64(math.Round(points * 1000))
-	h.Highlights = highlights(d.Content, words, matched)
-	return h, true
+	return points + pointsDensity*float64(count)/float64(len(r.words)), true
 }
 
-// in returns where the term begins among the words.
-func (t *Term) in(words []Word) (at []int) {
+// places returns where the term begins, ascending. It never goes back among the words,
+// as Knuth, Morris and Pratt do not: a phrase of one word many times is no reason to.
+func (r *reading) places(t *Term) (at []int) {
 	last := len(t.Words) - 1
-	for i := range len(words) - last {
-		for k, want := range t.Words {
-			have := words[i+k].Text
-			if have != want && (k != last || !t.Prefix || !strings.HasPrefix(have, want)) {
-				break
-			}
-			if k == last {
-				at = append(at, i)
-			}
+	before := t.Words[:last] // The last may be only begun, and is compared by itself.
+	back := borders(before)
+	k := 0 // so many of them stand before word i
+	for i := range r.words {
+		word := r.words[i].Text
+		r.steps++
+		if k == last && (word == t.Words[last] || t.Prefix && strings.HasPrefix(word, t.Words[last])) {
+			at = append(at, i-last)
+		}
+		for k > 0 && (k == last || before[k] != word) {
+			k = back[k-1]
+			r.steps++
+		}
+		if k < last && before[k] == word {
+			k++
 		}
 	}
 	return at
+}
+
+// borders returns for each beginning of the list, by its length less one, how many
+// words at its end are also its first; not all of it.
+func borders(list []string) []int {
+	back := make([]int, len(list))
+	k := 0
+	for i := 1; i < len(list); i++ {
+		for k > 0 && list[k] != list[i] {
+			k = back[k-1]
+		}
+		if list[k] == list[i] {
+			k++
+		}
+		back[i] = k
+	}
+	return back
+}
+
+// mark notes words that answer to a term of this length.
+func (r *reading) mark(at []int, length int) {
+	done := 0
+	for _, first := range at {
+		for done = max(done, first); done < first+length; done++ {
+			r.matched[done] = true
+			r.steps++
+		}
+	}
+}
+
+// common returns what is in both of two ascending lists, in place of the second.
+func (r *reading) common(ends, at []int) []int {
+	both := at[:0]
+	for _, i := range at {
+		r.steps++
+		for len(ends) > 0 && ends[0] < i {
+			ends = ends[1:]
+			r.steps++
+		}
+		if len(ends) > 0 && ends[0] == i {
+			both = append(both, i)
+		}
+	}
+	return both
 }
 
 // whole reports whether the last word of a term is there as it is.
 func (t *Term) whole(words []Word, at []int) bool {
 	last := len(t.Words) - 1
 	return slices.ContainsFunc(at, func(i int) bool { return words[i+last].Text == t.Words[last] })
-}
-
-// follow carries on the places where all terms so far stand side by side.
-func follow(ends, at []int, length int, beside, first bool) ([]int, bool) {
-	if !beside {
-		return nil, false
-	}
-	var next []int
-	for _, i := range at {
-		if first || slices.Contains(ends, i) {
-			next = append(next, i+length)
-		}
-	}
-	return next, len(next) > 0
 }
 
 // highlights returns the pieces that matched words make; neighbours of a script
