@@ -22,8 +22,8 @@ const (
 	// how many may be.
 	LimitDefault = 20
 	LimitMax     = 100
-	// QuestionsPerPage is how often the store is asked for one page. A page that is not
-	// full by then is answered as it is, with a cursor.
+	// QuestionsPerPage is how often the store is asked for one page, whatever its cursor
+	// says. A page that is not full by then is answered as it is, with a cursor.
 	QuestionsPerPage = 3
 	// FindTimeout bounds all of it.
 	FindTimeout = 10 * time.Second
@@ -91,13 +91,13 @@ func (f *Finder) find(ctx context.Context, r *Request, at place, limit int) (pag
 	if len(scope) == 0 {
 		return Page{}, nil
 	}
-	for asked := 0; ; asked++ {
-		if asked == QuestionsPerPage {
+	for left := QuestionsPerPage; ; {
+		if left == 0 {
 			f.short.Inc()
 			page.Cursor = at.cursor(r.Query)
 			return page, nil
 		}
-		w, err := f.window(ctx, r.Query, scope, at)
+		w, err := f.window(ctx, r.Query, scope, at, &left)
 		if err != nil {
 			return Page{}, err
 		}
@@ -128,32 +128,37 @@ type window struct {
 }
 
 // window reads the one at a place: a new one, or the one that a page ended in. What
-// was indexed since then may be in it, but what was in it still is.
-func (f *Finder) window(ctx context.Context, q *Query, scope Scope, at place) (w window, err error) {
+// was indexed since then may be in it, but what was in it still is. If that became
+// too much, or more than may be asked for, the window ends before its bottom, and
+// the rest is one of its own: what was shown of it is shown again, but nothing is
+// left out. left is how often the store may be asked, once at least.
+func (f *Finder) window(ctx context.Context, q *Query, scope Scope, at place, left *int) (w window, err error) {
 	w.top, w.bottom = at.top, at.bottom
 	ask := Question{Query: q, Scope: scope, Top: at.top, Bottom: at.bottom, Limit: Window}
 	for {
+		*left--
 		found, err := f.store.Match(ctx, &ask)
 		if err != nil {
 			return w, fmt.Errorf("ask the index: %w", err)
 		}
 		for i := range found.Documents {
+			if err := ctx.Err(); err != nil {
+				return w, fmt.Errorf("rank what was found: %w", err)
+			}
 			d := &found.Documents[i]
 			if h, ok := judge(q, d); ok && scope.Covers(d.Conversation, d.Seq) {
 				w.hits = append(w.hits, h)
 			}
 		}
-		if w.next = found.Next; at.bottom.IsZero() {
-			break
-		}
-		if w.next.IsZero() || len(w.hits) >= 2*Window {
+		if found.Next.IsZero() {
 			w.next = at.bottom
 			break
 		}
-		ask.Top = w.next
-	}
-	if at.bottom.IsZero() {
-		w.bottom = w.next
+		if at.bottom.IsZero() || *left == 0 || len(w.hits) >= 2*Window {
+			w.next, w.bottom = found.Next, found.Next
+			break
+		}
+		ask.Top = found.Next
 	}
 	if at.top.IsZero() && len(w.hits) > 0 {
 		w.top = above(w.hits[0].ID)

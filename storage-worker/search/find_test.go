@@ -96,6 +96,97 @@ func TestAPageCostsAFewQuestions(t *testing.T) {
 	}
 }
 
+// TestACursorOfOnesOwnMakingCostsNoMore says that the page before ended in a window of
+// all that there is.
+func TestACursorOfOnesOwnMakingCostsNoMore(t *testing.T) {
+	var tops []chat.MessageID // of the questions
+	match := func(q *search.Question) (m search.Matches, err error) {
+		d := document(1_000_000-len(tops), "word")
+		tops = append(tops, q.Top)
+		return search.Matches{Documents: []search.Document{d}, Next: d.ID}, nil
+	}
+	page, err := find(t, match, "word", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cursor, err := base64.RawURLEncoding.DecodeString(page.Cursor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bottom := document(1, "").ID
+	copy(cursor[32:48], bottom[:])
+	tops = nil
+	page, err = find(t, match, "word", base64.RawURLEncoding.EncodeToString(cursor))
+	if err != nil || len(tops) != search.QuestionsPerPage || page.Cursor == "" {
+		t.Fatalf("%d questions, cursor %q, error %v", len(tops), page.Cursor, err)
+	}
+	tops = nil
+	if _, err := find(t, match, "word", page.Cursor); err != nil {
+		t.Fatal(err)
+	}
+	if want := document(1_000_000-search.QuestionsPerPage+1, "").ID; tops[0] != want {
+		t.Errorf("the next page begins below %s, want %s", tops[0], want)
+	}
+}
+
+// TestNothingIsLeftOutOfAWindowThatFills has more messages come between those of a page
+// than are ranked among themselves.
+func TestNothingIsLeftOutOfAWindowThatFills(t *testing.T) {
+	var docs []search.Document // the newest first
+	for n := 5 * search.Window; n > 0; n -= 5 {
+		docs = append(docs, document(n, fmt.Sprintf("word %d", n)))
+	}
+	late := false
+	match := func(q *search.Question) (m search.Matches, err error) {
+		for n := 5 * search.Window; n > 0; n-- {
+			if d := document(n, fmt.Sprintf("word %d", n)); (late || n%5 == 0) && (q.Top.IsZero() || chat.CompareMessageIDs(d.ID, q.Top) < 0) && chat.CompareMessageIDs(d.ID, q.Bottom) >= 0 {
+				if m.Documents = append(m.Documents, d); len(m.Documents) == q.Limit {
+					m.Next = d.ID
+					break
+				}
+			}
+		}
+		return m, nil
+	}
+	shown := make(map[chat.MessageID]bool)
+	cursor := ""
+	for {
+		page, err := find(t, match, "word", cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range page.Hits {
+			shown[h.ID] = true
+		}
+		late = true
+		if cursor = page.Cursor; cursor == "" {
+			break
+		}
+	}
+	for _, d := range docs {
+		if !shown[d.ID] {
+			t.Errorf("%q was left out", d.Content)
+		}
+	}
+}
+
+// TestWhoGoesAwayIsNotRankedFor ends the context while the store answers.
+func TestWhoGoesAwayIsNotRankedFor(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	match := func(*search.Question) (search.Matches, error) {
+		cancel()
+		return search.Matches{Documents: []search.Document{document(1, "word")}}, nil
+	}
+	q, err := search.Parse("word", alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := search.Request{Query: q, Scope: everything(kitchen), Now: time.Now()}
+	if page, err := search.NewFinder(scripted{match: match}, metrics.New()).Find(ctx, &r); !errors.Is(err, context.Canceled) {
+		t.Errorf("%d hits, error %v, want the context's", len(page.Hits), err)
+	}
+}
+
 func TestWhatAStoreGetsWrongIsNotShown(t *testing.T) {
 	foreign := document(2, "word")
 	foreign.Conversation = garden
