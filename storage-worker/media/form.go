@@ -79,29 +79,54 @@ const (
 	UploadTimeout = Patience + FileBytes/SlowestBytesPerSecond*time.Second + time.Minute
 )
 
-// Paced returns a body of which each read has a deadline, which until sets: nobody
-// holds an upload open by sending a byte now and then.
-func Paced(body io.Reader, now func() time.Time, until func(time.Time) error) io.Reader {
-	return &paced{body: body, now: now, until: until, began: now()}
+// Pace bounds how long a body may take.
+type Pace struct {
+	Patience time.Duration    // 0: [Patience]
+	Now      func() time.Time // nil: time.Now
+	// Until sets the deadline of reading; the zero time is none.
+	Until func(time.Time) error
+}
+
+// Paced returns a body of which each read has a deadline: nobody holds an upload
+// open by sending a byte now and then. When it has ended there is none any more, and
+// it is not read again: the server watches the connection then, and would take what
+// passes for a client that is gone.
+func Paced(body io.Reader, pace Pace) io.Reader {
+	if pace.Patience == 0 {
+		pace.Patience = Patience
+	}
+	if pace.Now == nil {
+		pace.Now = time.Now
+	}
+	return &paced{body: body, Pace: pace, began: pace.Now()}
 }
 
 type paced struct {
+	Pace
 	body  io.Reader
-	now   func() time.Time
-	until func(time.Time) error
 	began time.Time
 	got   int64
+	end   error // what ended it
 }
 
 func (p *paced) Read(b []byte) (int, error) {
-	deadline := p.began.Add(Patience + time.Duration(p.got)*time.Second/SlowestBytesPerSecond)
-	if soon := p.now().Add(Patience); soon.Before(deadline) {
+	if p.end != nil {
+		return 0, p.end
+	}
+	deadline := p.began.Add(p.Patience + time.Duration(p.got)*time.Second/SlowestBytesPerSecond)
+	if soon := p.Now().Add(p.Patience); soon.Before(deadline) {
 		deadline = soon
 	}
-	if err := p.until(deadline); err != nil {
+	if err := p.Until(deadline); err != nil {
 		return 0, fmt.Errorf("set a deadline: %w", err)
 	}
 	n, err := p.body.Read(b)
 	p.got += int64(n)
-	return n, err
+	p.end = err
+	if err == io.EOF { // io.Reader says it just so
+		if err := p.Until(time.Time{}); err != nil {
+			p.end = fmt.Errorf("end a deadline: %w", err)
+		}
+	}
+	return n, p.end
 }

@@ -445,7 +445,7 @@ func TestSlowUploadsHaveADeadline(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	began := now
 	var deadline time.Time
-	body := media.Paced(zeros{}, func() time.Time { return now }, func(until time.Time) error { deadline = until; return nil })
+	body := media.Paced(zeros{}, media.Pace{Now: func() time.Time { return now }, Until: func(until time.Time) error { deadline = until; return nil }})
 	read := func(n int, want time.Duration) {
 		t.Helper()
 		if _, err := io.ReadFull(body, make([]byte, n)); err != nil {
@@ -465,8 +465,30 @@ func TestSlowUploadsHaveADeadline(t *testing.T) {
 	}
 	read(1, 30*time.Second+media.Patience)
 	refused := errors.New("no deadline")
-	if _, err := media.Paced(zeros{}, time.Now, func(time.Time) error { return refused }).Read(nil); !errors.Is(err, refused) {
+	if _, err := media.Paced(zeros{}, media.Pace{Until: func(time.Time) error { return refused }}).Read(nil); !errors.Is(err, refused) {
 		t.Errorf("got %v, want %v", err, refused)
+	}
+}
+
+func TestABodyThatHasEndedHasNoDeadline(t *testing.T) {
+	for name, c := range map[string]struct {
+		body io.Reader
+		want error
+		none bool // no deadline is left
+	}{
+		"the end":              {strings.NewReader("x"), io.EOF, true},
+		"the end with a byte":  {iotest.DataErrReader(strings.NewReader("x")), io.EOF, true},
+		"a client that is off": {io.MultiReader(strings.NewReader("x"), iotest.ErrReader(io.ErrUnexpectedEOF)), io.ErrUnexpectedEOF, false},
+	} {
+		var deadline time.Time
+		set := 0
+		body := media.Paced(c.body, media.Pace{Until: func(until time.Time) error { deadline, set = until, set+1; return nil }})
+		_, err := io.ReadAll(body)
+		before := set
+		_, again := body.Read(make([]byte, 1))
+		if (err != nil && !errors.Is(err, c.want)) || !errors.Is(again, c.want) || deadline.IsZero() != c.none || set != before {
+			t.Errorf("%s: got %v and %v, until %v, which was set %d times more", name, err, again, deadline, set-before)
+		}
 	}
 }
 

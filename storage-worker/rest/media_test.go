@@ -311,6 +311,46 @@ func TestWrongLengths(t *testing.T) {
 	}
 }
 
+// tardy is a store that takes its time, unless the request ends.
+type tardy struct {
+	media.Store
+	by time.Duration
+}
+
+func (l tardy) Put(ctx context.Context, key string, body io.Reader) error {
+	err := l.Store.Put(ctx, key, body)
+	select {
+	case <-ctx.Done():
+		return errors.Join(err, context.Cause(ctx))
+	case <-time.After(l.by):
+		return err
+	}
+}
+
+// How long a client may be silent does not count while the store is waited for.
+func TestAStoreMayTakeLongerThanAClient(t *testing.T) {
+	m := newMediaRig(t)
+	const patience = 300 * time.Millisecond
+	m.files.Patience = patience
+	m.files.Library.Store = tardy{m.files.Library.Store, 2 * patience}
+	kind, body := form(t, "x.txt", []byte("hello"))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, m.web.URL+"/api/v1/media/upload", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+m.token(alice))
+	r.Header.Set("Content-Type", kind)
+	answer, err := m.web.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusCreated {
+		b, err := io.ReadAll(answer.Body)
+		t.Errorf("got %d, %s, %v", answer.StatusCode, b, err)
+	}
+}
+
 func TestAHundredMegabytesByHTTP(t *testing.T) {
 	m := newMediaRig(t)
 	const size = 100 << 20

@@ -36,6 +36,8 @@ var ErrNone = &chat.Error{Code: chat.Unavailable, Message: "this server keeps no
 type Files struct {
 	Library *media.Library
 	Links   *mediaurl.Links
+	// Patience is how long a body may bring nothing; 0: [media.Patience].
+	Patience time.Duration
 }
 
 // Receive stores the file of a form.
@@ -47,12 +49,12 @@ func (f Files) Receive(w http.ResponseWriter, r *http.Request, who chat.UserID) 
 		return u, chat.Errorf(chat.TooLarge, "the file is longer than %d bytes", media.FileBytes)
 	}
 	control := http.NewResponseController(w)
-	r.Body = io.NopCloser(media.Paced(r.Body, time.Now, func(until time.Time) error {
+	r.Body = io.NopCloser(media.Paced(r.Body, media.Pace{Patience: f.Patience, Until: func(until time.Time) error {
 		if err := control.SetReadDeadline(until); !errors.Is(err, http.ErrNotSupported) {
 			return err
 		}
 		return nil // It is no connection that could stand still.
-	}))
+	}}))
 	defer func() { _ = control.SetWriteDeadline(time.Now().Add(WriteTimeout)) }() // It was counted from the header on.
 	form, err := r.MultipartReader()
 	if err != nil {
