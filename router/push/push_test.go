@@ -311,7 +311,7 @@ func (w *world) kill() {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "runs\n" {
 		w.t.Errorf("the process said %q, %v", line, err)
 	}
-	w.said(30)
+	w.said(5000) // At 40 calls in 20 ms it has had the time to commit, if it did so too early.
 	if err := child.Process.Kill(); err != nil {
 		w.t.Fatal(err)
 	}
