@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	// fewConversations is up to how many conversations, of which only a part may be seen,
-	// have their spans in the question: each costs a list of its own. The spans of
-	// more are looked at in the answers.
-	fewConversations = 64
-	// fewSpans is up to how many spans of a conversation are.
-	fewSpans = 16
+	// spansInQuestion is how many spans of a scope are in the question, of all its
+	// conversations together. Each is a few of the 1,024 conditions that OpenSearch
+	// takes unless told otherwise (indices.query.bool.max_clause_count), and the
+	// words of the query are some, too. The conversations of the others are in it as
+	// a whole, and their spans are looked at in the answers.
+	spansInQuestion = 128
 	// calls is how often OpenSearch is asked for one question, if most of what it finds
 	// lies outside of the spans.
 	calls = 4
@@ -177,19 +177,19 @@ func span[T ~int64](field string, from, to T) any {
 	return map[string]any{"range": map[string]any{field: map[string]any{"gte": from, "lte": to}}}
 }
 
-// scope asks for what may be seen. The engine has a limit to how many conditions a
-// question has, but hardly one to how many names are in one condition.
+// scope asks for what may be seen, and perhaps for more of some conversations: see
+// [spansInQuestion].
 func scope(s search.Scope) any {
 	var whole []chat.ConversationID
 	var ways []any
-	parts := 0
+	left := spansInQuestion
 	for c, spans := range s {
 		all := len(spans) == 1 && spans[0].From <= 1 && spans[0].To == 0
-		if all || parts == fewConversations || len(spans) > fewSpans {
+		if all || len(spans) > left {
 			whole = append(whole, c)
 			continue
 		}
-		parts++
+		left -= len(spans)
 		for _, p := range spans {
 			to := p.To
 			if to == 0 {

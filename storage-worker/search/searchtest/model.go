@@ -233,6 +233,28 @@ func (s *suite) manyConversations() {
 	}
 }
 
+// manySpans is somebody whom others let in and put out again and again, and who asks
+// for as much as a query may.
+func (s *suite) manySpans() {
+	r := seeded(6)
+	docs, names := s.world(r, 250, 1000)
+	letters := strings.Split("abcdefghijklmnop", "")
+	for i := range docs {
+		docs[i].Content += " " + strings.Join(letters, " ")
+	}
+	s.apply(docs...)
+	scope := make(search.Scope)
+	for _, c := range names {
+		for n := range chat.Seq(16) {
+			scope[c] = append(scope[c], search.Span{From: 1 + 3*n, To: 2 + 3*n})
+		}
+	}
+	last := len(letters) - 1
+	for _, query := range []string{"red", "from:me", strings.Join(letters, " "), strings.Join(letters[:last], "* ") + `* "o ` + letters[last] + `"*`} {
+		s.expect(query, scope, search.LimitMax, docs)
+	}
+}
+
 // anyOrder builds the index of the same messages twice.
 func (s *suite) anyOrder() {
 	r := seeded(4)

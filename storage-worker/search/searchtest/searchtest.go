@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) search.Store) {
 		{"going on finds everything once", (*suite).pages},
 		{"what comes meanwhile does not disturb the pages", (*suite).comingMeanwhile},
 		{"whoever is in many conversations finds the same", (*suite).manyConversations},
+		{"whoever came and went often finds the same", (*suite).manySpans},
 		{"any query finds what reading everything finds", (*suite).anyQuery},
 		{"another order of the same writes gives the same answers", (*suite).anyOrder},
 		{"an ended context is an error", (*suite).cancelled},
