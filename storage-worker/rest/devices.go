@@ -64,7 +64,7 @@ func (s *Server) listDevices(r *http.Request, who chat.UserID) (reply, error) {
 // registry does something with the tables of devices, which may be away.
 func (s *Server) registry(do func(devices.Store) error) error {
 	if s.Devices == nil {
-		return &chat.Error{Code: chat.Unavailable, Message: "this server notifies no devices"}
+		return without("this server notifies no devices")
 	}
 	if err := do(s.Devices); err != nil {
 		s.Logger.Warn("the tables of devices do not answer", "error", err)

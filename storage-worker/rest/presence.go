@@ -31,7 +31,7 @@ func (s *Server) presence(r *http.Request, who chat.UserID) (reply, error) {
 		return reply{}, err
 	}
 	if s.Sightings == nil {
-		return reply{}, &chat.Error{Code: chat.Unavailable, Message: "this server does not know who is online"}
+		return reply{}, without("this server does not know who is online")
 	}
 	if users, err = s.sharing(r.Context(), who, users); err != nil {
 		return reply{}, err
@@ -39,7 +39,7 @@ func (s *Server) presence(r *http.Request, who chat.UserID) (reply, error) {
 	seen, err := s.Sightings.Seen(r.Context(), users)
 	if err != nil {
 		s.Logger.Warn("presence does not answer", "error", err)
-		return reply{}, &chat.Error{Code: chat.Unavailable, Message: "nobody knows who is online, at the moment"}
+		return reply{}, unavailable("nobody knows who is online, at the moment")
 	}
 	body := make([]wire.Presence, len(users))
 	for i, u := range users {

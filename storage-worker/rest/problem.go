@@ -17,12 +17,21 @@ import (
 // retryAfter is what a client is told of a refusal that passes by itself.
 const retryAfter = time.Second
 
+// restartAfter is what a client is told where something is not served at all: only
+// another server, or another configuration, may.
+const restartAfter = time.Minute
+
 func badRequest(format string, args ...any) error {
 	return chat.Errorf(chat.BadRequest, format, args...)
 }
 
 func unavailable(why string) error {
 	return &chat.Error{Code: chat.Unavailable, Message: why, RetryAfter: retryAfter}
+}
+
+// without refuses what this server was started without.
+func without(why string) error {
+	return &chat.Error{Code: chat.Unavailable, Message: why, RetryAfter: restartAfter}
 }
 
 // notMember is the one answer for a conversation that the caller has left, was

@@ -25,7 +25,7 @@ func (s *Server) search(r *http.Request, who chat.UserID) (reply, error) {
 		return reply{}, err
 	}
 	if s.Finder == nil {
-		return reply{}, &chat.Error{Code: chat.Unavailable, Message: "this server does not search"}
+		return reply{}, without("this server does not search")
 	}
 	if request.Scope, err = s.scope(r.Context(), who); err != nil {
 		return reply{}, err

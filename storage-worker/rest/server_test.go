@@ -196,6 +196,9 @@ func (r *rig) isProblem(w *httptest.ResponseRecorder, status int, code chat.Code
 	if w.Code != status || p.Status != status || p.Code != code || p.Temporary != code.Temporary() || p.Title == "" || p.Type != "about:blank" {
 		r.t.Errorf("got %d %s, want %d %s", w.Code, w.Body, status, code)
 	}
+	if after := w.Header().Get("Retry-After"); (p.RetryAfterMS > 0) != p.Temporary || (after != "") != p.Temporary {
+		r.t.Errorf("%s: retry after %d ms, header %q", code, p.RetryAfterMS, after)
+	}
 	if got := w.Header().Get("Content-Type"); got != "application/problem+json" {
 		r.t.Errorf("Content-Type %q", got)
 	}
