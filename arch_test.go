@@ -85,7 +85,7 @@ storage-worker/search/opensearch    : storage-worker/search internal/chat
 storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
 storage-worker/search/sqlite        : storage-worker/search internal/chat
 storage-worker/rest                 : internal/devices storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire internal/mediaurl storage-worker/media storage-worker/rest/transfer
-storage-worker/rest/transfer        : internal/chat internal/mediaurl internal/wire storage-worker/media
+storage-worker/rest/transfer        : internal/chat internal/mediaurl internal/metrics internal/wire storage-worker/media
 
 docs                                :
 

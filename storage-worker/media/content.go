@@ -102,6 +102,9 @@ func (c *Content) Read(b []byte) (n int, err error) {
 	if c.at >= c.Size {
 		return 0, io.EOF
 	}
+	if err := c.ctx.Err(); err != nil {
+		return 0, fmt.Errorf("read an upload: %w", err) // A folder knows of no end.
+	}
 	if c.open == nil {
 		if c.open, err = c.store.Open(c.ctx, c.key, c.at); err != nil {
 			return 0, fmt.Errorf("read an upload: %w", err)

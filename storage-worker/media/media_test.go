@@ -358,6 +358,26 @@ func TestContentIsReadFromAnyPlace(t *testing.T) {
 	}
 }
 
+func TestContentEndsWithItsRequest(t *testing.T) {
+	p := newPlace(t)
+	i := p.upload(t, "a", []byte("0123456789"))
+	ctx, cancel := context.WithCancel(t.Context())
+	c, err := p.Content(ctx, i, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if n, err := c.Read(make([]byte, 3)); n > 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %d bytes, %v; want %v", n, err, context.Canceled)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAUserHasFewUploadsAtOnce(t *testing.T) {
 	p := newPlace(t)
 	hold, reading := make(chan struct{}), make(chan struct{})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"switchboard/internal/chat"
 	"switchboard/internal/mediaurl"
@@ -12,8 +11,7 @@ import (
 	"switchboard/storage-worker/media"
 )
 
-// mediaPath begins the routes whose bodies are files: they may take longer than
-// [RequestTimeout], with deadlines of their own.
+// mediaPath begins the routes of uploads.
 const mediaPath = "/api/v1/media/"
 
 // MediaConversations is in how many of the conversations that an upload was sent to
@@ -30,6 +28,11 @@ type written int
 func (s *Server) streams() map[string]map[string]raw {
 	give := func(small bool) opener {
 		return func(w http.ResponseWriter, r *http.Request, about *media.Info, _ chat.UserID) (reply, error) {
+			r, leave, err := s.transfer(r, about.ID)
+			if err != nil {
+				return reply{}, err
+			}
+			defer leave()
 			status, err := s.files.Give(w, r, about, small)
 			return reply{status, written(status)}, err
 		}
@@ -37,6 +40,11 @@ func (s *Server) streams() map[string]map[string]raw {
 	return map[string]map[string]raw{
 		mediaPath + "upload": {"POST": func(w http.ResponseWriter, r *http.Request) int {
 			return s.answer(w, r, method{func(r *http.Request, who chat.UserID) (reply, error) {
+				r, leave, err := s.transfer(r, chat.MediaID{})
+				if err != nil {
+					return reply{}, err
+				}
+				defer leave()
 				u, err := s.files.Receive(w, r, who)
 				return reply{http.StatusCreated, u}, err
 			}, writes})
@@ -72,10 +80,12 @@ func (s *Server) opened(open opener) raw {
 			return open(w, r, about, who)
 		}
 		query := r.URL.Query()
-		if !mediaurl.Signs(query) {
+		signed := mediaurl.Signs(query)
+		good := signed && s.Links.MayOpen(id, query)
+		if !signed || !good && r.Header.Get("Authorization") != "" {
 			return s.answer(w, r, method{handle, reads})
 		}
-		if !s.Links.MayOpen(id, query) {
+		if !good {
 			return s.problem(w, r, chat.Errorf(chat.Forbidden, "the URL has ended or was changed: ask for the message again"))
 		}
 		out, err := handle(r, chat.UserID{})
@@ -107,5 +117,16 @@ func (s *Server) sign(rows []archive.Row) {
 	}
 }
 
-// slow reports whether a request may take longer than others.
-func slow(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, mediaPath) }
+// transfer lets a request, which was authorized, become a transfer of an upload, if
+// there is a place; leave ends it. From then on it does not count among the others
+// and may take longer than [RequestTimeout].
+func (s *Server) transfer(r *http.Request, id chat.MediaID) (whole *http.Request, leave func(), err error) {
+	if leave, err = s.files.Slots.Enter(id); err != nil {
+		return nil, nil, err
+	}
+	if at, ok := r.Context().Value(inFlightKey{}).(*inFlight); ok {
+		at.leave()
+		r = r.WithContext(at.ctx)
+	}
+	return r, leave, nil
+}

@@ -30,6 +30,7 @@ import (
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/media"
 	"switchboard/storage-worker/media/folder"
+	"switchboard/storage-worker/rest/transfer"
 )
 
 // mediaRig is a rig that keeps media in a folder, and listens.
@@ -348,6 +349,103 @@ func TestAStoreMayTakeLongerThanAClient(t *testing.T) {
 	if answer.StatusCode != http.StatusCreated {
 		b, err := io.ReadAll(answer.Body)
 		t.Errorf("got %d, %s, %v", answer.StatusCode, b, err)
+	}
+}
+
+// watched is a store that tells of what is opened, and with which context.
+type watched struct {
+	media.Store
+	opened func(ctx context.Context, key string)
+}
+
+func (w watched) Open(ctx context.Context, key string, from int64) (io.ReadCloser, error) {
+	w.opened(ctx, key)
+	return w.Store.Open(ctx, key, from)
+}
+
+// Only bytes may take longer than other calls: what a file is and who may read it is
+// asked as fast as anything, also where the store stands still.
+func TestOnlyBytesMayTakeLong(t *testing.T) {
+	m := newMediaRig(t)
+	up := m.upload(alice, "x.txt", []byte("hello"))
+	asked := 0
+	m.files.Library.Store = watched{m.files.Library.Store, func(ctx context.Context, key string) {
+		asked++
+		until, ok := ctx.Deadline()
+		bytes := strings.HasSuffix(key, "/original")
+		if left := time.Until(until); !ok || (left > RequestTimeout) != bytes {
+			t.Errorf("%s may take %v", key, left)
+		}
+		if n := m.inFlight.Load(); (n == 0) != bytes {
+			t.Errorf("%s: %d requests are in flight", key, n)
+		}
+	}}
+	byToken := "/api/v1/media/" + up.MediaID.String()
+	m.do(alice, http.StatusOK, nil, "GET", byToken+"/info", "")
+	m.do(alice, http.StatusOK, nil, "GET", byToken, "")
+	if status, _, body := m.get("GET", up.MediaURL); status != http.StatusOK || body != "hello" {
+		t.Errorf("got %d, %q", status, body)
+	}
+	if asked != 5 || m.inFlight.Load() != 0 {
+		t.Errorf("the store was asked %d times, %d requests are in flight", asked, m.inFlight.Load())
+	}
+}
+
+// Whoever has a URL holds up those who read the same upload, and nobody else.
+func TestSlowReadersHoldUpNobodyElse(t *testing.T) {
+	m := newMediaRig(t)
+	up, other := m.upload(alice, "x.txt", []byte("hello")), m.upload(alice, "y.txt", []byte("there"))
+	want := func(url string, want int) {
+		t.Helper()
+		if status, h, body := m.get("GET", url); status != want || (h.Get("Retry-After") != "") != (want == http.StatusServiceUnavailable) {
+			t.Errorf("got %d, %s, %v, want %d", status, body, h, want)
+		}
+	}
+	var leave []func()
+	enter := func(id chat.MediaID) {
+		t.Helper()
+		l, err := m.files.Slots.Enter(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave = append(leave, l)
+	}
+	for range transfer.TransfersPerUpload {
+		enter(up.MediaID)
+	}
+	want(up.MediaURL, http.StatusServiceUnavailable)
+	want(other.MediaURL, http.StatusOK)
+	for len(leave) < transfer.TransfersAtOnce {
+		enter(chat.MediaID{})
+	}
+	want(other.MediaURL, http.StatusServiceUnavailable)
+	kind, body := form(t, "z.txt", []byte("z"))
+	m.refused(alice, chat.Unavailable, "POST", "/api/v1/media/upload", string(body), "Content-Type", kind)
+	m.do(alice, http.StatusOK, nil, "GET", "/api/v1/media/"+up.MediaID.String()+"/info", "")
+	for _, l := range leave {
+		l()
+	}
+	want(up.MediaURL, http.StatusOK)
+	want(other.MediaURL, http.StatusOK)
+}
+
+// A URL that has ended opens with a token, for those who may read the upload.
+func TestATokenOpensAURLThatHasEnded(t *testing.T) {
+	m := newMediaRig(t)
+	up := m.upload(alice, "x.txt", []byte("hello"))
+	ended := strings.Replace(up.MediaURL, "exp=1", "exp=0", 1)
+	for want, header := range map[int][]string{
+		http.StatusForbidden:    nil,
+		http.StatusOK:           {"Authorization", "Bearer " + m.token(alice)},
+		http.StatusNotFound:     {"Authorization", "Bearer " + m.token(carol)},
+		http.StatusUnauthorized: {"Authorization", "Bearer x.y.z"},
+	} {
+		if status, _, body := m.get("GET", ended, header...); status != want {
+			t.Errorf("got %d, %s, want %d", status, body, want)
+		}
+	}
+	if status, _, _ := m.get("GET", up.MediaURL, "Authorization", "Bearer x.y.z"); status != http.StatusOK {
+		t.Errorf("a good URL with another header: got %d", status)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"switchboard/internal/chat"
@@ -92,22 +93,28 @@ func (s *Server) cors(next http.Handler) http.Handler {
 	})
 }
 
+// inFlight is a request among those that are worked on; its context has it by
+// inFlightKey.
+type inFlight struct {
+	ctx   context.Context //nolint:containedctx // That of the request, which has no end of its own.
+	leave func()          // it is one no more; may be called again
+}
+
+type inFlightKey struct{}
+
 // bounded refuses requests beyond [RequestsInFlight] and bounds the time of the
 // others.
 func (s *Server) bounded(next http.Handler) http.Handler {
 	refused := s.Metrics.Counter(`switchboard_rest_refused_total{reason="in_flight"}`)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer s.inFlight.Add(-1)
+		at := &inFlight{r.Context(), sync.OnceFunc(func() { s.inFlight.Add(-1) })}
+		defer at.leave()
 		if s.inFlight.Add(1) > RequestsInFlight {
 			refused.Inc()
 			s.problem(w, r, unavailable("too many requests are being worked on"))
 			return
 		}
-		if slow(r) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
+		ctx, cancel := context.WithTimeout(context.WithValue(at.ctx, inFlightKey{}, at), RequestTimeout)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

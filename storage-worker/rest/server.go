@@ -44,7 +44,7 @@ const (
 	RequestsPerUser = 100
 	// ReadsAtOnce is how many reads of the archive one request has under way.
 	ReadsAtOnce = 8
-	// RequestTimeout bounds the work for one request.
+	// RequestTimeout bounds the work for one request; the bytes of an upload may go on.
 	RequestTimeout = 30 * time.Second
 	// HeaderTimeout bounds how long a client may take to send a header.
 	HeaderTimeout = 10 * time.Second
@@ -132,7 +132,7 @@ func New(config Config) *Server {
 	}
 	s.calls = newCalls(s)
 	s.users = newRegulator(s.Limits, s.Metrics)
-	s.files = transfer.Files{Library: s.Media, Links: s.Links}
+	s.files = transfer.Files{Library: s.Media, Links: s.Links, Slots: transfer.NewSlots(s.Metrics)}
 	s.handler = s.requestID(s.recovered(s.cors(s.bounded(s.routes()))))
 	s.Metrics.Gauge(`switchboard_rest_requests_in_flight`, func() float64 { return float64(s.inFlight.Load()) })
 	return s

@@ -11,6 +11,7 @@ package s3
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -34,6 +35,13 @@ const partBytes = 5 << 20
 // connections bounds the idle connections to the server.
 const connections = 64
 
+// patience is that of a Config that names none, and attempts is how often the server
+// may fail: one that stands still is an error, not a wait.
+const (
+	patience = time.Minute
+	attempts = 3
+)
+
 // Config says where the bucket is.
 type Config struct {
 	Endpoint string // HOST:PORT, or a URL with http or https
@@ -46,6 +54,9 @@ type Config struct {
 	// https://media.example.org; "" if they do not. What stands there passes
 	// requests on with its own host name, which is part of what is signed.
 	Public string
+	// Patience is how long the server may take to answer a request that it has
+	// received; 0: a minute.
+	Patience time.Duration
 }
 
 // Store is a bucket.
@@ -97,12 +108,13 @@ func (config Config) client(endpoint string) (*minio.Client, error) {
 	}
 	transport = transport.Clone()
 	transport.MaxIdleConnsPerHost, transport.DisableCompression, transport.Proxy = connections, true, nil
+	transport.ResponseHeaderTimeout = cmp.Or(config.Patience, patience)
 	if config.TLS != nil {
 		transport.TLSClientConfig = config.TLS
 	}
 	client, err := minio.New(host, &minio.Options{
 		Creds:  credentials.NewStaticV4(config.Key, config.Secret, ""),
-		Secure: secure, Region: config.Region, Transport: transport, BucketLookup: minio.BucketLookupPath,
+		Secure: secure, Region: config.Region, Transport: transport, BucketLookup: minio.BucketLookupPath, MaxRetries: attempts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", endpoint, err)

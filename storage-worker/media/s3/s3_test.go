@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +50,27 @@ func open(t *testing.T) *Store {
 		t.Error(err)
 	}
 	return s
+}
+
+func TestAServerThatStandsStillIsAnError(t *testing.T) {
+	var asked atomic.Int32
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked.Add(1)
+		<-release
+	}))
+	defer server.Close()
+	defer close(release)
+	s, err := Open(Config{Endpoint: server.URL, Bucket: "bucket", Key: "k", Secret: "s", Patience: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(t.Context(), "2026010203/a/info", 0); err == nil || !strings.Contains(err.Error(), "timeout awaiting response headers") {
+		t.Errorf("got %v", err)
+	}
+	if n := asked.Load(); n < 1 || n > attempts {
+		t.Errorf("it was asked %d times, want up to %d", n, attempts)
+	}
 }
 
 func TestStore(t *testing.T) {

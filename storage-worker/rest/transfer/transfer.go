@@ -38,6 +38,7 @@ type Files struct {
 	Links   *mediaurl.Links
 	// Patience is how long a body may bring nothing; 0: [media.Patience].
 	Patience time.Duration
+	Slots    *Slots
 }
 
 // Receive stores the file of a form.
