@@ -37,6 +37,20 @@ func TestOneWordManyTimesCostsNoMoreThanOthers(t *testing.T) {
 	}
 }
 
+// stands reports whether a term stands at the beginning of the words.
+func stands(term *Term, words []Word) bool {
+	last := len(term.Words) - 1
+	if len(words) <= last {
+		return false
+	}
+	for k, want := range term.Words[:last] {
+		if words[k].Text != want {
+			return false
+		}
+	}
+	return words[last].Text == term.Words[last] || term.Prefix && strings.HasPrefix(words[last].Text, term.Words[last])
+}
+
 // TestAReadingFindsWhatLookingEverywhereFinds compares places of terms, and whether
 // they stand side by side, with what every place that there is says.
 func TestAReadingFindsWhatLookingEverywhereFinds(t *testing.T) {
@@ -44,18 +58,6 @@ func TestAReadingFindsWhatLookingEverywhereFinds(t *testing.T) {
 	term := rapid.Custom(func(t *rapid.T) Term {
 		return Term{Words: rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "ab"}), 1, 5).Draw(t, "term"), Prefix: rapid.Bool().Draw(t, "prefix")}
 	})
-	stands := func(term *Term, words []Word) bool {
-		last := len(term.Words) - 1
-		if len(words) <= last {
-			return false
-		}
-		for k, want := range term.Words[:last] {
-			if words[k].Text != want {
-				return false
-			}
-		}
-		return words[last].Text == term.Words[last] || term.Prefix && strings.HasPrefix(words[last].Text, term.Words[last])
-	}
 	rapid.Check(t, func(t *rapid.T) {
 		var words []Word
 		for _, text := range texts.Draw(t, "words") {
