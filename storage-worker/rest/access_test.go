@@ -316,3 +316,31 @@ func TestRemovalDuringAReadingOfTheList(t *testing.T) {
 		}
 	}
 }
+
+// TestMembersOfAnyConversationReadAnUpload has one that was sent to very many.
+func TestMembersOfAnyConversationReadAnUpload(t *testing.T) {
+	m := newMediaRig(t)
+	up := m.upload(alice, "a.txt", []byte("hello"))
+	sent := &archive.Batch{}
+	members := []chat.UserID{bob, carol, chat.DemoUser("dave"), chat.DemoUser("erin")}
+	for _, u := range members {
+		c, _ := m.group(u)
+		sent.Media = append(sent.Media, archive.MediaRef{Media: up.MediaID, Conversation: c})
+	}
+	for len(sent.Media) < 2000 {
+		sent.Media = append(sent.Media, archive.MediaRef{Media: up.MediaID, Conversation: chat.ConversationID(chat.NewRequestID())})
+	}
+	if err := m.store.Write(t.Context(), sent); err != nil {
+		t.Fatal(err)
+	}
+	path := "/api/v1/media/" + up.MediaID.String()
+	for _, u := range members {
+		m.do(u, http.StatusOK, nil, "GET", path, "")
+	}
+	m.store.authorizations.Store(0)
+	m.store.others.Store(0)
+	m.refused(chat.DemoUser("mallory"), chat.NotFound, "GET", path, "")
+	if one, all := m.store.authorizations.Load(), m.store.others.Load(); one > 1 || all != 1 {
+		t.Errorf("a refusal reads the memberships of %d conversations, and all of them %d times, want once", one, all)
+	}
+}

@@ -15,8 +15,8 @@ import (
 const mediaPath = "/api/v1/media/"
 
 // MediaConversations is in how many of the conversations that an upload was sent to
-// a caller without a signed URL is looked for.
-const MediaConversations = 200
+// a caller without a signed URL is looked for: twice as many as its owner may be in.
+const MediaConversations = 2 * chat.ConversationsPerUser
 
 // raw answers a request by itself and returns the status.
 type raw func(w http.ResponseWriter, r *http.Request) int
@@ -93,7 +93,8 @@ func (s *Server) opened(open opener) raw {
 	}
 }
 
-// mayRead asks the archive in which conversations the upload is.
+// mayRead asks the archive in which conversations the upload is. A refusal costs two
+// reads, however many they are.
 func (s *Server) mayRead(ctx context.Context, about *media.Info, who chat.UserID) error {
 	if about.Owner == who {
 		return nil
@@ -102,7 +103,17 @@ func (s *Server) mayRead(ctx context.Context, about *media.Info, who chat.UserID
 	if err != nil {
 		return fmt.Errorf("read who has the upload: %w", err)
 	}
+	if len(refs) == 0 {
+		return media.ErrNoUpload
+	}
+	scope, err := s.scope(ctx, who)
+	if err != nil {
+		return err
+	}
 	for _, c := range refs {
+		if _, in := scope[c]; !in {
+			continue
+		}
 		if _, err = s.membership(ctx, who, c); err == nil || chat.AsError(err).Code != chat.NotMember {
 			return err
 		}
