@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -328,6 +329,87 @@ func TestASweepThatCannotAskRemovesNothing(t *testing.T) {
 	}
 	if _, err := p.Info(t.Context(), i.ID); err != nil {
 		t.Error(err)
+	}
+}
+
+// stuck is a store that cannot abandon, list an hour or remove an upload.
+type stuck struct {
+	media.Store
+	hour, upload string
+	err          error
+}
+
+func (s stuck) Abandon(context.Context, time.Time) error { return s.err }
+
+func (s stuck) List(ctx context.Context, prefix string, each func(string) error) error {
+	if strings.HasPrefix(prefix, s.hour) {
+		return s.err
+	}
+	return s.Store.List(ctx, prefix, each)
+}
+
+func (s stuck) Remove(ctx context.Context, key string) error {
+	if strings.Contains(key, s.upload) {
+		return s.err
+	}
+	return s.Store.Remove(ctx, key)
+}
+
+func TestWhatASweepCannotDoHoldsUpNothingElse(t *testing.T) {
+	p := newPlace(t)
+	away := errors.New("the store is away")
+	first := p.upload(t, "first hour", []byte("a"))
+	p.now = p.now.Add(time.Hour)
+	bad := p.upload(t, "bad", []byte("b"))
+	var lost []*media.Info
+	for range 5 { // Whatever the order is in which they are looked at.
+		lost = append(lost, p.upload(t, "lost", []byte("c")))
+	}
+	p.now = p.now.Add(time.Hour)
+	lost = append(lost, p.upload(t, "next hour", []byte("d")))
+	p.now = p.now.Add(30 * time.Hour)
+	good := p.Store
+	p.Store = stuck{good, "2026030405", bad.ID.String(), away}
+	err := p.Sweep(t.Context())
+	if text := fmt.Sprint(err); !errors.Is(err, away) || strings.Count(text, away.Error()) != 3 {
+		t.Errorf("got %v, want three times %v", err, away)
+	}
+	for _, i := range lost {
+		if _, err := p.Info(t.Context(), i.ID); !errors.Is(err, media.ErrNoUpload) {
+			t.Errorf("%s: got %v, want %v", i.Name, err, media.ErrNoUpload)
+		}
+	}
+	p.Store = good
+	for _, i := range []*media.Info{first, bad} {
+		if _, err := p.Info(t.Context(), i.ID); err != nil {
+			t.Errorf("%s: %v", i.Name, err)
+		}
+	}
+	if err := p.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []*media.Info{first, bad} {
+		if _, err := p.Info(t.Context(), i.ID); !errors.Is(err, media.ErrNoUpload) {
+			t.Errorf("%s, by the next sweep: got %v, want %v", i.Name, err, media.ErrNoUpload)
+		}
+	}
+}
+
+func TestASweepThatIsEndedMarksNothing(t *testing.T) {
+	p := newPlace(t)
+	i := p.upload(t, "a", []byte("hello"))
+	p.now = p.now.Add(30 * time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	p.Referenced = func(context.Context, chat.MediaID) (bool, error) { cancel(); return true, nil }
+	if err := p.Sweep(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	p.Referenced = func(context.Context, chat.MediaID) (bool, error) { return false, nil }
+	if err := p.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Info(t.Context(), i.ID); !errors.Is(err, media.ErrNoUpload) {
+		t.Errorf("got %v, want %v", err, media.ErrNoUpload)
 	}
 }
 
