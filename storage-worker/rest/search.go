@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
@@ -16,11 +15,7 @@ import (
 // search looks for messages in what the caller may see. The index says where they
 // are; what is shown is what the archive has, and what the caller may see still.
 func (s *Server) search(r *http.Request, who chat.UserID) (reply, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return reply{}, badRequest("the query is malformed")
-	}
-	request, err := search.ReadRequest(query, who)
+	request, err := search.ReadRequest(r.URL.RawQuery, who)
 	if err != nil {
 		return reply{}, err
 	}
@@ -30,20 +25,15 @@ func (s *Server) search(r *http.Request, who chat.UserID) (reply, error) {
 	if request.Scope, err = s.scope(r.Context(), who); err != nil {
 		return reply{}, err
 	}
-	for _, c := range request.Query.In {
-		if _, in := request.Scope[c]; !in {
-			return reply{}, notMember()
-		}
+	if !request.Scope.HasAll(request.Query.In) {
+		return reply{}, notMember()
 	}
 	page, err := s.Finder.Find(r.Context(), request)
 	if err != nil {
 		return reply{}, s.unsearched(err)
 	}
 	results, err := s.results(r.Context(), who, page.Hits)
-	if err != nil {
-		return reply{}, err
-	}
-	return reply{http.StatusOK, wire.SearchPage{Results: results, Cursor: page.Cursor}}, nil
+	return reply{http.StatusOK, wire.SearchPage{Results: results, Cursor: page.Cursor}}, err
 }
 
 // scope reads what the user may see.
@@ -55,13 +45,9 @@ func (s *Server) scope(ctx context.Context, u chat.UserID) (search.Scope, error)
 	return search.ScopeOf(stays), nil
 }
 
-// unsearched is what may be told of a search that failed. An index that is away is
-// no news to its reader but that.
+// unsearched is what may be told of a search that failed.
 func (s *Server) unsearched(err error) error {
-	if refusal, ok := errors.AsType[*chat.Error](err); ok {
-		return refusal
-	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if _, refused := errors.AsType[*chat.Error](err); refused || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	s.Logger.Warn("the search index does not answer", "error", err)
@@ -75,9 +61,7 @@ func (s *Server) results(ctx context.Context, who chat.UserID, hits []search.Hit
 	err := together(ctx, len(hits), func(ctx context.Context, i int) error {
 		h := &hits[i]
 		found, err := s.Store.Entries(ctx, h.Conversation, h.Seq, h.Seq, 1, false)
-		if err == nil && len(found) == 1 {
-			rows[i] = found[0]
-		}
+		copy(rows[i:i+1], found)
 		return err
 	})
 	if err != nil {
@@ -96,7 +80,7 @@ func (s *Server) results(ctx context.Context, who chat.UserID, hits []search.Hit
 		e.MediaURL = s.Links.Signed(e.MediaURL)
 		result := wire.SearchResult{Message: wire.EntryMessage(e, e.Sender == who), Highlights: []wire.Highlight{}}
 		for _, piece := range h.Highlights {
-			result.Highlights = append(result.Highlights, wire.Highlight{Start: piece.Start, End: piece.End, Text: piece.Text})
+			result.Highlights = append(result.Highlights, wire.Highlight(piece))
 		}
 		results = append(results, result)
 	}

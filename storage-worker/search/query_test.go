@@ -2,7 +2,6 @@ package search
 
 import (
 	"errors"
-	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -83,13 +82,7 @@ func TestQueriesThatCannotBeMeantAreRefused(t *testing.T) {
 }
 
 func TestParametersNarrowAQuery(t *testing.T) {
-	read := func(parameters string) (*Request, error) {
-		values, err := url.ParseQuery(parameters)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ReadRequest(values, me)
-	}
+	read := func(parameters string) (*Request, error) { return ReadRequest(parameters, me) }
 	for parameters, want := range map[string]Request{
 		"q=x":                               {Query: new(terms(word("x")))},
 		"q=x&limit=100&cursor=abc":          {Query: new(terms(word("x"))), Limit: 100, Cursor: "abc"},

@@ -107,6 +107,14 @@ func (s Scope) Covers(c chat.ConversationID, seq chat.Seq) bool {
 	return slices.ContainsFunc(s[c], func(p Span) bool { return p.From <= seq && (p.To == 0 || seq <= p.To) })
 }
 
+// HasAll reports whether something may be seen of each conversation.
+func (s Scope) HasAll(conversations []chat.ConversationID) bool {
+	return !slices.ContainsFunc(conversations, func(c chat.ConversationID) bool {
+		_, in := s[c]
+		return !in
+	})
+}
+
 // within returns what is left of the scope in these conversations; nil means all.
 func (s Scope) within(in []chat.ConversationID) Scope {
 	if len(in) == 0 {
