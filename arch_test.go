@@ -84,7 +84,8 @@ storage-worker/search               : storage-worker/archive internal/bus intern
 storage-worker/search/opensearch    : storage-worker/search internal/chat
 storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
 storage-worker/search/sqlite        : storage-worker/search internal/chat
-storage-worker/rest                 : internal/devices storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire internal/mediaurl storage-worker/media storage-worker/rest/transfer
+storage-worker/rest                 : internal/devices storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire internal/mediaurl storage-worker/media storage-worker/rest/listen storage-worker/rest/transfer
+storage-worker/rest/listen          :
 storage-worker/rest/transfer        : internal/chat internal/mediaurl internal/metrics internal/wire storage-worker/media
 
 docs                                :
@@ -99,7 +100,7 @@ dev/audit                           : internal/chat internal/wire
 dev/contract                        :
 dev/faults                          :
 dev/servers                         :
-dev/single                          : internal/devices/sqlite router/push client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/sqlite web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder
+dev/single                          : internal/devices/sqlite router/push client dev/reference gateway/edge gateway/node router/fanout router/signals storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/rest/listen storage-worker/search storage-worker/search/sqlite web internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/embedded internal/presence/redis internal/roster/sqlite storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder
 dev/soak                            : client dev/audit internal/auth internal/chat internal/wire
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire

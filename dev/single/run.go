@@ -21,6 +21,7 @@ import (
 	"switchboard/storage-worker/projection"
 	"switchboard/storage-worker/receipts"
 	"switchboard/storage-worker/rest"
+	"switchboard/storage-worker/rest/listen"
 	"switchboard/storage-worker/search"
 	"switchboard/web"
 )
@@ -131,7 +132,7 @@ func (s *System) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return rest.Serve(ctx, s.public, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return listen.Serve(ctx, s.public, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // A mux would answer some paths itself, and not as REST does.
 		case page.Serves(r):
 			page.ServeHTTP(w, r)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,12 +22,13 @@ import (
 	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/media"
+	"switchboard/storage-worker/rest/listen"
 	"switchboard/storage-worker/rest/transfer"
 	"switchboard/storage-worker/search"
 )
 
-// The limits of the HTTP server. Each has a definite end: an answer with a code,
-// or a closed connection.
+// The limits of requests, each of which ends in an answer with a code. Those of
+// connections are in package listen.
 const (
 	// SmallBodyBytes bounds the body of a message or a command.
 	SmallBodyBytes = 64 << 10
@@ -46,19 +45,6 @@ const (
 	ReadsAtOnce = 8
 	// RequestTimeout bounds the work for one request; the bytes of an upload may go on.
 	RequestTimeout = 30 * time.Second
-	// HeaderTimeout bounds how long a client may take to send a header.
-	HeaderTimeout = 10 * time.Second
-	// BodyTimeout bounds how long it may take to send a whole request.
-	BodyTimeout = 30 * time.Second
-	// AnswerTimeout bounds how long it may take to read the answer.
-	AnswerTimeout = 90 * time.Second
-	// IdleTimeout bounds how long a connection may wait for its next request.
-	IdleTimeout = 2 * time.Minute
-	// HeaderBytes bounds a request's header.
-	HeaderBytes = 32 << 10
-	// DrainTimeout is how long requests may go on after the server was told to
-	// end.
-	DrainTimeout = 15 * time.Second
 )
 
 // Config is what a [Server] stands on. Fields without a remark are required.
@@ -158,39 +144,10 @@ func (s *Server) Prepare(ctx context.Context) error { return s.calls.prepare(ctx
 // done. Without it no command is answered.
 func (s *Server) Run(ctx context.Context) error { return s.calls.run(ctx) }
 
-// Serve answers on the listener until ctx ends; then requests that are under
-// way may finish within [DrainTimeout]. Run must go on until Serve has ended.
+// Serve answers on the listener as [listen.Serve] does. Run must go on until Serve
+// has ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	return Serve(ctx, l, s.handler, s.Logger)
-}
-
-// Serve does the same for any handler, such as one that has a [Server] among
-// other things, with the limits of this package.
-func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
-	server := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: HeaderTimeout, ReadTimeout: BodyTimeout,
-		WriteTimeout: AnswerTimeout, IdleTimeout: IdleTimeout,
-		MaxHeaderBytes: HeaderBytes,
-		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serve REST: %w", err)
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), DrainTimeout)
-	defer cancel()
-	err := server.Shutdown(grace)
-	if err != nil {
-		err = fmt.Errorf("drain REST: %w", errors.Join(err, server.Close()))
-	}
-	if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
-		err = errors.Join(err, e)
-	}
-	return err
+	return listen.Serve(ctx, l, s.handler, s.Logger)
 }
 
 // reply is a successful answer.
