@@ -106,8 +106,9 @@ func (s *Store) Match(ctx context.Context, q *search.Question) (m search.Matches
 func (s *Store) search(ctx context.Context, q *search.Question, top chat.MessageID, size int) ([]search.Document, error) {
 	ask := map[string]any{
 		"size": size, "timeout": searchTime, "track_total_hits": false,
-		"sort":  []any{map[string]any{"clock": "desc"}, map[string]any{"node": "desc"}},
-		"query": map[string]any{"bool": map[string]any{"filter": filters(q)}},
+		"_source": map[string]any{"excludes": []string{"words"}}, // Content has them.
+		"sort":    []any{map[string]any{"clock": "desc"}, map[string]any{"node": "desc"}},
+		"query":   map[string]any{"bool": map[string]any{"filter": filters(q)}},
 	}
 	if !top.IsZero() {
 		ask["search_after"] = []any{chat.ClockOf(top), nodeOf(top)}
