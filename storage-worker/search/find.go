@@ -25,12 +25,17 @@ const (
 	// QuestionsPerPage is how often the store is asked for one page, whatever its cursor
 	// says. A page that is not full by then is answered as it is, with a cursor.
 	QuestionsPerPage = 3
-	// FindTimeout bounds all of it.
+	// FindsAtOnce is for how many pages a finder works at once, FindsPerCaller how many
+	// of them are of one caller. Others wait.
+	FindsAtOnce    = 16
+	FindsPerCaller = 2
+	// FindTimeout bounds all of it, the wait included.
 	FindTimeout = 10 * time.Second
 )
 
 // Request asks for a page.
 type Request struct {
+	Caller chat.UserID // who waits for it
 	Query  *Query
 	Scope  Scope
 	Limit  int    // 0 = LimitDefault; at most LimitMax
@@ -49,6 +54,7 @@ type Page struct {
 // Finder answers requests. It is safe for concurrent use.
 type Finder struct {
 	store   Store
+	places  *places
 	seconds *metrics.Histogram
 	short   *metrics.Counter
 	errors  *metrics.Counter
@@ -58,6 +64,7 @@ type Finder struct {
 func NewFinder(store Store, set *metrics.Set) *Finder {
 	return &Finder{
 		store:   store,
+		places:  newPlaces(),
 		seconds: set.Histogram(`switchboard_search_find_seconds`),
 		short:   set.Counter(`switchboard_search_short_pages_total`),
 		errors:  set.Counter(`switchboard_search_find_errors_total`),
@@ -79,11 +86,21 @@ func (f *Finder) Find(ctx context.Context, r *Request) (Page, error) {
 	if r.Limit > 0 {
 		limit = min(r.Limit, LimitMax)
 	}
-	page, err := f.find(ctx, r, at, limit)
+	page, err := f.placed(ctx, r, at, limit)
 	if err != nil {
 		f.errors.Inc()
 	}
 	return page, err
+}
+
+// placed finds as soon as there is a place to.
+func (f *Finder) placed(ctx context.Context, r *Request, at place, limit int) (Page, error) {
+	leave, err := f.places.enter(ctx, r.Caller)
+	if err != nil {
+		return Page{}, fmt.Errorf("wait for other searches: %w", err)
+	}
+	defer leave()
+	return f.find(ctx, r, at, limit)
 }
 
 func (f *Finder) find(ctx context.Context, r *Request, at place, limit int) (page Page, err error) {

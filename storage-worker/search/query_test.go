@@ -96,7 +96,7 @@ func TestParametersNarrowAQuery(t *testing.T) {
 			t.Errorf("%s: %v", parameters, err)
 			continue
 		}
-		want.Now = got.Now
+		want.Now, want.Caller = got.Now, me
 		if !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s: got %+v, want %+v", parameters, *got, want)
 		}

@@ -8,15 +8,15 @@ import (
 	"switchboard/internal/chat"
 )
 
-// ReadRequest reads what is asked for from the parameters of a URL, its query: q, the query, and
-// conversation_id, from, limit and cursor. from and conversation_id narrow the query
-// further. The scope is left to the caller. The error is `bad_request`.
+// ReadRequest reads what a caller asks for from the query of a URL: q, what is looked
+// for, and conversation_id, from, limit and cursor. from and conversation_id narrow q
+// further. The scope is left to whoever calls it. The error is `bad_request`.
 func ReadRequest(query string, caller chat.UserID) (*Request, error) {
 	parameters, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, chat.Errorf(chat.BadRequest, "the query is malformed")
 	}
-	r := &Request{Now: time.Now(), Cursor: parameters.Get("cursor")}
+	r := &Request{Caller: caller, Now: time.Now(), Cursor: parameters.Get("cursor")}
 	for _, name := range []string{"q", "conversation_id", "from", "limit", "cursor"} {
 		if len(parameters[name]) > 1 {
 			return nil, chat.Errorf(chat.BadRequest, "%s is given more than once", name)

@@ -34,6 +34,7 @@ package search
 import (
 	"context"
 	"slices"
+	"sort"
 
 	"switchboard/internal/chat"
 	"switchboard/storage-worker/archive"
@@ -82,7 +83,8 @@ func (d *Document) Has() (things []Thing) {
 // Span is events of a conversation, both ends included; To is 0 when it is open.
 type Span struct{ From, To chat.Seq }
 
-// Scope is what somebody may see.
+// Scope is what somebody may see: of each conversation, spans that ascend and lie
+// apart.
 type Scope map[chat.ConversationID][]Span
 
 // ScopeOf returns what the user may see whose whole index stays is: all stays, earlier
@@ -104,7 +106,9 @@ func ScopeOf(stays []archive.Stay) Scope {
 
 // Covers reports whether an event may be seen.
 func (s Scope) Covers(c chat.ConversationID, seq chat.Seq) bool {
-	return slices.ContainsFunc(s[c], func(p Span) bool { return p.From <= seq && (p.To == 0 || seq <= p.To) })
+	spans := s[c]
+	begun := sort.Search(len(spans), func(i int) bool { return spans[i].From > seq })
+	return begun > 0 && (spans[begun-1].To == 0 || seq <= spans[begun-1].To)
 }
 
 // HasAll reports whether something may be seen of each conversation.
