@@ -38,7 +38,7 @@ type conn struct {
 	began   int64 // Unix nanoseconds: the opening
 	lost    int64 // when it was lost; 0: it is the first opening
 	owed    int64 // the number of the echo that comes next; −1: none
-	sent    int64 // Unix nanoseconds: the last echo
+	sent    int64 // Unix nanoseconds: the last echo; before it is open, the request
 	got     int64 // the number of the last delivery; 0: none
 	rest    []byte
 }
@@ -47,6 +47,7 @@ type conn struct {
 func (w *worker) dial(slot int) {
 	c := &w.conns[slot]
 	n := w.number(slot)
+	w.now = w.clock()
 	fd, err := dial(w.sources[n/len(w.gateways)%len(w.sources)], w.gateways[c.gateway])
 	c.began, c.upped, c.rest, c.owed, c.asked, c.got = w.now.UnixNano(), false, nil, -1, false, 0
 	w.unfree++
@@ -87,8 +88,9 @@ func (w *worker) ready(slot int, events uint32) {
 // upgrade sends the request of RFC 6455.
 func (w *worker) upgrade(slot int) error {
 	c := &w.conns[slot]
-	w.record(TimeTCP, time.Duration(w.now.UnixNano()-c.began))
-	c.state = upgrading
+	w.now = w.clock()
+	c.state, c.sent = upgrading, w.now.UnixNano()
+	w.record(TimeTCP, time.Duration(c.sent-c.began))
 	w.frame = append(w.frame[:0], "GET "+w.plan.Path+" HTTP/1.1\r\nHost: "+w.plan.Gateways[c.gateway]+
 		"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"...)
 	if w.keys != nil {
@@ -128,6 +130,7 @@ func (w *worker) write(c *conn, p []byte) error {
 func (w *worker) read(slot int) {
 	c := &w.conns[slot]
 	n, err := unix.Read(int(c.fd), w.buffer)
+	w.now = w.clock() // Up to 512 events come at once: the last waited for all the others.
 	switch {
 	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
 		return
@@ -260,6 +263,7 @@ func (w *worker) opened(slot int) {
 	w.unfree--
 	w.open++
 	w.counts[CountOpened]++
+	w.record(TimeUpgrade, time.Duration(now-c.sent))
 	w.record(TimeOpen, time.Duration(now-c.began))
 	if c.lost != 0 {
 		w.record(TimeBack, time.Duration(now-c.lost))

@@ -62,10 +62,10 @@ func (w *worker) newEchoing(o *Order) *echoing {
 func (w *worker) sendDue() {
 	e := w.echo
 	for e.sent < e.all && !e.at(e.sent).After(w.now) {
-		w.sendOne(e, e.sent)
-		e.sent++
+		e.sent++ // First: a connection that ends by the sending is owed this one, too.
+		w.sendOne(e, e.sent-1)
 		if e.sent%64 == 0 {
-			w.now = time.Now()
+			w.now = w.clock()
 		}
 	}
 	if e.sent < e.all || e.under > 0 && w.now.Before(e.until) {
@@ -93,7 +93,7 @@ func (w *worker) sendOne(e *echoing, k int64) {
 		w.counts[CountUnsent]++
 		return
 	}
-	now := time.Now()
+	now := w.clock()
 	late := now.Sub(e.at(k))
 	w.record(TimeLate, late)
 	if late > lateAfter {
@@ -205,7 +205,7 @@ func (w *worker) delivered(c *conn, rest []byte) {
 	}
 	c.got = number
 	w.counts[CountReceived]++
-	now := time.Now().UnixNano()
+	now := w.clock().UnixNano()
 	w.record(TimeDelivery, time.Duration(now-at))
 	read := w.reads[number]
 	w.reads[number] = Read{Count: read.Count + 1, Due: at, Last: now}

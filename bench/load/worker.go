@@ -48,11 +48,12 @@ type worker struct {
 	keys     *auth.Keys // nil: no tokens
 	orders   <-chan *Order
 	out      *json.Encoder
+	clock    func() time.Time
 	poll     int // of epoll
 	timer    int
 	wake     int
 
-	now    time.Time
+	now    time.Time // of the last look at the clock: each event's own
 	ended  bool
 	conns  []conn
 	unfree int      // connections that are being opened
@@ -93,7 +94,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("read the plan: %w", err)
 	}
 	w := &worker{
-		out: json.NewEncoder(out), counts: make(map[string]int), times: make(map[string]*hdrhistogram.PackedHistogram),
+		out: json.NewEncoder(out), clock: time.Now, counts: make(map[string]int), times: make(map[string]*hdrhistogram.PackedHistogram),
 		reads: make(map[int64]Read),
 	}
 	if err := json.Unmarshal(first, &w.plan); err != nil {
@@ -208,7 +209,7 @@ func (w *worker) close() {
 // run is the loop: sockets, orders, what is due, reports.
 func (w *worker) run(ctx context.Context) error {
 	events := make([]unix.EpollEvent, 512)
-	w.now = time.Now()
+	w.now = w.clock()
 	w.told, w.beat = w.now, w.now.Add(beatEvery)
 	for !w.ended && ctx.Err() == nil {
 		if err := w.arm(); err != nil {
@@ -218,18 +219,7 @@ func (w *worker) run(ctx context.Context) error {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for sockets: %w", err)
 		}
-		w.now = time.Now()
-		for _, e := range events[:max(n, 0)] {
-			if e.Fd < 0 {
-				_, _ = unix.Read(int(-e.Fd), w.buffer[:8]) // It only wakes.
-				continue
-			}
-			w.ready(int(e.Fd), e.Events)
-		}
-		if !w.now.Before(w.beat) {
-			w.record(TimeLag, w.now.Sub(w.beat))
-			w.beat = w.now.Add(beatEvery)
-		}
+		w.turn(events[:max(n, 0)])
 		w.take()
 		w.due()
 		if w.now.Sub(w.told) >= w.plan.Every {
@@ -239,6 +229,23 @@ func (w *worker) run(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// turn does what sockets are ready for, and beats: for each beat that the loop missed
+// as well, since a loop that stands still for long is late for all of them.
+func (w *worker) turn(events []unix.EpollEvent) {
+	w.now = w.clock()
+	for _, e := range events {
+		if e.Fd < 0 {
+			_, _ = unix.Read(int(-e.Fd), w.buffer[:8]) // It only wakes.
+			continue
+		}
+		w.ready(int(e.Fd), e.Events)
+	}
+	w.now = w.clock()
+	for ; !w.beat.After(w.now); w.beat = w.beat.Add(beatEvery) {
+		w.record(TimeLag, w.now.Sub(w.beat))
+	}
 }
 
 // take takes orders.
