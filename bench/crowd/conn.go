@@ -16,8 +16,9 @@ const connManual = `bench conn opens authenticated connections to gateways in eq
 gateways' memory after each: the slope is what one more idle connection costs,
 whatever the processes weigh by themselves. The first step counts as the start, since
 a process grows by some megabytes with its first traffic. Kernel memory is counted
-from the slabs of sockets, both ends, and halved; it needs root. CPU time while idle
-is the difference to the gateways without a client.
+from the slabs of this host's sockets and is that of one end: half of it, unless
+-agents hold the clients' ends elsewhere; it needs root. CPU time while idle is the
+difference to the gateways without a client.
 
 With -echo the connections, after -hold, send messages that come back: heartbeats of
 the protocol, each checked, on a schedule; latency counts from each one's time.
@@ -196,16 +197,26 @@ func (c *conn) climb(ctx context.Context, r *run) error {
 	}
 	r.result.Add("open_rate", float64(c.connections)/busy.Seconds(), result.PerSecond, result.Neither, "connections opened a second")
 	r.result.Add("open_cpu", opening.Seconds()/float64(c.connections), result.Seconds, result.Lower, "gateways' processor time of an opening")
-	if len(steps) < 3 || steps[0].pss == 0 {
-		return nil // Two points are a line through anything, and nothing is seen of a process elsewhere.
-	}
-	r.result.Add("user_bytes", slope(steps, func(s step) int64 { return s.pss }), result.Bytes, result.Lower,
-		"gateway memory of a connection: slope of PSS")
-	if steps[0].kernel > 0 {
-		r.result.Add("kernel_bytes", slope(steps, func(s step) int64 { return s.kernel })/2, result.Bytes, result.Lower,
-			"kernel memory of a connection's end: slope of the socket slabs")
-	}
+	c.weigh(r.result, steps)
 	return nil
+}
+
+// weigh adds what a connection weighs.
+func (c *conn) weigh(r *result.Result, steps []step) {
+	if len(steps) < 3 || steps[0].pss == 0 {
+		return // Two points are a line through anything, and nothing is seen of a process elsewhere.
+	}
+	r.Add("user_bytes", slope(steps, func(s step) int64 { return s.pss }), result.Bytes, result.Lower,
+		"gateway memory of a connection: slope of PSS")
+	if steps[0].kernel == 0 {
+		return
+	}
+	ends := 2.0 // are on this host,
+	if len(c.agents) > 0 {
+		ends = 1 // unless the clients are on others.
+	}
+	r.Add("kernel_bytes", slope(steps, func(s step) int64 { return s.kernel })/ends, result.Bytes, result.Lower,
+		"kernel memory of a connection's end: slope of the socket slabs")
 }
 
 // slope is the least-squares slope of a value over the number of connections.

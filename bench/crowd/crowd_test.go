@@ -296,3 +296,21 @@ func TestSlopeIgnoresWhatTheProcessWeighs(t *testing.T) {
 		t.Errorf("got %v bytes per connection, want 160", got)
 	}
 }
+
+// The kernel's memory is that of one end, wherever the other one is.
+func TestKernelMemoryIsThatOfTheEndsHere(t *testing.T) {
+	for name, tt := range map[string]struct {
+		agents []string
+		want   float64
+	}{
+		"clients here":      {nil, 4000},
+		"clients elsewhere": {[]string{"ssh load-1 bench worker"}, 8000},
+	} {
+		c := &conn{options: &options{agents: tt.agents}}
+		r := &result.Result{}
+		c.weigh(r, []step{{1000, 50 << 20, 90 << 20}, {2000, 50<<20 + 160_000, 90<<20 + 8_000_000}, {3000, 50<<20 + 320_000, 90<<20 + 16_000_000}})
+		if user, kernel := of(r, "user_bytes"), of(r, "kernel_bytes"); math.Abs(user-160) > 1e-6 || math.Abs(kernel-tt.want) > 1e-6 {
+			t.Errorf("%s: got %v bytes and %v of the kernel, want 160 and %v", name, user, kernel, tt.want)
+		}
+	}
+}
