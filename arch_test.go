@@ -66,7 +66,7 @@ router                              : router/fanout router/push router/signals i
 router/push                         : internal/bus internal/chat internal/devices internal/metrics
 router/fanout                       : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire internal/mediaurl
 
-storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/search storage-worker/search/opensearch storage-worker/search/sqlite internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/devices internal/roster/postgres storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder storage-worker/media/s3
+storage-worker                      : storage-worker/archive storage-worker/archive/scylla storage-worker/archive/sqlite storage-worker/fold storage-worker/receipts storage-worker/rest storage-worker/rest/pace storage-worker/search storage-worker/search/opensearch storage-worker/search/sqlite internal/auth internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence internal/presence/redis internal/devices internal/roster/postgres storage-worker/projection internal/mediaurl storage-worker/media storage-worker/media/folder storage-worker/media/s3
 storage-worker/archive              : internal/chat
 storage-worker/archive/archivetest  : storage-worker/archive internal/chat
 storage-worker/archive/memory       : storage-worker/archive internal/chat
@@ -84,8 +84,9 @@ storage-worker/search               : storage-worker/archive internal/bus intern
 storage-worker/search/opensearch    : storage-worker/search internal/chat
 storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
 storage-worker/search/sqlite        : storage-worker/search internal/chat
-storage-worker/rest                 : internal/devices storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire internal/mediaurl storage-worker/media storage-worker/rest/listen storage-worker/rest/transfer
+storage-worker/rest                 : internal/devices storage-worker/archive storage-worker/search internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire internal/mediaurl storage-worker/media storage-worker/rest/listen storage-worker/rest/pace storage-worker/rest/transfer
 storage-worker/rest/listen          :
+storage-worker/rest/pace            :
 storage-worker/rest/transfer        : internal/chat internal/mediaurl internal/metrics internal/wire storage-worker/media
 
 docs                                :

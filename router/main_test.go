@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // asProgram makes a process of the test's binary the router.
-const asProgram = "SWITCHBOARD_TEST_AS_ROUTER"
+const asProgram = "SWITCHBOARD_AS_ROUTER"
 
 // patience bounds every wait for another process-like part of the test.
 const patience = time.Minute

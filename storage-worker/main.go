@@ -38,6 +38,7 @@ import (
 	"switchboard/storage-worker/media"
 	"switchboard/storage-worker/media/s3"
 	"switchboard/storage-worker/rest"
+	"switchboard/storage-worker/rest/pace"
 	"switchboard/storage-worker/search"
 )
 
@@ -186,7 +187,7 @@ func parse(args []string) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.gatewayURL, "gateway-url", "", "`URL` where clients open the WebSocket, such as wss://chat.example.org/api/v1/ws;\nempty: on the host that they called")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` that the gateways' -heartbeat has, for clients to know before they connect")
 	o.limits = rest.DefaultLimits()
-	for name, limit := range map[string]*rest.Pace{"reads": &o.limits.Reads, "syncs": &o.limits.Syncs, "searches": &o.limits.Searches, "marks": &o.limits.Marks, "writes": &o.limits.Writes} {
+	for name, limit := range map[string]*pace.Pace{"reads": &o.limits.Reads, "syncs": &o.limits.Syncs, "searches": &o.limits.Searches, "marks": &o.limits.Marks, "writes": &o.limits.Writes} {
 		flags.Var(limit, "rest-"+name, restLimits[name])
 	}
 	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have")

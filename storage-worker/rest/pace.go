@@ -2,13 +2,12 @@ package rest
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"switchboard/internal/chat"
 	"switchboard/internal/metrics"
+	"switchboard/storage-worker/rest/pace"
 )
 
 // UsersRemembered bounds how many users' buckets are kept, at some 100 bytes each.
@@ -16,43 +15,6 @@ import (
 // within a few seconds are held by [RequestsInFlight], and refusing them for what
 // others do would be no better.
 const UsersRemembered = 100_000
-
-// Pace is how fast one user may call one server: so many times a second, and so
-// many at once after a pause. The zero value sets no limit.
-type Pace struct{ PerSecond, AtOnce int }
-
-// paceMax bounds both numbers of a pace.
-const paceMax = 1_000_000
-
-// String returns the pace as a flag has it: 50/200, or 0.
-func (p *Pace) String() string {
-	if p.PerSecond == 0 {
-		return "0"
-	}
-	return fmt.Sprintf("%d/%d", p.PerSecond, p.AtOnce)
-}
-
-// Set reads a flag: 50/200 is 50 a second and 200 at once, 0 no limit.
-func (p *Pace) Set(text string) error {
-	if text == "0" {
-		*p = Pace{}
-		return nil
-	}
-	rate, burst, _ := strings.Cut(text, "/")
-	perSecond, bad := strconv.Atoi(rate)
-	atOnce, worse := strconv.Atoi(burst)
-	if bad != nil || worse != nil || min(perSecond, atOnce) < 1 || max(perSecond, atOnce) > paceMax {
-		return fmt.Errorf("want 0, or two numbers of 1 to %d as in 50/200: that many a second, and at once", paceMax)
-	}
-	*p = Pace{perSecond, atOnce}
-	return nil
-}
-
-// interval is the time in which a bucket gets one call back.
-func (p *Pace) interval() time.Duration { return time.Second / time.Duration(p.PerSecond) }
-
-// window is the time in which an empty bucket fills.
-func (p *Pace) window() time.Duration { return p.interval() * time.Duration(p.AtOnce) }
 
 // kind is what a call is counted as. Each kind has a bucket of its own, so that
 // reading fast keeps nobody from writing.
@@ -71,36 +33,22 @@ const (
 var kindNames = [kinds]string{reads: "reads", syncs: "syncs", searches: "searches", marks: "marks", writes: "writes"}
 
 // Limits are the paces of one user on one server.
-type Limits struct{ Reads, Syncs, Searches, Marks, Writes Pace }
+type Limits struct{ Reads, Syncs, Searches, Marks, Writes pace.Pace }
 
 // DefaultLimits are generous to people and their devices: who forms a team adds its
 // members one by one. Marks are as fast as on a socket.
 func DefaultLimits() Limits {
 	return Limits{
-		Reads:    Pace{PerSecond: 50, AtOnce: 200},
-		Syncs:    Pace{PerSecond: 10, AtOnce: 50},
-		Searches: Pace{PerSecond: 10, AtOnce: 50},
-		Marks:    Pace{PerSecond: chat.MarksPerSecond, AtOnce: chat.MarkBurst},
-		Writes:   Pace{PerSecond: 50, AtOnce: 500},
+		Reads:    pace.Pace{PerSecond: 50, AtOnce: 200},
+		Syncs:    pace.Pace{PerSecond: 10, AtOnce: 50},
+		Searches: pace.Pace{PerSecond: 10, AtOnce: 50},
+		Marks:    pace.Pace{PerSecond: chat.MarksPerSecond, AtOnce: chat.MarkBurst},
+		Writes:   pace.Pace{PerSecond: 50, AtOnce: 500},
 	}
-}
-
-// bucket is the time at which it will be full again, since the regulator began.
-type bucket time.Duration
-
-// take takes one call and returns 0, or returns how long it will be until there is
-// one to take.
-func (b *bucket) take(now time.Duration, p *Pace) (wait time.Duration) {
-	full := max(time.Duration(*b), now)
-	if wait = full + p.interval() - p.window() - now; wait > 0 {
-		return wait
-	}
-	*b = bucket(full + p.interval())
-	return 0
 }
 
 // buckets are those of one user.
-type buckets [kinds]bucket
+type buckets [kinds]pace.Bucket
 
 // regulator knows how fast each user has called of late.
 //
@@ -110,7 +58,7 @@ type buckets [kinds]bucket
 // the old one, and the old one, where nobody has been for as long, is dropped.
 type regulator struct {
 	// Fixed after construction.
-	paces    [kinds]Pace
+	paces    [kinds]pace.Pace
 	keep     time.Duration // the longest window
 	now      func() time.Time
 	began    time.Time
@@ -126,7 +74,7 @@ type regulator struct {
 
 func newRegulator(l Limits, set *metrics.Set) *regulator {
 	r := &regulator{
-		paces: [kinds]Pace{reads: l.Reads, syncs: l.Syncs, searches: l.Searches, marks: l.Marks, writes: l.Writes},
+		paces: [kinds]pace.Pace{reads: l.Reads, syncs: l.Syncs, searches: l.Searches, marks: l.Marks, writes: l.Writes},
 		now:   time.Now, began: time.Now(),
 		unknown:  set.Counter(`switchboard_rest_unlimited_total`),
 		crowding: set.Counter(`switchboard_rest_refused_total{reason="user_in_flight"}`),
@@ -135,7 +83,7 @@ func newRegulator(l Limits, set *metrics.Set) *regulator {
 	for k := range kinds {
 		r.refused[k] = set.Counter(`switchboard_rest_refused_total{reason="` + kindNames[k] + `"}`)
 		if p := &r.paces[k]; p.PerSecond > 0 {
-			r.keep = max(r.keep, p.window())
+			r.keep = max(r.keep, p.Window())
 		}
 	}
 	set.Gauge(`switchboard_rest_users_remembered`, func() float64 {
@@ -193,7 +141,7 @@ func (r *regulator) take(u chat.UserID, k kind) (wait time.Duration) {
 		r.unknown.Inc()
 		return 0
 	}
-	wait = own[k].take(now, p)
+	wait = own[k].Take(now, p)
 	r.young[u] = own
 	return wait
 }

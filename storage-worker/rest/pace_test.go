@@ -10,6 +10,7 @@ import (
 
 	"switchboard/internal/chat"
 	"switchboard/internal/metrics"
+	"switchboard/storage-worker/rest/pace"
 )
 
 // clocked is a rig whose regulator has a clock that stands until it is moved.
@@ -20,8 +21,12 @@ func clocked(t *testing.T, l Limits) (r *rig, pass func(time.Duration)) {
 	return r, func(d time.Duration) { now = now.Add(d) }
 }
 
+func rate(perSecond, atOnce int) pace.Pace {
+	return pace.Pace{PerSecond: perSecond, AtOnce: atOnce}
+}
+
 func TestTheNextCallIsLetInAfterTheTimeThatWasTold(t *testing.T) {
-	r, pass := clocked(t, Limits{Reads: Pace{3, 4}, Syncs: Pace{7, 2}, Marks: Pace{1, 1}, Writes: Pace{1000, 3}})
+	r, pass := clocked(t, Limits{Reads: rate(3, 4), Syncs: rate(7, 2), Marks: rate(1, 1), Writes: rate(1000, 3)})
 	const missing = "/api/v1/conversations/00000000-0000-4000-8000-000000000001"
 	for _, c := range []struct {
 		method, path string
@@ -69,7 +74,7 @@ func TestTheNextCallIsLetInAfterTheTimeThatWasTold(t *testing.T) {
 }
 
 func TestKindsAndUsersHaveBucketsOfTheirOwn(t *testing.T) {
-	r, _ := clocked(t, Limits{Reads: Pace{1, 1}, Syncs: Pace{1, 1}, Searches: Pace{1, 1}, Marks: Pace{1, 1}, Writes: Pace{1, 1}})
+	r, _ := clocked(t, Limits{Reads: rate(1, 1), Syncs: rate(1, 1), Searches: rate(1, 1), Marks: rate(1, 1), Writes: rate(1, 1)})
 	for k := range kinds {
 		for _, u := range []chat.UserID{alice, bob} {
 			if err := r.users.admit(u, k); err != nil {
@@ -118,8 +123,8 @@ func TestWithoutLimitsNobodyIsRefused(t *testing.T) {
 
 // However often it forgets, it says what one says that forgets nobody.
 func TestForgettingGivesNobodyMore(t *testing.T) {
-	forgetful := newRegulator(Limits{Reads: Pace{2, 6}, Writes: Pace{5, 5}}, metrics.New())
-	everything := newRegulator(Limits{Reads: Pace{2, 6}, Writes: Pace{5, 5}}, metrics.New())
+	forgetful := newRegulator(Limits{Reads: rate(2, 6), Writes: rate(5, 5)}, metrics.New())
+	everything := newRegulator(Limits{Reads: rate(2, 6), Writes: rate(5, 5)}, metrics.New())
 	everything.keep = 1 << 62
 	now := forgetful.began
 	everything.began = now
@@ -144,7 +149,7 @@ func TestForgettingGivesNobodyMore(t *testing.T) {
 }
 
 func TestTheNumberOfUsersRememberedIsBounded(t *testing.T) {
-	r, pass := clocked(t, Limits{Reads: Pace{1, 2}})
+	r, pass := clocked(t, Limits{Reads: rate(1, 2)})
 	user := func(n int) (u chat.UserID) {
 		copy(u[:], strconv.Itoa(n))
 		return u
@@ -207,20 +212,5 @@ func TestABadTokenCostsNoMemory(t *testing.T) {
 	}
 	if n := r.store.others.Load() + r.store.authorizations.Load(); n != 0 {
 		t.Errorf("%d reads of the archive", n)
-	}
-}
-
-func TestPacesAsFlags(t *testing.T) {
-	for text, want := range map[string]Pace{"0": {}, "50/200": {50, 200}, "1/1": {1, 1}, "1000000/1000000": {1_000_000, 1_000_000}} {
-		got := Pace{3, 4}
-		if err := got.Set(text); err != nil || got != want || got.String() != text {
-			t.Errorf("%q: got %v as %q, %v", text, got, got.String(), err)
-		}
-	}
-	for _, text := range []string{"", "50", "50/", "/200", "0/5", "5/0", "-1/5", "1/2/3", "1000001/1", "1 / 2", "x/y"} {
-		got := Pace{3, 4}
-		if err := got.Set(text); err == nil || got != (Pace{3, 4}) {
-			t.Errorf("%q: got %v, %v; want a refusal", text, got, err)
-		}
 	}
 }
