@@ -268,8 +268,10 @@ func deviceBodies() map[string]any {
 		},
 		"put_push_token": &PutPush{Kind: "webhook", Provider: "fcm", Token: "bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1"},
 		"devices": &DeviceList{
-			Devices: []Device{{DeviceID: "browser", Kind: "web_push", Mute: Mute{ConversationIDs: []chat.ConversationID{group}}, UpdatedAt: noon},
-				{DeviceID: "phone", Kind: "webhook", Provider: "fcm", Mute: Mute{ConversationIDs: []chat.ConversationID{}}, UpdatedAt: noon}},
+			Devices: []Device{
+				{DeviceID: "browser", Kind: "web_push", Mute: Mute{ConversationIDs: []chat.ConversationID{group}}, UpdatedAt: noon},
+				{DeviceID: "phone", Kind: "webhook", Provider: "fcm", Mute: Mute{ConversationIDs: []chat.ConversationID{}}, UpdatedAt: noon},
+			},
 			WebPushKey: "BA1Hxzyi1RUM1b5wjxsn7nGxAszw2u61m164i3MrAIxHF6YK5h4SDYic-dRuU_RCPCfA5aq9ojSwk5Y2EmClBPs",
 		},
 	}

@@ -151,8 +151,7 @@ func openFiles(t *host.Tree, w load.Wish) Limit {
 	return l
 }
 
-// What a gateway keeps of its descriptors for itself: see `capacity` in
-// gateway/edge.
+// What a gateway keeps of its descriptors for itself: see gateway/edge/room.
 const keptDescriptors = 384
 
 // perProcess is the limit of descriptors of each process.
