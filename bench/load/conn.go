@@ -93,8 +93,8 @@ func (w *worker) upgrade(slot int) error {
 	w.record(TimeTCP, time.Duration(c.sent-c.began))
 	w.frame = append(w.frame[:0], "GET "+w.plan.Path+" HTTP/1.1\r\nHost: "+w.plan.Gateways[c.gateway]+
 		"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"...)
-	if w.keys != nil {
-		token, err := w.keys.Mint(w.user(slot), tokenLife)
+	if !w.plain {
+		token, err := w.token(slot)
 		if err != nil {
 			return err
 		}
@@ -107,8 +107,13 @@ func (w *worker) upgrade(slot int) error {
 	return w.write(c, w.frame)
 }
 
-// user is who connects on a slot.
-func (w *worker) user(slot int) chat.UserID { return UserOf(w.plan.Run, w.number(slot)) }
+// token is that of the user who connects on a slot.
+func (w *worker) token(slot int) (string, error) {
+	if w.keys == nil {
+		return w.plan.Tokens[slot], nil
+	}
+	return w.keys.Mint(UserOf(w.plan.Run, w.number(slot)), tokenLife)
+}
 
 // UserOf is the user of a numbered connection of a run.
 func UserOf(run string, number int) chat.UserID {
@@ -170,7 +175,7 @@ func (w *worker) digest(slot int, in []byte) ([]byte, error) {
 			return nil, fmt.Errorf("answer %.40q", status)
 		}
 		c.upped, in = true, rest
-		if w.keys == nil {
+		if w.plain {
 			w.opened(slot)
 		}
 	}
@@ -219,7 +224,7 @@ func (w *worker) heed(slot int, op byte, payload []byte) error {
 // hear takes an event, or the text of a server that echoes.
 func (w *worker) hear(slot int, text []byte) error {
 	c := &w.conns[slot]
-	if w.keys == nil {
+	if w.plain {
 		number, _, _ := bytes.Cut(text, []byte(" "))
 		n, err := strconv.ParseInt(string(number), 10, 64)
 		if err == nil {

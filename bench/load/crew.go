@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"switchboard/internal/auth"
 )
 
 // Config is what a Crew needs.
@@ -23,7 +25,7 @@ type Config struct {
 	Total    int      // the most connections
 	Gateways []string
 	Path     string
-	Keys     string // file with the key set that tokens are minted from; empty: no tokens
+	Keys     string // file with the key set that tokens are minted from, which agents do not get; empty: no tokens
 	Run      string
 	Sources  []string
 	Every    time.Duration     // between reports; 0: a second
@@ -34,6 +36,7 @@ type Config struct {
 type Crew struct {
 	// Fixed after construction.
 	config Config
+	keys   *auth.Keys // nil: no agent needs tokens
 	hands  []*hand
 	all    *Tally
 	ended  sync.WaitGroup
@@ -59,16 +62,22 @@ func Start(config Config) (*Crew, error) {
 	if config.Every == 0 {
 		config.Every = time.Second
 	}
+	var keys *auth.Keys
 	if config.Keys != "" {
 		set, err := os.ReadFile(config.Keys)
 		if err != nil {
 			return nil, fmt.Errorf("read the keys: %w", err)
 		}
 		config.Keys = string(set)
+		if len(config.Agents) > 0 {
+			if keys, err = openKeys(config.Keys); err != nil {
+				return nil, err
+			}
+		}
 	}
 	now := time.Now()
 	c := &Crew{
-		config: config, all: newTally(now), phase: newTally(now), failed: make(chan error, config.Workers),
+		config: config, keys: keys, all: newTally(now), phase: newTally(now), failed: make(chan error, config.Workers),
 		done: make(map[int]int), woken: make(chan struct{}),
 	}
 	for i := range config.Workers {
@@ -84,6 +93,10 @@ func (c *Crew) hire(i int) error {
 	words := c.config.Command
 	if i < len(c.config.Agents) {
 		words = []string{"sh", "-c", c.config.Agents[i]}
+	}
+	plan, err := c.plan(i)
+	if err != nil {
+		return err
 	}
 	// Not with a context: a signal ends the load in its order, and the crew last.
 	command := exec.Command(words[0], words[1:]...) //nolint:noctx // See above.
@@ -113,11 +126,33 @@ func (c *Crew) hire(i int) error {
 		}
 		c.failed <- fmt.Errorf("worker %d ended: %w", i, errors.Join(err, io.EOF))
 	})
-	return h.encoder.Encode(&Plan{
-		Worker: i, Workers: c.config.Workers, Gateways: c.config.Gateways, Path: c.config.Path, Keys: c.config.Keys, Run: c.config.Run,
+	return h.encoder.Encode(plan)
+}
+
+// plan is what worker i is told first. Keys stay on this host: who has them can be
+// anybody, and an agent need only be the users of its own connections, for a time.
+func (c *Crew) plan(i int) (*Plan, error) {
+	p := &Plan{
+		Worker: i, Workers: c.config.Workers, Gateways: c.config.Gateways, Path: c.config.Path, Run: c.config.Run,
 		Sources: c.config.Sources, Slots: (c.config.Total - i + c.config.Workers - 1) / c.config.Workers,
 		Every: c.config.Every,
-	})
+	}
+	if i >= len(c.config.Agents) {
+		p.Keys = c.config.Keys
+		return p, nil
+	}
+	if c.keys == nil {
+		return p, nil
+	}
+	p.Tokens = make([]string, p.Slots)
+	for slot := range p.Tokens {
+		token, err := c.keys.Mint(UserOf(p.Run, p.number(slot)), tokenLife)
+		if err != nil {
+			return nil, fmt.Errorf("mint tokens for an agent: %w", err)
+		}
+		p.Tokens[slot] = token
+	}
+	return p, nil
 }
 
 // listen takes a worker's reports until it ends.

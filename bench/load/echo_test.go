@@ -30,7 +30,7 @@ func newDesk(t *testing.T, connections int) *desk {
 	t.Helper()
 	d := &desk{t: t, time: time.Unix(1_700_000_000, 0), tally: newTally(time.Now())}
 	d.worker = &worker{
-		plan: Plan{Workers: 1}, out: json.NewEncoder(&d.reports), clock: d.look, now: d.time, beat: d.time.Add(beatEvery), buffer: make([]byte, readBytes),
+		plan: Plan{Workers: 1}, plain: true, out: json.NewEncoder(&d.reports), clock: d.look, now: d.time, beat: d.time.Add(beatEvery), buffer: make([]byte, readBytes),
 		counts: make(map[string]int), times: make(map[string]*hdrhistogram.PackedHistogram), reads: make(map[int64]Read),
 		conns: make([]conn, connections), open: connections,
 	}

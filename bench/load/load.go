@@ -25,13 +25,17 @@ type Plan struct {
 	Workers  int      `json:"workers"`  // of how many
 	Gateways []string `json:"gateways"` // HOST:PORT
 	Path     string   `json:"path"`
-	Keys     string   `json:"keys,omitempty"` // key set from which tokens are minted; none: no token, and no `connected`
-	Run      string   `json:"run"`            // part of the users' names
-	Sources  []string `json:"sources"`        // addresses to connect from; 0.0.0.0: as the host chooses
-	Slots    int      `json:"slots"`          // the most connections of this worker
+	Keys     string   `json:"keys,omitempty"`   // key set from which tokens are minted, for a worker on this host
+	Tokens   []string `json:"tokens,omitempty"` // or the tokens themselves, by slot; neither: no token, and no `connected`
+	Run      string   `json:"run"`              // part of the users' names
+	Sources  []string `json:"sources"`          // addresses to connect from; 0.0.0.0: as the host chooses
+	Slots    int      `json:"slots"`            // the most connections of this worker
 
 	Every time.Duration `json:"every"` // how often it reports
 }
+
+// number is a slot's number among the connections of all workers.
+func (p *Plan) number(slot int) int { return p.Worker + slot*p.Workers }
 
 // Order is what a worker is to do. Exactly one of the pointers is set.
 type Order struct {

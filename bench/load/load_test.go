@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"switchboard/internal/auth"
+	"switchboard/internal/chat"
 )
 
 // The test program is its own worker.
@@ -178,8 +180,8 @@ func clientFrame(in *bufio.Reader) (op byte, payload []byte, err error) {
 	return head[0] & 0x0f, payload[4:], err
 }
 
-// crew starts workers for some gateways.
-func crew(t *testing.T, workers, total int, gateways ...*gateway) *Crew {
+// crew starts workers for some gateways, the first of them by the commands of agents.
+func crew(t *testing.T, workers, total int, agents []string, gateways ...*gateway) *Crew {
 	t.Helper()
 	keys := filepath.Join(t.TempDir(), "keys.json")
 	if err := auth.Generate(keys); err != nil {
@@ -191,7 +193,7 @@ func crew(t *testing.T, workers, total int, gateways ...*gateway) *Crew {
 	}
 	c, err := Start(Config{
 		Command: []string{os.Args[0], "worker"}, Workers: workers, Total: total, Gateways: addresses, Path: "/api/v1/ws", Keys: keys,
-		Run: "test", Sources: Loopback(3), Progress: func(line string) { t.Log(line) }, Every: 20 * time.Millisecond,
+		Run: "test", Sources: Loopback(3), Progress: func(line string) { t.Log(line) }, Every: 20 * time.Millisecond, Agents: agents,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +209,7 @@ func crew(t *testing.T, workers, total int, gateways ...*gateway) *Crew {
 // opened opens all of a crew's connections.
 func opened(t *testing.T, workers, total int, gateways ...*gateway) *Crew {
 	t.Helper()
-	c := crew(t, workers, total, gateways...)
+	c := crew(t, workers, total, nil, gateways...)
 	if err := c.Open(t.Context(), total, 5000); err != nil {
 		t.Fatal(err)
 	}
@@ -237,6 +239,52 @@ func TestWorkersShareConnectionsUsersGatewaysAndSources(t *testing.T) {
 	if open := c.All().Timing(TimeOpen, ""); open.Count() != 50 || c.All().Count(CountOpened) != 50 ||
 		c.All().Timing(TimeTCP, "").Count() != 50 || c.All().Timing(TimeUpgrade, "").Count() != 50 {
 		t.Errorf("timed %d of %d openings", open.Count(), c.All().Count(CountOpened))
+	}
+}
+
+// Keys make tokens of anybody: they stay on this host. An agent gets the tokens of its
+// own connections.
+func TestAgentsGetTokensAndNoKeys(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t)
+	heard := filepath.Join(t.TempDir(), "orders")
+	c := crew(t, 2, 9, []string{"tee '" + heard + "' | '" + os.Args[0] + "' worker"}, g)
+	if err := c.Open(t.Context(), 9, 5000); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := openKeys(c.config.Keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := make(map[chat.UserID]bool)
+	g.mu.Lock()
+	for _, header := range g.conns {
+		who, err := keys.Verify(strings.TrimPrefix(header, "Bearer "))
+		if err != nil {
+			t.Error(err)
+		}
+		users[who.User] = true
+	}
+	g.mu.Unlock()
+	for n := range 9 {
+		if !users[UserOf("test", n)] {
+			t.Errorf("user %d is not connected", n)
+		}
+	}
+	orders, err := os.ReadFile(heard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plan Plan
+	first, _, _ := bytes.Cut(orders, []byte("\n"))
+	if err := json.Unmarshal(first, &plan); err != nil {
+		t.Fatal(err)
+	}
+	if plan.Keys != "" || len(plan.Tokens) != 5 || bytes.Contains(orders, []byte(`"kty`)) {
+		t.Errorf("the agent got %d tokens, want 5 and no keys", len(plan.Tokens))
+	}
+	if local, err := c.plan(1); err != nil || local.Keys == "" || local.Tokens != nil {
+		t.Errorf("a worker here got %d tokens, want the keys: %v", len(local.Tokens), err)
 	}
 }
 

@@ -35,7 +35,8 @@ const (
 	// beatEvery is how often a loop looks whether it is late itself: because others have
 	// the processor, or because it has too much to do.
 	beatEvery = 100 * time.Millisecond
-	// tokenLife of the tokens that are minted.
+	// tokenLife of the tokens that are minted: a run with agents, which get them at its
+	// start, is no longer.
 	tokenLife = 12 * time.Hour
 )
 
@@ -45,7 +46,8 @@ type worker struct {
 	plan     Plan
 	gateways []netip.AddrPort
 	sources  []netip.Addr
-	keys     *auth.Keys // nil: no tokens
+	keys     *auth.Keys // nil: the plan has the tokens, or none are wanted
+	plain    bool       // no tokens: a server that echoes text
 	orders   <-chan *Order
 	out      *json.Encoder
 	clock    func() time.Time
@@ -144,6 +146,10 @@ func (w *worker) prepare() (err error) {
 	if w.keys, err = openKeys(w.plan.Keys); err != nil {
 		return err
 	}
+	w.plain = w.keys == nil && w.plan.Tokens == nil
+	if n := len(w.plan.Tokens); w.plan.Tokens != nil && n < w.plan.Slots {
+		return fmt.Errorf("%d tokens are too few for %d connections", n, w.plan.Slots)
+	}
 	if allowed := Host().Descriptors - ReservedWorker; w.plan.Slots > allowed {
 		return fmt.Errorf("%d connections are more than the %d that RLIMIT_NOFILE allows a worker here", w.plan.Slots, allowed)
 	}
@@ -184,7 +190,7 @@ func openKeys(set string) (*auth.Keys, error) {
 }
 
 // number is a slot's number among the connections of all workers.
-func (w *worker) number(slot int) int { return w.plan.Worker + slot*w.plan.Workers }
+func (w *worker) number(slot int) int { return w.plan.number(slot) }
 
 // share is how many of the first total connections are this worker's.
 func (w *worker) share(total int) int {
