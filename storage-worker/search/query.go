@@ -20,6 +20,8 @@ const (
 	// TermWords bounds the words of one phrase, which is a character each in some
 	// scripts.
 	TermWords = 64
+	// SoughtWords is how many words of a phrase a store looks for.
+	SoughtWords = 8
 	// QueryNames bounds the users, and the conversations, that it names.
 	QueryNames = 16
 )
@@ -38,6 +40,21 @@ type Query struct {
 type Term struct {
 	Words  []string // folded, one at least
 	Prefix bool
+}
+
+// Sought returns what a store looks for: of long phrases only the beginning, and nothing
+// twice. That finds too much, seldom, and whoever gets the answer looks again; but to
+// look for a word after itself 64 times is dear in a message that has no other.
+func (q *Query) Sought() (terms []Term) {
+	for _, t := range q.Terms {
+		if len(t.Words) > SoughtWords {
+			t = Term{Words: t.Words[:SoughtWords]}
+		}
+		if !slices.ContainsFunc(terms, t.equals) {
+			terms = append(terms, t)
+		}
+	}
+	return terms
 }
 
 func (t *Term) equals(other Term) bool {

@@ -81,6 +81,13 @@ func TestQueriesThatCannotBeMeantAreRefused(t *testing.T) {
 	}
 }
 
+func TestOfLongPhrasesTheBeginningIsSought(t *testing.T) {
+	q := terms(word("a b c d e f g h i j"), begin("a b c d e f g h k"), word("a b c d e f g h"), begin("a b c d e f g h"), begin("x"))
+	if got, want := q.Sought(), terms(word("a b c d e f g h"), begin("a b c d e f g h"), begin("x")); !reflect.DeepEqual(got, want.Terms) {
+		t.Errorf("got %v, want %v", got, want.Terms)
+	}
+}
+
 func TestParametersNarrowAQuery(t *testing.T) {
 	read := func(parameters string) (*Request, error) { return ReadRequest(parameters, me) }
 	for parameters, want := range map[string]Request{

@@ -183,8 +183,9 @@ type Store interface {
 	// Reached returns how far conversations are in the index, as batches said; those of
 	// which nothing is known are left out.
 	Reached(ctx context.Context, conversations []chat.ConversationID) (map[chat.ConversationID]chat.Seq, error)
-	// Match returns what answers to the query inside the scope. It looks at a bounded
-	// number of messages, newer ones first. Nothing outside of the scope is ever in the
-	// answer; everything inside that is in the index is, by going on.
+	// Match returns what answers to the query inside the scope, or at least to what is
+	// sought of it. It looks at a bounded number of messages, newer ones first. Nothing
+	// outside of the scope is ever in the answer; everything inside that is in the
+	// index is, by going on.
 	Match(ctx context.Context, q *Question) (Matches, error)
 }

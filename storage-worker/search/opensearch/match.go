@@ -139,11 +139,10 @@ func (s *Store) search(ctx context.Context, q *search.Question, top chat.Message
 }
 
 // filters are what a message must answer to, all of them. Of a phrase whose last word
-// is only begun they ask less than was asked: the words side by side, and one that
-// begins so, anywhere. Who gets the answer looks again.
+// is only begun they ask less than was asked, as [search.Query.Sought] does: the words
+// side by side, and one that begins so, anywhere. Who gets the answer looks again.
 func filters(q *search.Question) (all []any) {
-	for i := range q.Terms {
-		t := &q.Terms[i]
+	for _, t := range q.Sought() {
 		whole := t.Words
 		if t.Prefix {
 			whole = t.Words[:len(t.Words)-1]

@@ -260,6 +260,12 @@ func (s *suite) language() {
 	s.finds("red after:"+second(3)+" before:"+second(4), mine, "apple red")
 	s.finds("before:1971-01-01 apple", mine)
 	s.finds("after:5000-01-01 apple", mine)
+
+	const long = "one two three four five six seven eight nine ten"
+	s.apply(s.document(8, long), s.document(9, "one two three four five six seven eight ten nine"))
+	s.finds(`"`+long+`"`, mine, long)
+	s.finds(`"one two three four five six seven eight nine te"*`, mine, long)
+	s.finds(`"one two three four five six seven eight nine te"`, mine)
 }
 
 func (s *suite) highlights() {

@@ -107,8 +107,7 @@ func scan(rows *sql.Rows, d *search.Document) error {
 // means something there, and stand in quotes.
 func expression(q *search.Question) string {
 	parts := []string{anyOf([]string{everything})}
-	for i := range q.Terms {
-		t := &q.Terms[i]
+	for _, t := range q.Sought() {
 		part := `text : "` + strings.Join(t.Words, " ") + `"`
 		if t.Prefix {
 			part += " *"
