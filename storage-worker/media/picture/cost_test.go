@@ -52,7 +52,7 @@ func blank(side, colours int, progressive bool, more int) []byte {
 	}
 	for range more {
 		file = append(file, segment(markerSOS, "\x01\x01\x00\x01\x3f\x00")...)
-		file = append(file, make([]byte, blocks/16384*15/8+2)...)
+		file = append(file, make([]byte, (blocks/16384+1)*15/8+1)...)
 	}
 	return append(file, 0xff, markerEOI)
 }
