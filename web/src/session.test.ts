@@ -46,6 +46,11 @@ async function live() {
   return { s, socket, answers, calls, chat: s.chats.get(C)!, seqs: () => s.chats.get(C)!.messages.map((m) => m.seq) };
 }
 
+/** Waits for what comes in the time of the real clock, which a session has; gives up after what is far too long. */
+async function until(done: () => boolean): Promise<void> {
+  for (let tries = 0; !done() && tries < 2000; tries++) await new Promise((next) => setTimeout(next, 5));
+}
+
 test("conversations are listed with what is unread, and the other one is known from what was said", async () => {
   const { s, socket, chat } = await live();
   assert.deepEqual(s.sorted().map((c) => [c.info.id, c.info.unread, c.peer]), [[C, 1, BOB]]);
@@ -134,6 +139,56 @@ test("what another device has read is read here, and writing reads all", async (
   socket.push("new_message", message(5, C, { sender_id: ME }));
   await settle();
   assert.equal(chat.info.unread, 0);
+  s.client.stop();
+});
+
+test("what is stored before it is pushed is shown when it comes, and counted once", async () => {
+  const { s, socket, answers, chat, seqs } = await live();
+  await s.show(C);
+  socket.push("new_message", message(4));
+  await settle();
+  // Another device reads up to 3; by then 6 are stored, and two of them still on their way here.
+  answers[`/conversations/${C}`] = { ...conversation, head_seq: 6, read_seq: 3, unread: 3, last_message: message(6) };
+  socket.push("message_status", { conversation_id: C, user_id: ME, status: "read", seq: 3, message_id: "", timestamp: 1 });
+  await settle();
+  assert.equal(chat.info.unread, 3);
+  socket.push("new_message", message(6));
+  socket.push("new_message", message(5));
+  await settle();
+  assert.deepEqual(seqs(), [2, 3, 4, 5, 6]);
+  assert.deepEqual([chat.info.unread, chat.info.last_message!.seq], [3, 6]);
+  socket.push("new_message", message(7));
+  await settle();
+  assert.deepEqual([seqs().at(-1), chat.info.unread], [7, 4]);
+  s.seen(C);
+  assert.equal(chat.info.unread, 0);
+  s.client.stop();
+});
+
+test("beginning a conversation again that is here already skips nothing", async () => {
+  const { s, socket, answers, seqs } = await live();
+  await s.show(C);
+  s.begin({ ...conversation, head_seq: 5 });
+  socket.push("new_message", message(4));
+  await settle();
+  assert.deepEqual(seqs(), [2, 3, 4]);
+  answers["after_seq=4"] = page(5).body; // what nobody pushes is pulled
+  await until(() => seqs().includes(5));
+  assert.deepEqual(seqs(), [2, 3, 4, 5]);
+  s.client.stop();
+});
+
+test("a message that comes while its conversation is asked for is counted once", async () => {
+  const { s, socket, answers } = await live();
+  const other: Conversation = { ...conversation, id: BOB, type: "group", name: "Friday", head_seq: 1, read_seq: 0, unread: 1, last_message: message(1, BOB) };
+  Object.defineProperty(answers, `/conversations/${BOB}`, {
+    enumerable: true,
+    get: () => (s.client.at(BOB) < 2 ? (socket.push("new_message", message(2, BOB)), other) : { ...other, head_seq: 2, unread: 2 }),
+  });
+  socket.push("new_message", message(1, BOB));
+  await settle();
+  await settle();
+  assert.deepEqual([s.chats.get(BOB)!.info.head_seq, s.chats.get(BOB)!.info.unread], [2, 2]);
   s.client.stop();
 });
 

@@ -9,6 +9,8 @@ import { say } from "./words.ts";
 /** How long somebody types after saying so, in ms. */
 const TYPING_FOR = 6_000;
 const PAGE = 50;
+/** How often a conversation is asked for that goes on meanwhile. */
+const FETCH_MOST = 3;
 
 export interface Marks {
   read: number;
@@ -31,6 +33,8 @@ export interface Chat {
   uploads: Upload[];
   /** What was unread when it was opened, for the line between old and new. */
   newFrom: number;
+  /** Up to which seq `info.unread` has counted. */
+  counted: number;
 }
 
 export interface Upload {
@@ -127,25 +131,35 @@ export class Session {
     this.tell();
   }
 
-  /** Takes a conversation as the server describes it, had up to its head. */
+  /** Takes a conversation as the server describes it. A new one is had up to its head. */
   private learn(info: Conversation): Chat {
     let chat = this.chats.get(info.id);
     if (chat) {
-      // What is applied already is newer than an answer that was on its way.
-      const seq = Math.max(chat.info.head_seq, info.head_seq);
-      chat.info = { ...info, head_seq: seq, last_message: newer(chat.info.last_message, info.last_message)! };
-      chat.left = false;
+      this.renewInfo(chat, info);
+      // What it is ahead by is on its way, and has to go through message() like all the rest.
+      this.client.expect(info.id, info.head_seq);
     } else {
       chat = {
         info, peer: undefined, members: undefined, marks: new Map(), messages: [], loaded: false, loading: false, tail: true,
-        older: false, typing: new Map(), left: false, uploads: [], newFrom: 0,
+        older: false, typing: new Map(), left: false, uploads: [], newFrom: 0, counted: info.head_seq,
       };
       this.chats.set(info.id, chat);
+      this.client.begin(info.id, info.head_seq);
     }
-    this.client.begin(info.id, info.head_seq);
     const sender = info.last_message?.sender_id;
     if (info.type === "direct") chat.peer ??= keptPeer(info.id) ?? (sender && sender !== this.me ? keepPeer(info.id, sender) : undefined);
     return chat;
+  }
+
+  private renewInfo(chat: Chat, info: Conversation): void {
+    const old = chat.info;
+    chat.left = false;
+    chat.info = {
+      ...info, head_seq: Math.max(old.head_seq, info.head_seq), updated_at: Math.max(old.updated_at, info.updated_at),
+      last_message: newer(old.last_message, info.last_message)!,
+    };
+    if (old.read_seq > info.read_seq) Object.assign(chat.info, { read_seq: old.read_seq, unread: old.unread }); // ours is on its way there
+    else chat.counted = info.head_seq;
   }
 
   /** Asks for one conversation, such as one that is new. */
@@ -153,7 +167,10 @@ export class Session {
     if (this.fetching.has(id)) return;
     this.fetching.add(id);
     try {
-      const chat = this.learn(await this.rest.conversation(id));
+      // What was applied while an answer was on its way is not in what it counts.
+      let info = await this.rest.conversation(id);
+      for (let tries = 1; tries < FETCH_MOST && info.head_seq < this.client.at(id); tries++) info = await this.rest.conversation(id);
+      const chat = this.learn(info);
       if (!chat.peer || chat.members) await this.who(id);
     } catch (e) {
       if (!(e instanceof StatusError && e.status === 404)) this.complain(e);
@@ -226,16 +243,20 @@ export class Session {
   }
 
   private arrived(chat: Chat, m: Message): void {
-    chat.info.last_message = m;
-    chat.info.updated_at = m.timestamp;
+    chat.info.last_message = newer(m, chat.info.last_message)!;
+    chat.info.updated_at = Math.max(chat.info.updated_at, m.timestamp);
     chat.typing.delete(m.sender_id);
     mark(chat, m.sender_id, m.seq, m.seq);
-    if (m.sender_id === this.me) {
-      chat.info.read_seq = m.seq;
-      chat.info.unread = 0;
-    } else {
-      chat.info.unread++;
-    }
+    if (m.sender_id === this.me) this.read(chat, m.seq);
+    else if (m.seq > chat.counted && m.seq > chat.info.read_seq) chat.info.unread++;
+    chat.counted = Math.max(chat.counted, m.seq);
+  }
+
+  /** Notes that all that is here has been read, up to that seq. */
+  private read(chat: Chat, seq: number): void {
+    if (seq <= chat.info.read_seq) return;
+    Object.assign(chat.info, { read_seq: seq, unread: 0 });
+    chat.counted = seq;
   }
 
   private changed(chat: Chat, m: Message): void {
@@ -252,9 +273,12 @@ export class Session {
     if (!chat) return;
     mark(chat, s.user_id, s.status === "read" ? s.seq : 0, s.seq);
     if (s.user_id === this.me && s.status === "read" && s.seq > chat.info.read_seq) {
-      chat.info.read_seq = s.seq;
-      if (s.seq >= chat.info.head_seq) chat.info.unread = 0;
-      else void this.fetch(s.conversation_id);
+      if (s.seq >= chat.info.head_seq) {
+        this.read(chat, s.seq);
+      } else {
+        chat.info.read_seq = s.seq;
+        void this.fetch(s.conversation_id);
+      }
     }
     this.tell();
   }
@@ -364,8 +388,7 @@ export class Session {
     const chat = this.chats.get(id);
     const last = chat?.messages.at(-1);
     if (!chat || !last || !chat.tail || chat.left || last.seq <= chat.info.read_seq) return;
-    chat.info.read_seq = last.seq;
-    chat.info.unread = 0;
+    this.read(chat, last.seq);
     this.client.markRead(id, last.seq);
     this.tell();
   }

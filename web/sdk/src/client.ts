@@ -134,6 +134,12 @@ export class Client {
     this.order.begin(id, head);
   }
 
+  /** Notes that a conversation has come that far, by what an answer said: what is not pushed soon is pulled. */
+  expect(id: ID, head: number): void {
+    this.order.expect(id, head, this.clock.now());
+    if (!this.busy) this.arm();
+  }
+
   /** What was sent and not answered yet, oldest first. */
   unsent(): Parcel[] {
     return this.outbox.all();
@@ -164,7 +170,7 @@ export class Client {
   /** Keeps a message and sends it until the server has answered, across connections and reloads. */
   send(m: Pick<Parcel, "conversation_id" | "content"> & Partial<Parcel>): Parcel {
     const now = this.clock.now();
-    const parcel: Parcel = { type: "text", client_message_id: uuid7(now), created: now, ...m };
+    const parcel: Parcel = { type: "text", client_message_id: uuid7(now), created: this.outbox.next(now), ...m };
     this.outbox.add(parcel, now);
     this.typingNext = undefined;
     if (tooLarge(parcel)) this.outbox.fail(parcel.client_message_id, "too_large", "the message is larger than a frame may be");
@@ -180,7 +186,7 @@ export class Client {
     const { failed, ...rest } = parcel;
     const now = this.clock.now();
     const again = failed?.code === "expired" || failed?.code === "idempotency_conflict";
-    this.outbox.add(again ? { ...rest, client_message_id: uuid7(now), created: now } : rest, now);
+    this.outbox.add(again ? { ...rest, client_message_id: uuid7(now), created: this.outbox.next(now) } : rest, now);
     this.on.outbox?.();
     this.flush();
   }
@@ -287,7 +293,7 @@ export class Client {
     this.user = c.user_id;
     this.fresh = false;
     this.asked = { sync: 0, leave: Infinity, bound: 0 };
-    this.outbox.restart(this.clock.now());
+    this.outbox.restart(this.clock.now(), c.limits);
     this.become({ is: "syncing" });
     this.flush();
     void this.work();
@@ -449,7 +455,7 @@ export class Client {
       if (id === MARK_ID && e.temporary) this.marks.refused(now, bounded(e.retry_after_ms));
       return;
     }
-    if (e.temporary) this.outbox.postpone(e.client_message_id, now + bounded(e.retry_after_ms));
+    if (e.temporary) this.outbox.hold(e.client_message_id, now + bounded(e.retry_after_ms));
     else if (this.outbox.fail(e.client_message_id, e.code, e.message)) this.on.outbox?.();
   }
 

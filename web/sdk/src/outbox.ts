@@ -1,5 +1,5 @@
 // What was sent and not yet answered. It survives reloads through a Store.
-import type { ID, MessageType } from "./protocol.ts";
+import type { Connected, ID, MessageType } from "./protocol.ts";
 
 /** How long a send may stay without an answer before it is repeated, in ms; each time that doubles. */
 export const SEND_AGAIN = 5_000;
@@ -7,6 +7,10 @@ export const SEND_AGAIN = 5_000;
 export const SEND_AGAIN_LAST = 40_000;
 /** For how long the server recognises a repeated client_message_id; an hour is left for the way. */
 export const KEY_LIFE = (7 * 24 - 1) * 3_600_000;
+
+/** What a connection may send where the server does not say. */
+const SENDS_PER_SECOND = 20;
+const SEND_BURST = 40;
 
 /** One message to send. Together with conversation and sender its client_message_id is its key. */
 export interface Parcel {
@@ -16,7 +20,7 @@ export interface Parcel {
   type: Exclude<MessageType, "event">;
   media_url?: string;
   reply_to?: ID;
-  /** Unix ms, by the clock of this device. */
+  /** Unix ms, by the clock of this device. The order of sending, after a reload too. */
   created: number;
   /** Why the server will not take it: it is not repeated until somebody says so. */
   failed?: { code: string; message: string };
@@ -70,11 +74,22 @@ interface Waiting {
   patience: number;
 }
 
-/** Outbox says which parcel is to be written when, oldest first. */
+/**
+ * Outbox says which parcel is to be written when: oldest first, and no faster than the
+ * server takes them. It stays below the limits, since frames may bunch up on their way:
+ * at half of the burst, and three quarters of the rate.
+ */
 export class Outbox {
   private readonly waiting = new Map<ID, Waiting>();
+  private newest = 0;
+  private heldUntil = 0;
+  // A parcel moves `paced` on by `every`, and waits where that is more than `ahead` from now.
+  private paced = 0;
+  private every = 0;
+  private ahead = 0;
 
   constructor(private readonly store: Store, now: number) {
+    this.restart(now);
     const kept = store.load().sort((a, b) => a.created - b.created);
     for (const parcel of kept) {
       if (!parcel.failed && now - parcel.created > KEY_LIFE) {
@@ -82,7 +97,13 @@ export class Outbox {
         store.put(parcel);
       }
       this.waiting.set(parcel.client_message_id, { parcel, due: now, patience: SEND_AGAIN });
+      this.newest = parcel.created;
     }
+  }
+
+  /** The `created` of a parcel that is made now: after all others, also of the same millisecond. */
+  next(now: number): number {
+    return (this.newest = Math.max(now, this.newest + 1));
   }
 
   all(): Parcel[] {
@@ -117,14 +138,20 @@ export class Outbox {
     return w.parcel;
   }
 
-  /** Has a parcel written not before then. */
-  postpone(id: ID, until: number): void {
+  /** Has a parcel that was refused for now written not before then, and no other either: it would overtake this one. */
+  hold(id: ID, until: number): void {
     const w = this.waiting.get(id);
     if (w) w.due = until;
+    this.heldUntil = Math.max(this.heldUntil, until);
+    this.paced = Math.max(this.paced, this.heldUntil + this.ahead); // one then, and no burst
   }
 
-  /** Has everything written again: a new connection knows of nothing. */
-  restart(now: number): void {
+  /** Has everything written again: a new connection knows of nothing, and has limits of its own. */
+  restart(now: number, limits: Connected["limits"] = {}): void {
+    const burst = Math.max(Math.floor((limits.send_burst || SEND_BURST) / 2), 1);
+    this.every = Math.ceil(1000 / (0.75 * (limits.sends_per_second || SENDS_PER_SECOND)));
+    this.ahead = this.every * (burst - 1);
+    this.paced = this.heldUntil = 0;
     for (const w of this.waiting.values()) Object.assign(w, { due: now, patience: SEND_AGAIN });
   }
 
@@ -132,7 +159,9 @@ export class Outbox {
   takeDue(now: number): Parcel[] {
     const due: Parcel[] = [];
     for (const w of this.waiting.values()) {
+      if (now < this.open()) break;
       if (w.parcel.failed || w.due > now) continue;
+      this.paced = Math.max(this.paced, now) + this.every;
       w.due = now + w.patience;
       w.patience = Math.min(2 * w.patience, SEND_AGAIN_LAST);
       due.push(w.parcel);
@@ -144,6 +173,11 @@ export class Outbox {
   due(): number {
     let at = Infinity;
     for (const w of this.waiting.values()) if (!w.parcel.failed) at = Math.min(at, w.due);
-    return at;
+    return Math.max(at, this.open());
+  }
+
+  /** From when on one may be written. */
+  private open(): number {
+    return Math.max(this.heldUntil, this.paced - this.ahead);
   }
 }

@@ -88,6 +88,8 @@ export interface Connected {
     frame_bytes?: number;
     content_bytes?: number;
     members?: number;
+    sends_per_second?: number;
+    send_burst?: number;
     typing_interval_ms?: number;
   };
 }

@@ -4,7 +4,7 @@ import { BACKOFF_FIRST, BACKOFF_LAST, Client, PULL_MOST } from "../src/client.ts
 import { HEARTBEAT_LIMIT } from "../src/connection.ts";
 import { HOLD_FOR } from "../src/order.ts";
 import { SEND_AGAIN, webStore } from "../src/outbox.ts";
-import { BOB, C, ME, Site, message, page, settle, storage } from "./fake.ts";
+import { BOB, C, CONNECTED, ME, Site, message, page, settle, storage } from "./fake.ts";
 
 const D = "39701582-1926-51b6-b08b-e53c2dcdadce";
 
@@ -200,6 +200,62 @@ test("a temporary refusal is tried again when the server says so, another one wh
   assert.equal(s.socket.wrote("send_message")[2]!.client_message_id, p.client_message_id);
   s.client.discard(p.client_message_id);
   assert.deepEqual(s.client.unsent(), []);
+});
+
+// As a server does it: so many at once, then so many a second, and no word about what is within them.
+test("a backlog goes out on one connection in its order, within what the server takes", async () => {
+  const kept = storage();
+  const before = new Site({ store: webStore(kept, "out:") });
+  const want = Array.from({ length: 100 }, (_, n) => before.client.send({ conversation_id: C, content: `${n}` }).content);
+  before.client.stop();
+
+  const s = new Site({ store: webStore(kept, "out:") });
+  await s.live();
+  const began = s.clock.now();
+  let answered = 0;
+  for (let credit = 40; answered < want.length; credit = Math.min(credit + 1, 40)) {
+    const wrote = s.socket.wrote("send_message");
+    credit -= wrote.length - answered;
+    assert.ok(credit >= 0, `message ${wrote.length} is refused`);
+    for (const m of wrote.slice(answered)) {
+      s.socket.push("message_sent", { client_message_id: m.client_message_id, conversation_id: C, message_id: "m", seq: ++answered, timestamp: 5, duplicate: false });
+    }
+    if (want.length === 100 && answered > 50) want.push(s.client.send({ conversation_id: C, content: "new" }).content);
+    await s.clock.pass(50);
+  }
+  await s.clock.pass(SEND_AGAIN);
+  assert.ok(s.clock.now() - began < 20_000);
+  assert.deepEqual(s.socket.wrote("send_message").map((m) => m.content), want);
+  assert.equal(s.sockets.length, 1);
+});
+
+test("what is refused for now is not overtaken", async () => {
+  const s = new Site();
+  await s.live();
+  const [first, second] = ["one", "two"].map((content) => s.client.send({ conversation_id: C, content }).client_message_id);
+  for (const client_message_id of [first, second]) {
+    s.socket.push("error", { client_message_id, code: "rate_limited", message: "", temporary: true, retry_after_ms: 1000 });
+  }
+  await settle();
+  const third = s.client.send({ conversation_id: C, content: "three" }).client_message_id;
+  await s.clock.pass(999);
+  assert.equal(s.socket.wrote("send_message").length, 2);
+  await s.clock.pass(1);
+  assert.deepEqual(s.socket.wrote("send_message").slice(2).map((m) => m.client_message_id), [first], "no burst into a refusal");
+  await s.clock.pass(1000);
+  assert.deepEqual(s.socket.wrote("send_message").slice(2).map((m) => m.client_message_id), [first, second, third]);
+});
+
+test("the pace is that of the server's limits", async () => {
+  const s = new Site();
+  s.client.start();
+  await settle();
+  s.socket.open();
+  s.socket.push("connected", { ...CONNECTED, limits: { sends_per_second: 4, send_burst: 2 } });
+  for (let n = 0; n < 5; n++) s.client.send({ conversation_id: C, content: `${n}` });
+  assert.equal(s.socket.wrote("send_message").length, 1);
+  await s.clock.pass(1002);
+  assert.equal(s.socket.wrote("send_message").length, 4);
 });
 
 test("what no frame holds is never written", async () => {
