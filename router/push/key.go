@@ -28,7 +28,7 @@ func GenerateKey() ([]byte, error) {
 }
 
 // KeepKey returns the key of a file, which is made if it is missing: for systems
-// that look after themselves.
+// that look after themselves. A kill or a power cut leaves a whole key or none.
 func KeepKey(file string) ([]byte, error) {
 	key, err := os.ReadFile(file)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -37,8 +37,22 @@ func KeepKey(file string) ([]byte, error) {
 	if key, err = GenerateKey(); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(file, key, 0o600); err != nil {
+	fresh := file + ".new"
+	if err = writeSynced(fresh, key); err == nil {
+		err = os.Rename(fresh, file)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("keep the key of Web Push: %w", err)
 	}
 	return key, nil
+}
+
+// writeSynced writes a file that only its owner reads, and waits for the disk.
+func writeSynced(file string, text []byte) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close())
 }
