@@ -36,8 +36,9 @@ what "dev servers" needs. SIGINT or SIGTERM stops all that it started, and only 
 	DATA/logs/NAME.log        what it says; grows without limit
 
 Data and addresses survive the end of the cluster, kill -9 included; Redis alone
-starts empty. Delete DATA to begin anew, as other numbers of brokers, nodes or
-partitions need, or another -secure. OpenSearch and the S3 server are without TLS and passwords: with
+starts empty. Servers that DATA has not begin empty in it, and an empty search index
+is filled from the log. Delete DATA to begin anew, as other numbers of brokers, nodes
+or partitions need, fewer servers, or another -secure. OpenSearch and the S3 server are without TLS and passwords: with
 -secure the workers share a search index in DATA instead, and there is no media.
 
 Variables SWITCHBOARD_… reach the programs where this command sets no flag itself:

@@ -105,8 +105,12 @@ type kept struct {
 	Block   int      `json:"block"` // see holdBlock
 }
 
-// recall finds data that was kept; it must be that of the servers called names,
-// and secured or not as they are.
+// has reports whether a server's data is in a folder, which may have none of any.
+func (k *kept) has(name string) bool { return k != nil && slices.Contains(k.Servers, name) }
+
+// recall finds data that was kept. It must be that of servers called names, all of
+// it, and secured or not as they are. Those that have none yet begin anew, as in an
+// empty folder: a newer release wants more servers than the one that left the data.
 func (f *folder) recall(names []string, secure bool) error {
 	text, err := os.ReadFile(filepath.Join(f.path, keptFile))
 	if errors.Is(err, os.ErrNotExist) {
@@ -119,12 +123,21 @@ func (f *folder) recall(names []string, secure bool) error {
 	if err := json.Unmarshal(text, &k); err != nil {
 		return fmt.Errorf("read %s of %s: %w", keptFile, f.path, err)
 	}
-	if !slices.Equal(k.Servers, names) {
+	if slices.ContainsFunc(k.Servers, func(name string) bool { return !slices.Contains(names, name) }) {
 		return fmt.Errorf("the data in %s is that of %s: it cannot be used by %s",
 			f.path, strings.Join(k.Servers, ", "), strings.Join(names, ", "))
 	}
 	if k.Secure != secure {
 		return fmt.Errorf("the data in %s was made by servers that were secured: %v; now they would be: %v", f.path, k.Secure, secure)
+	}
+	for _, name := range names {
+		if k.has(name) {
+			continue
+		}
+		// What is there is from a start that was never ready.
+		if err := os.RemoveAll(filepath.Join(f.path, name)); err != nil {
+			return fmt.Errorf("make room for %s: %w", name, err)
+		}
 	}
 	f.data = &k
 	return nil

@@ -62,6 +62,65 @@ func TestKeptSetFindsDataAndPortsAgain(t *testing.T) {
 	}
 }
 
+// The folder of an older release has no data of servers that came since.
+func TestKeptSetTakesMoreServers(t *testing.T) {
+	needServers(t)
+	cfg := Config{Run: t.TempDir(), Redis: true}
+	if err := startKept(t, cfg).Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A start that was killed before all were ready.
+	half := filepath.Join(cfg.Run, "postgres", "data")
+	if err := os.MkdirAll(half, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(half, "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Postgres = true
+	mark := filepath.Join(half, "mark")
+	for life := range 2 {
+		s := startKept(t, cfg)
+		_, err := os.Stat(mark)
+		if kept := err == nil; kept != (life == 1) {
+			t.Errorf("life %d: data of before is there: %v", life, kept)
+		}
+		if err := errors.Join(os.WriteFile(mark, nil, 0o600), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg.Cache, cfg.Keep, cfg.Postgres = cacheDir(t), true, false
+	if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "is that of postgres, redis: it cannot be used by redis") {
+		t.Errorf("without the server whose data is there: %v", err)
+	}
+}
+
+func TestRecallMakesRoomOnlyForServersWithoutData(t *testing.T) {
+	f := &folder{path: t.TempDir()}
+	if err := f.remember(kept{Servers: []string{"kafka", "redis"}, Block: 20000}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"kafka", "redis", "s3"} {
+		if err := os.MkdirAll(filepath.Join(f.path, name, "data"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, names := range [][]string{{"kafka"}, {"redis", "s3"}, {"kafka-1", "kafka-2", "kafka-3", "redis"}} {
+		if err := f.recall(names, false); err == nil || f.data != nil {
+			t.Errorf("%v take the data of kafka and redis: %v", names, err)
+		}
+	}
+	if err := f.recall([]string{"kafka", "redis", "s3", "opensearch"}, false); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"kafka": true, "redis": true, "s3": false, "opensearch": false} {
+		_, err := os.Stat(filepath.Join(f.path, name))
+		if got := err == nil; got != want || f.data.has(name) != want {
+			t.Errorf("%s: its folder is there: %v, its data: %v, want %v", name, got, f.data.has(name), want)
+		}
+	}
+}
+
 // A set that was never ready leaves nothing that the next one could mistake for
 // whole data.
 func TestHalfMadeDataIsNotKept(t *testing.T) {

@@ -70,8 +70,9 @@ type Config struct {
 
 	// Keep keeps the data, and the ports, for the next set in the same Run
 	// folder. What a server has acknowledged is there again, however this one
-	// ended, a power cut and Site aside; Redis starts empty. A set that asks for other
-	// servers than those whose data is there is an error.
+	// ended, a power cut and Site aside; Redis starts empty. A set that asks for
+	// fewer or other servers than those whose data is there is an error; what it asks
+	// for beside them begins empty.
 	Keep bool
 	// Mortal has the kernel end the servers when this process ends without
 	// having closed the set. Else they live on until the run folder's next use.
@@ -246,7 +247,7 @@ func (s *Set) assemble(ctx context.Context, cfg Config, found *software) error {
 func (s *Set) start(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, n := range s.nodes {
-		group.Go(func() error { return n.begin(ctx, s.folder.data == nil) })
+		group.Go(func() error { return n.begin(ctx, !s.folder.data.has(n.name)) })
 	}
 	return group.Wait()
 }
