@@ -24,7 +24,9 @@ func TestRegistrationsThatAreNone(t *testing.T) {
 		},
 	}
 	hook := devices.Registration{Device: "phone", Kind: devices.Webhook, Address: "token", Settings: devices.Settings{Provider: "fcm"}}
-	for _, fine := range []devices.Registration{web, hook} {
+	local := web
+	local.Address = "http://127.0.0.1:8080/push/1"
+	for _, fine := range []devices.Registration{web, local, hook} {
 		if err := fine.Check(); err != nil {
 			t.Errorf("%s: %v", fine.Kind, err)
 		}
@@ -37,6 +39,8 @@ func TestRegistrationsThatAreNone(t *testing.T) {
 		"no address":             func(r *devices.Registration) { r.Address = "" },
 		"a long address":         func(r *devices.Registration) { r.Address += strings.Repeat("x", devices.AddressBytes) },
 		"another scheme":         func(r *devices.Registration) { r.Address = "file:///etc/passwd" },
+		"no TLS":                 func(r *devices.Registration) { r.Address = "http://push.example/1" },
+		"no TLS inside":          func(r *devices.Registration) { r.Address = "http://10.0.0.1/1" },
 		"no host":                func(r *devices.Registration) { r.Address = "https:///path" },
 		"a login":                func(r *devices.Registration) { r.Address = "https://user:secret@push.example/1" },
 		"a point that is none":   func(r *devices.Registration) { r.P256DH = base64.RawURLEncoding.EncodeToString(make([]byte, 65)) },
