@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -49,19 +47,6 @@ func runChild(at []string) error {
 		Gather: 10 * time.Millisecond, First: 10 * time.Millisecond, Last: 20 * time.Millisecond, Tries: 1_000_000,
 		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.New(),
 	}).Run(context.Background())
-}
-
-// newHanging is a push service that does not answer before it is told to.
-func newHanging(t *testing.T, until <-chan struct{}) string {
-	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		select {
-		case <-until:
-		case <-r.Context().Done():
-		}
-	}))
-	t.Cleanup(s.Close)
-	return s.URL + "/push/slow"
 }
 
 // settings are the keys of every browser.

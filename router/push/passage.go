@@ -21,8 +21,11 @@ type passage struct {
 
 	next      int64 // the offset of the record to read next
 	committed int64
+	begun     int64 // what was said before is nobody's news, as Unix milliseconds
 	tasks     map[devices.Key]*task
-	queue     queue // those of which no errand is under way
+	queue     queue
+	gates     gates
+	refusals  refusals
 	underWay  int
 }
 
@@ -32,35 +35,16 @@ type batch struct {
 	err     error
 }
 
-// task is what is to be said of a conversation to a person.
-type task struct {
-	key     devices.Key
-	newest  bus.Push
-	millis  int64 // when that was said
-	first   int64 // the oldest record that is not done with
-	since   int64 // the oldest one that came after the round began, -1 = none
-	working int   // errands of the round that have not reported
-	// tries are those of each device that is to be tried again; nil before the first
-	// round and when there is news.
-	tries map[string]int
-	said  chat.Seq // in the round
-	wait  time.Duration
-}
-
-// report is what became of an errand.
-type report struct {
-	task   *task
-	device string
-	later  bool
-	after  time.Duration
-}
-
 func newPassage(s *Sender, claim bus.Claim) *passage {
-	next := max(claim.Committed(), 0)
-	return &passage{
-		Sender: s, claim: claim, next: next, committed: claim.Committed(),
+	p := &passage{
+		Sender: s, claim: claim, next: max(claim.Committed(), 0), committed: claim.Committed(),
 		records: make(chan batch), reports: make(chan report), tasks: make(map[devices.Key]*task),
+		gates: gates{all: make(map[place]*gate)}, refusals: make(refusals),
 	}
+	if p.committed < 0 {
+		p.begun = time.Now().Add(-FirstAgeMax).UnixMilli()
+	}
+	return p
 }
 
 // run works until ctx ends.
@@ -115,9 +99,11 @@ func (p *passage) read(ctx context.Context, next int64) {
 		if errors.Is(err, bus.ErrOffsetOutOfRange) {
 			start, _, boundsErr := p.cfg.Log.Bounds(ctx, p.claim.Topic(), p.claim.Partition())
 			if err = boundsErr; err == nil {
-				p.jumps.Inc()
-				p.cfg.Logger.Error("the log jumped: nobody was notified of what it held",
-					"partition", p.claim.Partition(), "expected", next, "first", start)
+				if next > 0 || p.claim.Committed() >= 0 { // Else it is where the log begins today.
+					p.jumps.Inc()
+					p.cfg.Logger.Error("the log jumped: nobody was notified of what it held",
+						"partition", p.claim.Partition(), "expected", next, "first", start)
+				}
 				next = start
 				continue
 			}
@@ -152,6 +138,7 @@ func (p *passage) readFrom(ctx context.Context, next *int64) error {
 // take adds records to what is to be said; the newest of a conversation stands for
 // all.
 func (p *passage) take(records []bus.Record) {
+	oldest := max(p.begun, time.Now().Add(-AgeMax).UnixMilli())
 	for i := range records {
 		r := &records[i]
 		p.next = r.Offset + 1
@@ -162,18 +149,22 @@ func (p *passage) take(records []bus.Record) {
 			p.cfg.Logger.Error("unreadable record", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
 			continue
 		}
+		if r.Millis < oldest {
+			p.old.Inc()
+			continue
+		}
 		key := devices.Key{User: push.User, Conversation: push.Conversation}
 		t := p.tasks[key]
 		if t == nil {
-			t = &task{key: key, newest: push, millis: r.Millis, first: r.Offset, since: -1}
+			t = &task{key: key, newest: push, millis: r.Millis, first: r.Offset, fresh: -1, told: make(map[string]*telling)}
 			p.tasks[key] = t
-			p.queue.add(t, p.cfg.Gather)
 			p.waiting.Add(1)
-			continue
+		} else {
+			p.collapsed.Inc()
 		}
-		p.collapsed.Inc()
-		if t.said > 0 && t.since < 0 {
-			t.since = r.Offset
+		if t.fresh < 0 {
+			t.fresh, t.ripe = r.Offset, time.Now().Add(p.cfg.Gather)
+			p.queue.add(t, t.ripe)
 		}
 		if push.Seq > t.newest.Seq {
 			t.newest, t.millis = push, r.Millis
@@ -181,23 +172,23 @@ func (p *passage) take(records []bus.Record) {
 	}
 }
 
-// begin starts the rounds that are due and returns how long it is to the next.
+// begin looks at the tasks that are due, and at those for which there is room now,
+// and returns how long it is to the next.
 func (p *passage) begin(ctx context.Context) time.Duration {
-	if p.underWay >= UnderWayMax {
-		return idle // A report comes first.
-	}
-	due, wait := p.queue.due(time.Now(), UnderWayMax)
-	if len(due) == 0 || p.rounds(ctx, due) != nil {
+	tasks := p.gates.awake(LookMax)
+	due, wait := p.queue.due(time.Now(), LookMax-len(tasks))
+	tasks = append(tasks, due...)
+	if len(tasks) == 0 || p.lookAll(ctx, tasks) != nil {
 		return wait
 	}
-	return 0 // What had nobody to tell is done with; there may be more.
+	return 0 // There may be more.
 }
 
-// rounds asks for the devices and the marks of those whom the tasks concern, and
-// begins an errand for each device.
-func (p *passage) rounds(ctx context.Context, due []*task) error {
-	users, keys := make([]chat.UserID, len(due)), make([]devices.Key, len(due))
-	for i, t := range due {
+// lookAll asks for the devices and the marks of those whom the tasks concern, and
+// looks at each task.
+func (p *passage) lookAll(ctx context.Context, tasks []*task) error {
+	users, keys := make([]chat.UserID, len(tasks)), make([]devices.Key, len(tasks))
+	for i, t := range tasks {
 		users[i], keys[i] = t.key.User, t.key
 	}
 	var registrations []devices.Registration
@@ -216,83 +207,20 @@ func (p *passage) rounds(ctx context.Context, due []*task) error {
 	for _, r := range registrations {
 		of[r.User] = append(of[r.User], r)
 	}
-	for i, t := range due {
+	for i, t := range tasks {
+		if t.done {
+			continue // It was due twice.
+		}
 		if reads[i] >= t.newest.Seq {
 			p.seen.Inc()
-			p.done(t)
-			continue
+			t.drop(nil)
+			t.fresh = -1
+		} else {
+			p.look(ctx, t, of[t.key.User])
 		}
-		p.round(ctx, t, of[t.key.User])
+		p.settle(t)
 	}
 	return nil
-}
-
-// round begins an errand for each device that is to hear of a task.
-func (p *passage) round(ctx context.Context, t *task, registrations []devices.Registration) {
-	again := t.tries != nil && t.said == t.newest.Seq // Only those that did not answer.
-	t.said, t.wait = t.newest.Seq, 0
-	if !again {
-		t.since = -1
-	}
-	push, millis := t.newest, t.millis
-	left := make(map[string]int)
-	for i := range registrations {
-		r := registrations[i]
-		tries, failed := t.tries[r.Device]
-		carrier := p.carrier(r.Kind)
-		switch {
-		case carrier == nil || again && !failed:
-			continue
-		case r.Silences(t.key.Conversation):
-			p.muted.Inc()
-			continue
-		}
-		left[r.Device] = tries
-		t.working++
-		p.underWay++
-		go func() { p.reports <- p.errand(ctx, carrier, t, &r, push, millis, tries+1) }()
-	}
-	t.tries = left
-	if t.working == 0 {
-		if len(registrations) == 0 {
-			p.noDevices.Inc()
-		}
-		p.finish(t)
-	}
-}
-
-// note takes a report.
-func (p *passage) note(r report) {
-	p.underWay--
-	t := r.task
-	t.working--
-	if r.later {
-		t.tries[r.device]++
-		t.wait = max(t.wait, r.after)
-	} else {
-		delete(t.tries, r.device)
-	}
-	if t.working == 0 {
-		p.finish(t)
-	}
-}
-
-// finish ends a round: with another one, or with the task.
-func (p *passage) finish(t *task) {
-	switch news := t.newest.Seq > t.said; {
-	case len(t.tries) > 0:
-		p.queue.add(t, t.wait)
-	case news:
-		t.first, t.since, t.tries, t.said = t.since, -1, nil, 0
-		p.queue.add(t, p.cfg.Gather)
-	default:
-		p.done(t)
-	}
-}
-
-func (p *passage) done(t *task) {
-	delete(p.tasks, t.key)
-	p.waiting.Add(-1)
 }
 
 // commit notes how far everything is done with.

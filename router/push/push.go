@@ -9,8 +9,9 @@
 //
 // A record is committed when each device of its user has it, or something newer of
 // the same conversation, or when it is on chat.undelivered. So nothing is lost when
-// the process is killed, and what was under way is said again. One device that does
-// not answer keeps none of the others waiting.
+// the process is killed, and what was under way is said again. A device that fails
+// is tried again by itself: the others hear what is new. Those that do not answer
+// take what [UserMax], [HostMax] and [UnderWayMax] give them and no more.
 //
 // A notification says that there is something, where, and of whom: never what.
 package push
@@ -34,8 +35,25 @@ const (
 	// WaitingMax bounds how many conversations of people wait on a partition; then
 	// nothing more is read from it.
 	WaitingMax = 10_000
-	// UnderWayMax bounds the requests of one partition at the same time.
+	// LookMax bounds for how many of these the tables are asked at once.
+	LookMax = 64
+	// UnderWayMax bounds the requests of one partition to one kind of device at the
+	// same time, HostMax those to one host of Web Push, UserMax those to the devices
+	// of one user and DeviceMax those to one of them. What is beyond waits in line.
 	UnderWayMax = 64
+	HostMax     = 16
+	UserMax     = 4
+	DeviceMax   = 2
+	// RefusalsMax is how often in a row a push service refuses before a device is
+	// taken for gone; RefusalsKept bounds for how many devices that is counted.
+	RefusalsMax  = 8
+	RefusalsKept = 10_000
+	// AgeMax is how old a record may be when it is read, by its producer's clock:
+	// after an outage nobody is told of what was longer ago. FirstAgeMax is the same
+	// where nothing was ever committed: whoever turns notifying on tells of what is
+	// said from then on.
+	AgeMax      = 2 * time.Hour
+	FirstAgeMax = 5 * time.Minute
 	// AnswerTimeout is how long a push service or a webhook may take.
 	AnswerTimeout = 10 * time.Second
 	// AnswerBytes bounds what is read of an answer.
@@ -107,8 +125,8 @@ type Sender struct {
 
 	waiting                                     atomic.Int64
 	collapsed, retries, gone, buried, noDevices *metrics.Counter
-	seen, muted, unreadable, jumps              *metrics.Counter
-	sent                                        map[devices.Kind]*metrics.Counter
+	seen, muted, old, unreadable, jumps         *metrics.Counter
+	sent, refused                               map[devices.Kind]*metrics.Counter
 	delay                                       *metrics.Histogram
 }
 
@@ -134,11 +152,16 @@ func New(cfg Config) *Sender {
 		noDevices:  cfg.Metrics.Counter(`switchboard_push_skipped_total{reason="no_device"}`),
 		seen:       cfg.Metrics.Counter(`switchboard_push_skipped_total{reason="read"}`),
 		muted:      cfg.Metrics.Counter(`switchboard_push_skipped_total{reason="muted"}`),
+		old:        cfg.Metrics.Counter(`switchboard_push_skipped_total{reason="old"}`),
 		unreadable: cfg.Metrics.Counter("switchboard_push_unreadable_total"),
 		jumps:      cfg.Metrics.Counter("switchboard_push_jumps_total"),
 		sent: map[devices.Kind]*metrics.Counter{
 			devices.WebPush: cfg.Metrics.Counter(`switchboard_push_sent_total{kind="web_push"}`),
 			devices.Webhook: cfg.Metrics.Counter(`switchboard_push_sent_total{kind="webhook"}`),
+		},
+		refused: map[devices.Kind]*metrics.Counter{
+			devices.WebPush: cfg.Metrics.Counter(`switchboard_push_refused_total{kind="web_push"}`),
+			devices.Webhook: cfg.Metrics.Counter(`switchboard_push_refused_total{kind="webhook"}`),
 		},
 		delay: cfg.Metrics.Histogram("switchboard_push_delay_seconds"),
 	}

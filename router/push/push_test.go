@@ -229,21 +229,6 @@ func TestBetweenTwoTries(t *testing.T) {
 	}
 }
 
-// A device that does not answer keeps nobody waiting.
-func TestADeviceThatHangsHoldsNobodyUp(t *testing.T) {
-	w := newWorld(t)
-	hanging := make(chan struct{})
-	defer close(hanging)
-	slow := newHanging(t, hanging)
-	w.register(devices.Registration{User: bob, Device: "slow", Kind: devices.WebPush, Address: slow, Settings: w.settings()})
-	w.browser(bob, "fast", "fast")
-	w.start(plain)
-	w.put(note(bob, talk(1), 1))
-	w.said(1)
-	w.put(note(bob, talk(2), 1), note(bob, talk(3), 1))
-	w.said(3)
-}
-
 // A sender that is killed loses nothing: what it had not told is told by the next.
 // The webhook is away until then, so that everything is still to be told.
 func TestKilledSenderLosesNothing(t *testing.T) {

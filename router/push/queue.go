@@ -8,8 +8,8 @@ import (
 // idle is the longest that a passage sleeps.
 const idle = time.Minute
 
-// queue holds tasks by the time of their next round. A task that has no errand under
-// way is in it once, and else not at all.
+// queue holds tasks by when somebody should look at them: once for the news that is
+// gathered, and once for each device that is to be tried again.
 type queue struct{ entries entries }
 
 // entry is a task and when it is due.
@@ -18,9 +18,9 @@ type entry struct {
 	task *task
 }
 
-// add puts a task in, to be due after a while.
-func (q *queue) add(t *task, after time.Duration) {
-	heap.Push(&q.entries, entry{time.Now().Add(after), t})
+// add puts a task in.
+func (q *queue) add(t *task, due time.Time) {
+	heap.Push(&q.entries, entry{due, t})
 }
 
 // due takes out those that are due, limit at most, and returns how long it is to the
@@ -33,7 +33,9 @@ func (q *queue) due(now time.Time, limit int) (tasks []*task, next time.Duration
 		if len(tasks) == limit {
 			return tasks, 0
 		}
-		tasks = append(tasks, heap.Pop(&q.entries).(entry).task)
+		if t := heap.Pop(&q.entries).(entry).task; !t.done {
+			tasks = append(tasks, t)
+		}
 	}
 	return tasks, idle
 }
