@@ -128,74 +128,48 @@ func TestADeviceThatFailsHoldsNobodyUp(t *testing.T) {
 	}
 }
 
+// crowd is somebody and more neighbours than there is room for.
+var crowd = neighbours(UnderWayMax + 7)
+
 // What hangs takes its own room and no more: a kind, a host, a user, a device.
 func TestWhatHangsTakesItsOwnRoomOnly(t *testing.T) {
-	hang := func(to *devices.Registration) bool { return strings.Contains(to.Address, "hang") }
-	crowd := neighbours(UnderWayMax + 6)
 	for name, c := range map[string]struct {
-		register func(w *world)
-		say      func(n int) bus.Message
-		number   int
-		full     place
-		want     int
+		full   place
+		want   int
+		people int
+		talks  int
+		// register makes the devices of one of them.
+		register func(w *world, n int)
 	}{
-		"the webhook": {
-			func(w *world) {
-				for i, u := range crowd {
-					w.phone(u, "phone", fmt.Sprint("hang ", i))
-				}
-			},
-			func(n int) bus.Message { return note(crowd[n], talk(1), 1) }, len(crowd),
-			place{kind: devices.Webhook},
-			UnderWayMax,
-		},
-		"a host": {
-			func(w *world) {
-				for i, u := range crowd {
-					w.endpoint(u, "browser", fmt.Sprint("https://hang.example/", i))
-				}
-			},
-			func(n int) bus.Message { return note(crowd[n], talk(1), 1) }, len(crowd),
-			place{kind: devices.WebPush, host: "hang.example"},
-			HostMax,
-		},
-		"a user": {
-			func(w *world) {
-				for i := range devices.PerUser {
-					w.endpoint(crowd[0], fmt.Sprint("browser ", i), fmt.Sprintf("https://hang%d.example/", i))
-				}
-			},
-			func(n int) bus.Message { return note(crowd[0], talk(n), 1) }, 20,
-			place{user: crowd[0]},
-			UserMax,
-		},
-		"a device": {
-			func(w *world) { w.endpoint(crowd[0], "browser", "https://hang.example/") },
-			func(n int) bus.Message { return note(crowd[0], talk(n), 1) }, 20,
-			place{user: crowd[0], device: "browser"},
-			DeviceMax,
-		},
+		"the webhook": {place{kind: devices.Webhook}, UnderWayMax, len(crowd) - 1, 1, func(w *world, n int) {
+			w.phone(crowd[n], "phone", fmt.Sprint("hang ", n))
+		}},
+		"a host": {place{kind: devices.WebPush, host: "hang.example"}, HostMax, len(crowd) - 1, 1, func(w *world, n int) {
+			w.endpoint(crowd[n], "browser", fmt.Sprint("https://hang.example/", n))
+		}},
+		"a user": {place{user: crowd[0]}, UserMax, 1, 20, func(w *world, n int) {
+			for i := range devices.PerUser {
+				w.endpoint(crowd[n], fmt.Sprint("browser ", i), fmt.Sprintf("https://hang%d.example/", i))
+			}
+		}},
+		"a device": {place{user: crowd[0], device: "browser"}, DeviceMax, 1, 20, func(w *world, n int) {
+			w.endpoint(crowd[n], "browser", "https://hang.example/")
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			c.register(w)
-			somebody := neighbours(len(crowd) + 1)[len(crowd)]
-			w.browser(somebody, "browser", "fine")
-			hook, web := newTarpit(t, hang), newTarpit(t, hang)
-			pit := web
-			if c.full.kind == devices.Webhook {
-				pit = hook
-			}
-			stop := w.start(func(c *Config) {
-				hook.Carrier, c.Webhook = c.Webhook, hook
-				web.Carrier, c.WebPush = c.WebPush, web
-			})
 			var all []bus.Message
-			for i := range c.number {
-				all = append(all, c.say(i))
+			for n := range c.people {
+				c.register(w, n)
+				for i := range c.talks {
+					all = append(all, note(crowd[n], talk(i), 1))
+				}
 			}
+			pit, stop := w.startWithTarpit()
 			w.put(all...)
 			w.until(func() bool { return pit.at(c.full) == c.want })
+			somebody := crowd[len(crowd)-1]
+			w.browser(somebody, "browser", "fine")
 			w.put(note(somebody, talk(1), 1))
 			w.said(1)
 			if got := pit.at(c.full); got != c.want {
@@ -203,11 +177,19 @@ func TestWhatHangsTakesItsOwnRoomOnly(t *testing.T) {
 			}
 			close(pit.opened)
 			w.settled(stop)
-			if got := pit.at(c.full); got < c.number {
-				t.Errorf("%d requests came to their turn", got)
+			if got := pit.at(c.full); got < len(all) {
+				t.Errorf("%d of %d requests came to their turn", got, len(all))
 			}
 		})
 	}
+}
+
+// startWithTarpit starts a sender by whose carriers some addresses hang.
+func (w *world) startWithTarpit() (*tarpit, func()) {
+	pit := newTarpit(w.t, func(to *devices.Registration) bool { return strings.Contains(to.Address, "hang") })
+	return pit, w.start(func(c *Config) {
+		pit.Carrier, c.WebPush, c.Webhook = c.WebPush, pit, pit // None but browsers do not hang.
+	})
 }
 
 // endpoint registers a browser anywhere.
