@@ -208,7 +208,11 @@ func TestMissedBeatsAreRecorded(t *testing.T) {
 		t.Errorf("got %d beats, half of them %v late, one %v; want 100, 5 s and 9.9 s", lag.Count(), got, lag.Max())
 	}
 	d.pass(beatEvery)
+	lagged := lag.Count()
 	if got := d.told().Timing(TimeLag, ""); got.Count() != 101 || got.Quantile(0.5) > time.Millisecond {
 		t.Errorf("the beat after it is in time, got %d, %v", got.Count(), got.Quantile(0.5))
+	}
+	if got := lag.Count(); got != lagged {
+		t.Errorf("a timing that was taken before has %d of %d beats: it is no copy", got, lagged)
 	}
 }

@@ -139,7 +139,7 @@ func (t *Tally) Open() (n int) {
 }
 
 // Timing returns what was timed under a name, under another name if that is given;
-// of nothing if nothing was. It must not be used while reports come.
+// of nothing if nothing was. It is a copy: reports may go on, as they do after a signal.
 func (t *Tally) Timing(name, as string) *result.Timing {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,12 +147,10 @@ func (t *Tally) Timing(name, as string) *result.Timing {
 	if timing == nil {
 		timing = result.NewTiming(name, timingWords[name])
 	}
-	if as != "" && as != name {
-		renamed := *timing
-		renamed.Name = as
-		return &renamed
+	if as == "" {
+		as = name
 	}
-	return timing
+	return timing.Clone(as)
 }
 
 // Series returns what was counted by the second.

@@ -51,6 +51,16 @@ func NewInterval() *hdrhistogram.PackedHistogram {
 	return hdrhistogram.NewPacked(1, longest.Microseconds(), digits)
 }
 
+// Clone returns a copy under a name.
+func (t *Timing) Clone(name string) *Timing {
+	c := NewTiming(name, t.What)
+	c.total.Merge(t.total) // Nothing is dropped: both have the same range.
+	for second, h := range t.seconds {
+		c.at(second).Merge(h) // Likewise.
+	}
+	return c
+}
+
 // Micros is d as histograms count it.
 func Micros(d time.Duration) int64 { return min(max(d.Microseconds(), 1), longest.Microseconds()) }
 
