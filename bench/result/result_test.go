@@ -277,6 +277,11 @@ func TestIntervalsOfWorkersAddUp(t *testing.T) {
 	if timing.Count() != 2 || len(timing.Intervals()) != 5 || timing.Max() < 3*time.Millisecond {
 		t.Errorf("got %d in %d seconds", timing.Count(), len(timing.Intervals()))
 	}
+	copied := timing.Clone("later")
+	timing.Merge(5, one)
+	if copied.Name != "later" || copied.Count() != 2 || len(copied.Intervals()) != 5 || copied.Max() != timing.Max() || copied.Intervals()[4].TotalCount() != 1 {
+		t.Errorf("the copy has %d in %d seconds", copied.Count(), len(copied.Intervals()))
+	}
 }
 
 func TestFormat(t *testing.T) {
