@@ -32,7 +32,11 @@ as well.
 
 Without -auth-keys it makes a key of its own and gives a token for any user to
 whoever asks: POST /dev/token {"user_id":"…"}. So it listens on loopback only;
-with -auth-keys that route does not exist.`
+with -auth-keys that route does not exist.
+
+For other machines open both: -listen 0.0.0.0:8080 -gateway-listen 0.0.0.0:8081. The
+page then works by each IP address of this machine, and by its name with
+-origins http://NAME:8080. Tokens stay on this machine.`
 
 const chatManual = `chat is a text client for a running ` + "`go run ./dev`" + `. People go by name; a
 line is sent to the current conversation, /help lists the commands.`
@@ -88,6 +92,9 @@ func runSingle(ctx context.Context, args []string, stdout io.Writer) error {
 	urls := system.URLs()
 	fmt.Fprintf(stdout, "REST       %s\nWebSocket  %s\nops        %s\ndata       %s\n",
 		urls.REST, urls.WebSocket, urls.Ops, cfg.Data)
+	if warning := system.Warning(); warning != "" {
+		fmt.Fprintf(stdout, "note       %s\n", warning)
+	}
 	return system.Run(ctx, func() { fmt.Fprintln(stdout, "ready") })
 }
 

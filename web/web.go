@@ -67,6 +67,11 @@ func New(connect, media []string) (*Page, error) {
 	return p, nil
 }
 
+// Allowing returns the page with other origins than those of New.
+func (p *Page) Allowing(connect, media []string) *Page {
+	return &Page{files: p.files, policy: Policy(connect, media)}
+}
+
 // Policy is the Content-Security-Policy of the page: scripts, styles and calls of its
 // own origin and nothing else, no plug-ins, no frames, no markup from text. A static
 // host sends the same, with its own origins.

@@ -2,7 +2,6 @@ package single
 
 import (
 	"context"
-	"net"
 	"path/filepath"
 
 	"switchboard/internal/chat"
@@ -34,7 +33,7 @@ func (s *System) openMedia(context.Context) (err error) {
 // restURL begins the URLs of uploads: where REST listens, unless that is on all
 // addresses, of which each client knows another.
 func (s *System) restURL() string {
-	if at, ok := s.public.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+	if everywhere(s.public.Addr()) {
 		return ""
 	}
 	return s.URLs().REST

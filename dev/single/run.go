@@ -47,7 +47,7 @@ func (s *System) assemble(context.Context) error {
 		Sightings: s.directory, Media: s.media, Links: s.links, Finder: search.NewFinder(s.index, s.set),
 		Devices: s.devices, PushKey: s.webPush.PublicKey(),
 		Server: restSlot, Generation: bus.FirstGeneration, Partitions: Partitions, Replication: 1,
-		GatewayURL: s.URLs().WebSocket, Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins, Members: s.cfg.Members, Limits: rest.DefaultLimits(),
+		GatewayURL: s.gatewayURL(), Heartbeat: s.cfg.Heartbeat, Origins: s.cfg.Origins, Members: s.cfg.Members, Limits: rest.DefaultLimits(),
 		Logger: s.cfg.Logger, Metrics: s.set,
 	})
 	gateway, err := node.New(node.Config{
@@ -124,7 +124,7 @@ func (s *System) Run(ctx context.Context, ready func()) error {
 // serve answers REST calls, and the demonstration's own beside them.
 func (s *System) serve(ctx context.Context) error {
 	tokens := &tokens{keys: s.keys, origins: s.cfg.Origins}
-	page, err := web.New([]string{"ws://" + s.sockets.Addr().String()}, s.ownOrigins())
+	page, err := web.New(nil, nil)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (s *System) serve(ctx context.Context) error {
 	return listen.Serve(ctx, s.public, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // A mux would answer some paths itself, and not as REST does.
 		case page.Serves(r):
-			page.ServeHTTP(w, r)
+			s.pageFor(page, r).ServeHTTP(w, r)
 		case r.URL.Path == "/dev" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 			s.welcome(w, r)
 		case r.URL.Path == "/dev/token" && r.Method == http.MethodPost && s.demo:
@@ -143,7 +143,7 @@ func (s *System) serve(ctx context.Context) error {
 		case reference.Handles(r.URL.Path):
 			contracts.ServeHTTP(w, r)
 		default:
-			s.rest.Handler().ServeHTTP(w, r)
+			s.rest.Handler().ServeHTTP(w, s.atSockets(r))
 		}
 	}), s.cfg.Logger)
 }

@@ -136,23 +136,13 @@ func (s *System) Close() {
 
 func (s *System) onClose(c func()) { s.closers = append(s.closers, c) }
 
-// URLs returns where the system listens; ports are known after Open.
+// URLs returns where this machine reaches the system; ports are known after Open.
 func (s *System) URLs() URLs {
 	return URLs{
-		REST:      "http://" + s.public.Addr().String(),
-		WebSocket: "ws://" + s.sockets.Addr().String() + "/api/v1/ws",
+		REST:      "http://" + near(s.public.Addr()),
+		WebSocket: "ws://" + near(s.sockets.Addr()) + "/api/v1/ws",
 		Ops:       "http://" + s.ops.Addr(),
 	}
-}
-
-// ownOrigins are those of the page at `/`, by address and as localhost: its sockets
-// go to another port, which must expect it.
-func (s *System) ownOrigins() []string {
-	own := []string{s.URLs().REST}
-	if at, ok := s.public.Addr().(*net.TCPAddr); ok && at.IP.IsLoopback() {
-		own = append(own, fmt.Sprintf("http://localhost:%d", at.Port))
-	}
-	return own
 }
 
 func (s *System) listen(ctx context.Context) (err error) {

@@ -38,9 +38,9 @@ go run ./dev chat -user bob -with alice -rest {{.REST}}</pre>
 </html>
 `))
 
-func (s *System) welcome(w http.ResponseWriter, _ *http.Request) {
+func (s *System) welcome(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_ = page.Execute(w, s.URLs()) // the client is gone if this fails
+	_ = page.Execute(w, s.urlsFor(r)) // the client is gone if this fails
 }
