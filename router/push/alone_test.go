@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,55 @@ func TestADeviceThatHangsHoldsNobodyUp(t *testing.T) {
 	}
 	close(pit.opened)
 	w.settled(stop)
+	// Its first and its last of one conversation, and one of each other.
+	if got := pit.at(place{user: bob, device: "slow"}); got != 4 {
+		t.Errorf("%d requests came", got)
+	}
+}
+
+// Who is called out of line and finds no room elsewhere leaves its place to the
+// next, and stands in line there.
+func TestALineGoesOn(t *testing.T) {
+	g := gates{all: make(map[place]*gate)}
+	first, second, third := new(task), new(task), new(task)
+	here, there := place{user: bob, device: "here"}, place{user: bob, device: "there"}
+	for range DeviceMax {
+		if !g.enter(first, []place{here}) || !g.enter(first, []place{there}) {
+			t.Fatal("there was no room")
+		}
+	}
+	for _, next := range []*task{first, second, third} {
+		for range 2 {
+			if g.enter(next, []place{here, there}) {
+				t.Fatal("there was room")
+			}
+		}
+	}
+	g.leave([]place{here})
+	second.done = true
+	for _, next := range []*task{first, third} {
+		if got := g.awake(); !slices.Equal(got, []*task{next}) {
+			t.Fatalf("got %v, want %v", got, next)
+		}
+		if g.enter(next, []place{here, there}) {
+			t.Fatal("there was room")
+		}
+	}
+	if got := g.awake(); len(got) != 0 {
+		t.Errorf("got %v of nobody", got)
+	}
+	for range DeviceMax {
+		g.leave([]place{there})
+	}
+	if got := g.awake(); !slices.Equal(got, []*task{first, third}) {
+		t.Errorf("got %v", got)
+	}
+	for range DeviceMax - 1 {
+		g.leave([]place{here})
+	}
+	if got := g.awake(); len(got)+len(g.all)+len(g.open) != 0 {
+		t.Errorf("left are %v, %v and %v", got, g.all, g.open)
+	}
 }
 
 // A device that is to be tried much later keeps no other one waiting, and the

@@ -97,14 +97,14 @@ func (g *gates) leave(places []place) {
 	}
 }
 
-// awake takes tasks out of line for which there is room, limit at most. Who does not
+// awake takes tasks out of line for which there is room, [LookMax] at most. Who does not
 // use it leaves it to the next, whom the next call returns.
-func (g *gates) awake(limit int) (tasks []*task) {
+func (g *gates) awake() (tasks []*task) {
 	still := g.open[:0]
 	for _, at := range g.open {
 		o := g.all[at]
 		room := at.room() - o.busy
-		for room > 0 && len(o.line) > 0 && len(tasks) < limit {
+		for room > 0 && len(o.line) > 0 && len(tasks) < LookMax {
 			t := o.line[0]
 			o.line[0] = nil
 			o.line = o.line[1:]

@@ -175,7 +175,7 @@ func (p *passage) take(records []bus.Record) {
 // begin looks at the tasks that are due, and at those for which there is room now,
 // and returns how long it is to the next.
 func (p *passage) begin(ctx context.Context) time.Duration {
-	tasks := p.gates.awake(LookMax)
+	tasks := p.gates.awake()
 	due, wait := p.queue.due(time.Now(), LookMax-len(tasks))
 	tasks = append(tasks, due...)
 	if len(tasks) == 0 || p.lookAll(ctx, tasks) != nil {
