@@ -262,7 +262,7 @@ func TestClusterLivesThroughKills(t *testing.T) {
 	want := []string{"hello"}
 	s.pass(alice, bob, c, "hello")
 	pids := s.pids()
-	if len(pids) != 9 {
+	if len(pids) != 10 { // Five programs and five servers.
 		t.Errorf("the run folder names %v", pids)
 	}
 	for name, pid := range pids {
