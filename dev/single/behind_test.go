@@ -241,10 +241,11 @@ func TestBehindAfterASlowReader(t *testing.T) {
 		t.Errorf("%v messages were dropped before the queue was full", n)
 	}
 	p.pour(func() bool { return p.gauge(skippedSlow) > 3 })
-	queued := p.gauge("switchboard_gateway_queued_bytes")
-	if queued > 64<<10 {
-		t.Errorf("%v bytes wait for one reader, want 64 KiB at most", queued)
-	}
+	queued := 0.0
+	again(t, func() bool { // What others are about to read counts as well, for a moment.
+		queued = p.gauge("switchboard_gateway_queued_bytes")
+		return queued <= 64<<10
+	})
 	last := p.say("the last one")
 	open()
 	p.has(last)
