@@ -179,11 +179,18 @@ func TestLimitMarksOfOneUserToOneServer(t *testing.T) {
 	paced(t, newcomer(t).devices(3), 100, 1000, func(s *socket) { s.write("heartbeat", "c1", nil) })
 }
 
-// devices are so many connections of p.
+// devices are so many connections of p. A gateway tells its loops of each other's
+// connections in two turns, and what they did before that they did alone.
 func (p *person) devices(n int) (all []*socket) {
 	p.t.Helper()
 	for i := range n {
 		all = append(all, p.connect(fmt.Sprint("device ", i)))
+	}
+	for range 2 {
+		for _, s := range all {
+			s.send("no JSON")
+			compare(p.t, "an answer after a turn", s.await("error").Data["code"], "bad_request")
+		}
 	}
 	return all
 }
