@@ -79,8 +79,9 @@ storage-worker/media/folder         : storage-worker/media
 storage-worker/media/mediatest      : storage-worker/media
 storage-worker/media/picture        :
 storage-worker/media/s3             : storage-worker/media
-storage-worker/projection           : internal/bus internal/chat internal/metrics internal/roster storage-worker/archive
-storage-worker/search               : storage-worker/archive internal/bus internal/chat internal/metrics
+storage-worker/follower             : internal/bus internal/metrics
+storage-worker/projection           : internal/bus internal/chat internal/metrics internal/roster storage-worker/archive storage-worker/follower
+storage-worker/search               : storage-worker/archive storage-worker/follower internal/bus internal/chat internal/metrics
 storage-worker/search/opensearch    : storage-worker/search internal/chat
 storage-worker/search/searchtest    : storage-worker/search internal/chat internal/metrics
 storage-worker/search/sqlite        : storage-worker/search internal/chat

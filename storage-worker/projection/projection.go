@@ -24,7 +24,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +32,7 @@ import (
 	"switchboard/internal/metrics"
 	"switchboard/internal/roster"
 	"switchboard/storage-worker/archive"
+	"switchboard/storage-worker/follower"
 )
 
 // The limits of the projection.
@@ -43,10 +43,6 @@ const (
 	// settleEvery is how often the progress of a partition on which only messages
 	// come is noted, and how often what was noted is committed.
 	settleEvery = 2 * time.Second
-	// retryFirst and retryMost bound the pause before something is repeated.
-	retryFirst, retryMost = 100 * time.Millisecond, 5 * time.Second
-	// complainEvery is how often an outage that goes on is logged.
-	complainEvery = 30 * time.Second
 	// knownLarge bounds how many large conversations of a partition are remembered
 	// as known to the roster.
 	knownLarge = 10_000
@@ -75,141 +71,67 @@ type Config struct {
 // Projection projects the partitions that its group gives it.
 type Projection struct {
 	// Fixed after construction.
-	cfg    Config
-	counts counts
-
-	mu         sync.Mutex
-	failing    error // the last, nil when the roster works
-	complained time.Time
-	waiting    map[*atomic.Int64]struct{} // of each partition: see passage.oldest
+	cfg      Config
+	counts   counts
+	follower *follower.Follower
 }
 
 // counts are the metrics of a projection.
 type counts struct {
-	batches, changes, errors *metrics.Counter
-	loads, orphans           *metrics.Counter
-	gaps, unreadable         *metrics.Counter
-	seconds                  *metrics.Histogram
+	batches, changes *metrics.Counter
+	loads, orphans   *metrics.Counter
+	gaps, unreadable *metrics.Counter
+	seconds          *metrics.Histogram
 }
 
 // New returns a projection; Run starts it.
 func New(c Config) *Projection {
-	if c.Health == nil {
-		c.Health = func(error) {}
-	}
 	p := &Projection{
 		cfg: c,
 		counts: counts{
 			batches:    c.Metrics.Counter("switchboard_projection_batches_total"),
 			changes:    c.Metrics.Counter("switchboard_projection_changes_total"),
-			errors:     c.Metrics.Counter("switchboard_projection_errors_total"),
 			loads:      c.Metrics.Counter("switchboard_projection_loaded_conversations_total"),
 			orphans:    c.Metrics.Counter("switchboard_projection_orphaned_conversations_total"),
 			gaps:       c.Metrics.Counter("switchboard_projection_log_gaps_total"),
 			unreadable: c.Metrics.Counter("switchboard_projection_unreadable_records_total"),
 			seconds:    c.Metrics.Histogram("switchboard_projection_apply_seconds"),
 		},
-		waiting: make(map[*atomic.Int64]struct{}),
+		follower: follower.New(follower.Config{
+			Behind: "the roster falls behind; messages do not wait for it", Again: "the roster takes changes again",
+			Health: c.Health, Logger: c.Logger, Errors: c.Metrics.Counter("switchboard_projection_errors_total"),
+		}),
 	}
-	c.Metrics.Gauge("switchboard_projection_lag_seconds", p.lag)
+	c.Metrics.Gauge("switchboard_projection_lag_seconds", p.follower.Lag)
 	return p
 }
 
 // Run projects until ctx ends, and then returns nil. Nothing else ends it but a
 // group that cannot be joined as it is configured.
 func (p *Projection) Run(ctx context.Context) error {
-	err := p.cfg.Accepted.Run(ctx, func(ctx context.Context, claim bus.Claim) error {
-		oldest := p.enter()
-		defer p.leave(oldest)
-		err := newPassage(p, claim, oldest).run(ctx)
-		if ctx.Err() != nil {
-			return nil // The claim ended; whoever has it now goes on.
-		}
-		return err
+	err := p.follower.Run(ctx, p.cfg.Accepted, func(ctx context.Context, claim bus.Claim, oldest *atomic.Int64) error {
+		return newPassage(p, claim, oldest).run(ctx)
 	})
-	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("project the accepted log: %w", err)
 	}
 	return nil
 }
 
-// enter and leave keep the list of partitions at work.
-func (p *Projection) enter() *atomic.Int64 {
-	oldest := new(atomic.Int64)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting[oldest] = struct{}{}
-	return oldest
-}
-
-func (p *Projection) leave(oldest *atomic.Int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.waiting, oldest)
-}
-
-// lag returns how long the oldest outcome that was read waits to be applied, in
-// seconds since it was said; 0 when none does.
-func (p *Projection) lag() float64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var most time.Duration
-	for oldest := range p.waiting {
-		if millis := oldest.Load(); millis > 0 {
-			most = max(most, time.Since(time.UnixMilli(millis)))
-		}
-	}
-	return most.Seconds()
-}
-
 // repeat tries until it succeeds or ctx ends, and then returns ctx's error; or an
 // [roster.UnknownError], which is an answer.
 func (p *Projection) repeat(ctx context.Context, what string, try func() error) error {
-	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+	var answer error
+	err := p.follower.Repeat(ctx, what, func() error {
 		err := try()
-		_, unknown := errors.AsType[*roster.UnknownError](err)
-		if err == nil || unknown {
-			p.succeeded()
-			return err
+		if _, unknown := errors.AsType[*roster.UnknownError](err); unknown {
+			answer = err
+			return nil
 		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", what, ctx.Err())
-		}
-		p.failed(what, err)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, ctx.Err())
-		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
-}
-
-// failed says so, but not for each partition and each try.
-func (p *Projection) failed(what string, err error) {
-	p.counts.errors.Inc()
-	p.mu.Lock()
-	loud := p.failing == nil || time.Since(p.complained) >= complainEvery
-	if loud {
-		p.complained = time.Now()
-	}
-	p.failing = err
-	p.mu.Unlock()
-	if loud {
-		p.cfg.Logger.Warn("the roster falls behind; messages do not wait for it", "what", what, "error", err)
-	}
-	p.cfg.Health(err)
-}
-
-func (p *Projection) succeeded() {
-	p.mu.Lock()
-	before := p.failing
-	p.failing = nil
-	p.mu.Unlock()
-	if before != nil {
-		p.cfg.Logger.Info("the roster takes changes again")
-		p.cfg.Health(nil)
-	}
+	return answer
 }

@@ -14,6 +14,7 @@ import (
 	"switchboard/internal/chat"
 	"switchboard/internal/roster"
 	"switchboard/storage-worker/archive"
+	"switchboard/storage-worker/follower"
 )
 
 var (
@@ -107,7 +108,7 @@ func TestWhileTheRosterIsAwayNothingIsLost(t *testing.T) {
 				}
 			},
 			w.locked(func() { w.away, w.deaf = nil, errors.New("lost in the middle of COMMIT") }),
-			elapse(retryMost+time.Second),
+			elapse(follower.RetryMost+time.Second),
 			func() {
 				lag, err := strconv.ParseFloat(w.metric("switchboard_projection_lag_seconds"), 64)
 				if err != nil || lag < 60 {
@@ -115,7 +116,7 @@ func TestWhileTheRosterIsAwayNothingIsLost(t *testing.T) {
 				}
 			},
 			w.locked(func() { w.deaf, w.applied = nil, nil }),
-			elapse(retryMost+settleEvery),
+			elapse(follower.RetryMost+settleEvery),
 		)
 		w.expectApplied(
 			`1 created "" 2 added, user 0 role unknown at 1000`,

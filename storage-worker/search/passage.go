@@ -53,7 +53,7 @@ func (p *passage) run(ctx context.Context) error {
 func (p *passage) start(ctx context.Context) error {
 	var at Progress
 	known := false
-	err := p.repeat(ctx, "read the index's progress", func() (err error) {
+	err := p.follower.Repeat(ctx, "read the index's progress", func() (err error) {
 		at, known, err = p.cfg.Store.Progress(ctx, p.cfg.Generation, p.claim.Partition())
 		return err
 	})
@@ -75,7 +75,7 @@ func (p *passage) start(ctx context.Context) error {
 
 // first returns where the log begins now.
 func (p *passage) first(ctx context.Context) (start int64, err error) {
-	err = p.repeat(ctx, "ask where the accepted log begins", func() (err error) {
+	err = p.follower.Repeat(ctx, "ask where the accepted log begins", func() (err error) {
 		start, _, err = p.cfg.Log.Bounds(ctx, p.claim.Topic(), p.claim.Partition())
 		return err
 	})
@@ -197,7 +197,7 @@ func (p *passage) flush(ctx context.Context) error {
 
 func (p *passage) apply(ctx context.Context, b *Batch) error {
 	p.counts.batches.Inc()
-	return p.repeat(ctx, "write the index", func() error { return p.cfg.Store.Apply(ctx, b) })
+	return p.follower.Repeat(ctx, "write the index", func() error { return p.cfg.Store.Apply(ctx, b) })
 }
 
 // learn asks how far the conversations are that are not known yet.
@@ -216,7 +216,7 @@ func (p *passage) learn(ctx context.Context) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	return p.repeat(ctx, "read how far conversations are in the index", func() error {
+	return p.follower.Repeat(ctx, "read how far conversations are in the index", func() error {
 		reached, err := p.cfg.Store.Reached(ctx, unknown)
 		maps.Copy(p.reached, reached)
 		return err
@@ -229,7 +229,7 @@ func (p *passage) recall(ctx context.Context, c chat.ConversationID, from, to ch
 	for from <= to {
 		b := Batch{Reached: make(map[chat.ConversationID]chat.Seq)}
 		last := to
-		err := p.repeat(ctx, "read a conversation from the archive", func() error {
+		err := p.follower.Repeat(ctx, "read a conversation from the archive", func() error {
 			rows, err := p.cfg.Archive.Entries(ctx, c, from, to, batchDocuments, false)
 			if err != nil {
 				return err
