@@ -152,3 +152,39 @@ func (f *Follower) succeeded() {
 		f.cfg.Health(nil)
 	}
 }
+
+// First returns where the claimed partition's log begins now.
+func (f *Follower) First(ctx context.Context, log bus.Log, claim bus.Claim) (start int64, err error) {
+	err = f.Repeat(ctx, "ask where the accepted log begins", func() (err error) {
+		start, _, err = log.Bounds(ctx, claim.Topic(), claim.Partition())
+		return err
+	})
+	return start, err
+}
+
+// Commit notes with the group that everything below next is brought over, and
+// reports whether that worked. Nothing but the lag that Kafka shows depends on it.
+func (f *Follower) Commit(ctx context.Context, claim bus.Claim, next int64) bool {
+	err := claim.Commit(ctx, next)
+	if err != nil && !errors.Is(err, bus.ErrLostClaim) && ctx.Err() == nil {
+		f.cfg.Logger.Warn("commit failed; only the lag that Kafka shows depends on it",
+			"partition", claim.Partition(), "error", err)
+	}
+	return err == nil
+}
+
+// Next waits for records. A wait above 0 bounds that: when it has passed there are
+// none, and no error.
+func Next(ctx context.Context, reader bus.Reader, wait time.Duration) ([]bus.Record, error) {
+	bounded := ctx
+	if wait > 0 {
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	records, err := reader.Next(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return nil, nil
+	}
+	return records, err
+}

@@ -11,6 +11,7 @@ import (
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
 	"switchboard/internal/roster"
+	"switchboard/storage-worker/follower"
 )
 
 // passage is one claim at work: everything of one accepted partition, in order.
@@ -72,25 +73,16 @@ func (p *passage) start(ctx context.Context) error {
 		p.seen = bus.After(chat.Position{Generation: p.cfg.Generation, Offset: at.Last})
 		return nil
 	}
-	p.next, err = p.first(ctx)
+	p.next, err = p.follower.First(ctx, p.cfg.Log, p.claim)
 	p.noted = p.next
 	return err
-}
-
-// first returns where the log begins now.
-func (p *passage) first(ctx context.Context) (start int64, err error) {
-	err = p.repeat(ctx, "ask where the accepted log begins", func() (err error) {
-		start, _, err = p.cfg.Log.Bounds(ctx, p.claim.Topic(), p.claim.Partition())
-		return err
-	})
-	return start, err
 }
 
 // jump goes on at the beginning of a log that does not hold what comes next. What
 // happened in between is not known; see [passage.gap].
 func (p *passage) jump(ctx context.Context) error {
 	expected := p.next
-	start, err := p.first(ctx)
+	start, err := p.follower.First(ctx, p.cfg.Log, p.claim)
 	if err != nil {
 		return err
 	}
@@ -135,17 +127,11 @@ func (p *passage) follow(ctx context.Context) error {
 // read waits for records, but not beyond the time at which to settle, if there is
 // something to; it then returns none.
 func (p *passage) read(ctx context.Context, reader bus.Reader) ([]bus.Record, error) {
-	wait := ctx
+	var wait time.Duration
 	if p.next != p.noted || p.next != p.committed {
-		var cancel context.CancelFunc
-		wait, cancel = context.WithTimeout(ctx, settleEvery)
-		defer cancel()
+		wait = settleEvery
 	}
-	records, err := reader.Next(wait)
-	if err != nil && ctx.Err() == nil && wait.Err() != nil {
-		return nil, nil
-	}
-	return records, err
+	return follower.Next(ctx, reader, wait)
 }
 
 // take turns one record into changes.
@@ -265,14 +251,8 @@ func (p *passage) settle(ctx context.Context) error {
 	if p.committed == p.noted {
 		return nil
 	}
-	err := p.claim.Commit(ctx, p.noted)
-	switch {
-	case err == nil:
+	if p.follower.Commit(ctx, p.claim, p.noted) {
 		p.committed = p.noted
-	case errors.Is(err, bus.ErrLostClaim) || ctx.Err() != nil:
-	default:
-		p.cfg.Logger.Warn("commit failed; only the lag that Kafka shows depends on it",
-			"partition", p.claim.Partition(), "error", err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"switchboard/internal/bus"
 	"switchboard/internal/chat"
+	"switchboard/storage-worker/follower"
 )
 
 // passage is one claim at work: everything of one accepted partition, in order.
@@ -68,25 +69,16 @@ func (p *passage) start(ctx context.Context) error {
 		}
 		return nil
 	}
-	p.next, err = p.first(ctx)
+	p.next, err = p.follower.First(ctx, p.cfg.Log, p.claim)
 	p.noted = p.next
 	return err
-}
-
-// first returns where the log begins now.
-func (p *passage) first(ctx context.Context) (start int64, err error) {
-	err = p.follower.Repeat(ctx, "ask where the accepted log begins", func() (err error) {
-		start, _, err = p.cfg.Log.Bounds(ctx, p.claim.Topic(), p.claim.Partition())
-		return err
-	})
-	return start, err
 }
 
 // jump goes on at the beginning of a log that does not hold what comes next. What
 // conversations lack is seen by their seqs, when something is said in them.
 func (p *passage) jump(ctx context.Context) error {
 	expected := p.next
-	start, err := p.first(ctx)
+	start, err := p.follower.First(ctx, p.cfg.Log, p.claim)
 	if err != nil {
 		return err
 	}
@@ -129,17 +121,11 @@ func (p *passage) follow(ctx context.Context) error {
 // read waits for records, but not beyond the time at which to commit, if there is
 // something to; it then returns none.
 func (p *passage) read(ctx context.Context, reader bus.Reader) ([]bus.Record, error) {
-	wait := ctx
+	var wait time.Duration
 	if p.noted != p.committed {
-		var cancel context.CancelFunc
-		wait, cancel = context.WithTimeout(ctx, settleEvery)
-		defer cancel()
+		wait = settleEvery
 	}
-	records, err := reader.Next(wait)
-	if err != nil && ctx.Err() == nil && wait.Err() != nil {
-		return nil, nil
-	}
-	return records, err
+	return follower.Next(ctx, reader, wait)
 }
 
 // take keeps what one record says of conversations.
@@ -271,13 +257,7 @@ func (p *passage) settle(ctx context.Context) {
 	if p.committed == p.noted {
 		return
 	}
-	err := p.claim.Commit(ctx, p.noted)
-	switch {
-	case err == nil:
+	if p.follower.Commit(ctx, p.claim, p.noted) {
 		p.committed = p.noted
-	case errors.Is(err, bus.ErrLostClaim) || ctx.Err() != nil:
-	default:
-		p.cfg.Logger.Warn("commit failed; only the lag that Kafka shows depends on it",
-			"partition", p.claim.Partition(), "error", err)
 	}
 }
