@@ -34,8 +34,9 @@ type world struct {
 	roster    roster.Lists // nil = no heads
 	refuse    int          // how many Produce calls are answered with ErrOverloaded
 	unacked   []func(int64, error)
-	hold      bool   // acknowledgements wait for release
-	stuck     string // a topic whose acknowledgements wait
+	hold      bool              // acknowledgements wait for release
+	stuck     string            // a topic whose acknowledgements wait
+	before    func(bus.Message) // called with mu held before a message is taken; nil: nothing
 	committed int64
 	asked     int // questions to the directory
 }
@@ -140,6 +141,9 @@ func (w *world) Produce(m bus.Message, done func(int64, error)) error {
 	if w.refuse > 0 {
 		w.refuse--
 		return bus.ErrOverloaded
+	}
+	if w.before != nil {
+		w.before(m)
 	}
 	w.produced, w.times = append(w.produced, m), append(w.times, time.Now())
 	if w.hold || m.Topic == w.stuck {

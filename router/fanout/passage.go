@@ -28,11 +28,12 @@ const (
 // not keep the others waiting. So a batch waits for its acknowledgements until
 // those that are missing are on blocked roads; the passage then goes on, leaves
 // out what is for those, and remembers where it began to do so. Commits stay
-// before that place. When such a road is open again the passage goes back to
-// it and repeats everything from there: the servers that have it drop it by its
-// position, and the one that was cut off gets all of it in order. What is never
-// picked up is forgotten when presence has named no route to that server for
-// [presence.RouteTTL]: if it comes back after that, it tells its clients to sync.
+// before that place. When it sees that such a road is open again it goes back to
+// that place, without having written anything on the road in between, and repeats
+// everything: the servers that have it drop it by its position, and the one that
+// was cut off gets all of it in order. What is never picked up is forgotten when
+// presence has named no route to that server for [presence.RouteTTL]: if it comes
+// back after that, it tells its clients to sync.
 type passage struct {
 	*Router
 	in       *input
@@ -59,7 +60,10 @@ const nothing = math.MaxInt64
 func newPassage(r *Router, in *input, claim bus.Claim) *passage {
 	p := &passage{Router: r, in: in, claim: claim, next: max(claim.Committed(), 0), missed: make(map[road]*miss)}
 	p.finished.Store(p.next)
-	p.out = &sender{Router: r, producer: in.producer, partition: claim.Partition(), sent: r.deliveries, missed: p.miss}
+	p.out = &sender{
+		Router: r, producer: in.producer, partition: claim.Partition(), sent: r.deliveries,
+		missed: p.miss, owes: func(k road) bool { return p.missed[k] != nil },
+	}
 	if in.heads {
 		p.herald = newHerald(r, claim.Partition())
 	}

@@ -59,9 +59,14 @@ func (w *world) confirmed() int64 {
 func (w *world) unstick() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.reopen()
+}
+
+// reopen is unstick for those who hold mu.
+func (w *world) reopen() {
 	w.stuck = ""
 	for _, done := range w.unacked {
-		go done(0, nil)
+		done(0, nil)
 	}
 	w.unacked = nil
 }
@@ -98,6 +103,45 @@ func TestOneBlockedServerDoesNotHoldUpTheOthers(t *testing.T) {
 			t.Errorf("committed %d, want 6", w.committed)
 		}
 	})
+}
+
+// A road may open while the next batch is being written. A gateway drops what is not
+// above the last that it has, so what was left out must come first even then.
+func TestWhatWasLeftOutComesBeforeWhatFollows(t *testing.T) {
+	for name, during := range map[string]func(w *world){
+		"between two batches": func(w *world) {
+			w.unstick()
+			w.accept(to(bob, 4))
+		},
+		"within a batch": func(w *world) {
+			w.accept(to(bob, 4), to(carol, 5), to(bob, 6))
+			w.before = func(m bus.Message) {
+				if m.Topic == bus.DeliveryTopic("gw-3") {
+					w.before = nil
+					w.reopen()
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := twoServers()
+				w.accept(to(bob, 1))
+				w.run(t, func() { time.Sleep(2 * StallAfter) },
+					func() { w.accept(to(bob, 2), to(bob, 3)) },
+					func() { time.Sleep(lookAgain / 2) },
+					func() { during(w) },
+					func() { time.Sleep(2 * CommitEvery) })
+				got := w.delivered(t, "gw-2")
+				if last := int64(len(got)); len(got) < 4 || got[last-1] < 4 || !slices.Equal(got[:4], []int64{1, 2, 3, 4}) {
+					t.Errorf("gw-2 got %v, want 1, 2, 3, 4 and what follows", got)
+				}
+				if got := w.confirmed(); got != int64(len(w.records)) {
+					t.Errorf("committed %d of %d", got, len(w.records))
+				}
+			})
+		})
+	}
 }
 
 func TestSuccessorRepeatsWhatABlockedServerMissed(t *testing.T) {

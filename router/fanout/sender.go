@@ -23,6 +23,11 @@ type sender struct {
 	// missed is told of each record that was left out: on which road, where its
 	// acks began, and whether presence routed somebody there.
 	missed func(k road, from int64, named bool)
+	// owes says that something was left out on a road. All that follows is left out
+	// too, open as the road may be by now, until the passage has gone back: a gateway
+	// drops what is not above the last that it has, so what comes behind a hole
+	// closes it for ever. It is nil where order does not count.
+	owes func(k road) bool
 }
 
 // write produces the deliveries and pushes of one matter.
@@ -56,7 +61,7 @@ func (s *sender) write(ctx context.Context, plan *plan, acks *acks) error {
 func (s *sender) produce(ctx context.Context, m bus.Message, named bool, acks *acks) error {
 	k := road{m.Topic, m.Partition}
 	for {
-		if s.roads.blocked(k) {
+		if s.roads.blocked(k) || s.owes != nil && s.owes(k) {
 			s.skipped.Inc()
 			s.missed(k, acks.from, named)
 			return nil
