@@ -49,6 +49,7 @@ type conn struct {
 	limit    float64
 	frame    string
 	bytes    int
+	text     string // with # for its number; empty: a number and bytes
 	echoes   float64
 	duration time.Duration
 }
@@ -156,7 +157,7 @@ func (c *conn) phases(ctx context.Context, r *run) error {
 		return nil
 	}
 	before := r.cpu()
-	if err := r.crew.Echo(ctx, load.Echo{Frame: c.frame, Bytes: c.bytes, Rate: c.echoes, Seconds: c.duration.Seconds()}); err != nil {
+	if err := r.crew.Echo(ctx, load.Echo{Frame: c.frame, Bytes: c.bytes, Text: c.text, Rate: c.echoes, Seconds: c.duration.Seconds()}); err != nil {
 		return err
 	}
 	r.result.Set("echo", fmt.Sprintf("%s, %.0f a second for %v", c.frame, c.echoes, c.duration))

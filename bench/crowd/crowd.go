@@ -55,6 +55,7 @@ type options struct {
 	addresses    []string      // to connect from
 	agents       []string
 	path         string
+	greeting     string // that a target without tokens hears first
 	processes    []host.Process
 	out          *result.Output
 	worker       []string
@@ -169,7 +170,7 @@ func (r *run) start(ctx context.Context) (err error) {
 		return err
 	}
 	r.crew, err = load.Start(load.Config{
-		Command: r.worker, Workers: r.workers, Total: r.connections, Gateways: r.rig.Addresses, Path: r.path, Keys: r.rig.Keys,
+		Command: r.worker, Workers: r.workers, Total: r.connections, Gateways: r.rig.Addresses, Path: r.path, Greeting: r.greeting, Keys: r.rig.Keys,
 		Run: r.user, Sources: r.addresses, Agents: r.agents, Every: r.every, Progress: r.stdout.Say,
 	})
 	if err != nil {

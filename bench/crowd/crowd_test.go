@@ -146,6 +146,7 @@ func TestServersOfOthersAreMeasuredByAgents(t *testing.T) {
 	echo := started(t, program, "conformance", "-listen", addresses[0])
 	for name, more := range map[string][]string{
 		"by workers here": nil,
+		"in their words":  {"-greeting", "good day", "-text", "number # of some"},
 		"by agents":       {"-agents", os.Args[0] + " worker," + os.Args[0] + " worker"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +227,11 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, %q", name, err, out.String())
 		}
 	}
-	for _, args := range [][]string{{"-gateways", "0"}, {"-connections", "0"}, {"-open-rate", "0"}, {"-threshold", "nothing<1"}, {"-steps", "0"}, {"-pids", "1"}, {"-target", "localhost:80"}, {"-target", "[::1]:80"}} {
+	for _, line := range []string{
+		"-gateways 0", "-connections 0", "-open-rate 0", "-threshold nothing<1", "-steps 0", "-pids 1", "-target localhost:80", "-target [::1]:80",
+		"-greeting x", "-text #", "-target 127.0.0.1:80 -text number", "-target 127.0.0.1:80 -text #0",
+	} {
+		args := strings.Fields(line)
 		if err := Conn(t.Context(), args, nil, io.Discard); err == nil || strings.HasPrefix(err.Error(), "exit status") {
 			t.Errorf("%q: got %v", args, err)
 		}

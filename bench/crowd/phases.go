@@ -197,7 +197,7 @@ func (p *phases) one(ctx context.Context, r *run, one phase) error {
 		p.open = max(p.open, one.total)
 		return r.crew.Open(ctx, one.total, one.amount)
 	case "rate":
-		return r.crew.Echo(ctx, load.Echo{Frame: p.frame, Rate: one.amount, Seconds: one.time.Seconds()})
+		return r.crew.Echo(ctx, load.Echo{Frame: p.frame, Text: p.text, Rate: one.amount, Seconds: one.time.Seconds()})
 	case "drop":
 		if err := r.crew.Drop(ctx, one.amount); err != nil {
 			return err

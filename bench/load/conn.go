@@ -175,8 +175,14 @@ func (w *worker) digest(slot int, in []byte) ([]byte, error) {
 			return nil, fmt.Errorf("answer %.40q", status)
 		}
 		c.upped, in = true, rest
-		if w.plain {
+		switch {
+		case w.plain && w.plan.Greeting == "":
 			w.opened(slot)
+		case w.plain:
+			w.frame = appendFrame(w.frame[:0], opText, []byte(w.plan.Greeting))
+			if err := w.write(c, w.frame); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for {
@@ -221,16 +227,12 @@ func (w *worker) heed(slot int, op byte, payload []byte) error {
 	return nil
 }
 
-// hear takes an event, or the text of a server that echoes.
+// hear takes an event, or the text of a server that has none.
 func (w *worker) hear(slot int, text []byte) error {
 	c := &w.conns[slot]
 	if w.plain {
-		number, _, _ := bytes.Cut(text, []byte(" "))
-		n, err := strconv.ParseInt(string(number), 10, 64)
-		if err == nil {
-			w.echoed(c, n)
-		}
-		return err
+		w.hearPlain(slot, text)
+		return nil
 	}
 	rest, ok := bytes.CutPrefix(text, []byte(`{"type":"`))
 	kind, rest, found := bytes.Cut(rest, []byte(`"`))
@@ -255,6 +257,31 @@ func (w *worker) hear(slot int, text []byte) error {
 		w.counts[CountSaid+string(kind)]++
 	}
 	return nil
+}
+
+// hearPlain takes what a server without events says: the answer to the greeting, and
+// echoes. Some put several answers into a frame, a line each.
+func (w *worker) hearPlain(slot int, text []byte) {
+	c := &w.conns[slot]
+	if c.state == upgrading {
+		w.opened(slot)
+		return
+	}
+	var before []byte
+	if w.echo != nil {
+		before = w.echo.before
+	}
+	for line := range bytes.SplitSeq(text, []byte("\n")) {
+		number, ok := bytes.CutPrefix(line, before)
+		digits := len(number) - len(bytes.TrimLeft(number, "0123456789"))
+		n, err := strconv.ParseInt(string(number[:digits]), 10, 64)
+		switch {
+		case ok && err == nil:
+			w.echoed(c, n)
+		case len(line) > 0:
+			w.counts[CountSaid+"another text"]++
+		}
+	}
 }
 
 // opened counts a connection that is open now.

@@ -25,6 +25,7 @@ type Config struct {
 	Total    int      // the most connections
 	Gateways []string
 	Path     string
+	Greeting string // that servers without tokens hear first; empty: none
 	Keys     string // file with the key set that tokens are minted from, which agents do not get; empty: no tokens
 	Run      string
 	Sources  []string
@@ -133,7 +134,7 @@ func (c *Crew) hire(i int) error {
 // anybody, and an agent need only be the users of its own connections, for a time.
 func (c *Crew) plan(i int) (*Plan, error) {
 	p := &Plan{
-		Worker: i, Workers: c.config.Workers, Gateways: c.config.Gateways, Path: c.config.Path, Run: c.config.Run,
+		Worker: i, Workers: c.config.Workers, Gateways: c.config.Gateways, Path: c.config.Path, Greeting: c.config.Greeting, Run: c.config.Run,
 		Sources: c.config.Sources, Slots: (c.config.Total - i + c.config.Workers - 1) / c.config.Workers,
 		Every: c.config.Every,
 	}

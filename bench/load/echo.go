@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,7 +23,9 @@ type echoing struct {
 	still time.Duration // after which what is not back is missing
 	until time.Time     // when that is, if nothing comes back until then
 	pad   []byte
-	under int64 // sent, and neither back nor given up
+	// Of a Text, around the number; before is empty if it has none.
+	before, after []byte
+	under         int64 // sent, and neither back nor given up
 }
 
 // next is when something is to be done.
@@ -39,6 +42,9 @@ func (e *echoing) at(k int64) time.Time { return e.start.Add(time.Duration(k) * 
 // newEchoing begins with the connections that are open now.
 func (w *worker) newEchoing(o *Order) *echoing {
 	e := &echoing{id: o.ID, echo: o.Echo, pad: bytes.Repeat([]byte("x"), max(o.Echo.Bytes, 0))}
+	if before, after, ok := strings.Cut(o.Echo.Text, "#"); ok {
+		e.before, e.after = []byte(before), []byte(after)
+	}
 	for slot := range w.conns {
 		c := &w.conns[slot]
 		c.owed = -1
@@ -116,8 +122,12 @@ func (e *echoing) frame(dst []byte, k int64) []byte {
 	case Ping:
 		return appendFrame(dst, opPing, binary.BigEndian.AppendUint64(nil, uint64(k)))
 	case Text:
-		text := strconv.AppendInt(nil, k, 10)
-		text = append(append(text, ' '), e.pad[min(len(text)+1, len(e.pad)):]...)
+		text := strconv.AppendInt(bytes.Clone(e.before), k, 10)
+		if e.echo.Text != "" {
+			text = append(text, e.after...)
+		} else {
+			text = append(append(text, ' '), e.pad[min(len(text)+1, len(e.pad)):]...)
+		}
 		return appendFrame(dst, opText, text)
 	}
 	text := append(strconv.AppendInt([]byte(`{"type":"heartbeat","id":"`), k, 10), `"}`...)

@@ -1,10 +1,12 @@
 package load
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -175,6 +177,56 @@ func TestWhatIsNotBackInTimeIsMissing(t *testing.T) {
 		t.Error("it was not given up")
 	}
 	d.want(map[string]int{CountSent: 4, CountEchoed: 3, CountMissing: 1})
+}
+
+// A server with a protocol of its own is greeted in it; it may answer several texts in
+// one frame, and say other things.
+func TestServersWithWordsOfTheirOwn(t *testing.T) {
+	d := newDesk(t, 1)
+	d.plan.Greeting = `{"id":1,"connect":{}}`
+	d.conns[0].state, d.conns[0].upped, d.open, d.unfree = upgrading, false, 0, 1
+	say := func(text string) {
+		t.Helper()
+		if _, err := unix.Write(d.ends[0], []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		d.ready(0)
+	}
+	heard := func() (all []string) {
+		t.Helper()
+		in := make([]byte, 4096)
+		n, err := unix.Read(d.ends[0], in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rest := bufio.NewReader(bytes.NewReader(in[:n])); ; {
+			_, payload, err := clientFrame(rest)
+			if err != nil {
+				return all
+			}
+			all = append(all, string(payload))
+		}
+	}
+	say("HTTP/1.1 101 Switching Protocols\r\n\r\n")
+	if got := heard(); !slices.Equal(got, []string{d.plan.Greeting}) || d.open != 0 {
+		t.Fatalf("greeted with %q, and %d connections are open", got, d.open)
+	}
+	say(string(serverFrame(opText, `{"id":1,"connect":{"client":"c"}}`)))
+	if d.open != 1 {
+		t.Fatal("the answer did not open the connection")
+	}
+	d.obey(&Order{Echo: &Echo{Frame: Text, Text: `{"id":2#,"rpc":{}}`, Rate: 10, Seconds: 0.3}})
+	d.pass(time.Second)
+	if got, want := heard(), []string{`{"id":20,"rpc":{}}`, `{"id":21,"rpc":{}}`, `{"id":22,"rpc":{}}`}; !slices.Equal(got, want) {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	say(string(serverFrame(opText, `{"id":20,"rpc":{"data":1}}`+"\n"+`{"id":21,"rpc":{}}`+"\n")))
+	say(string(serverFrame(opText, `{}`)))
+	say(string(serverFrame(opText, `{"id":22,"rpc":{}}`)))
+	d.want(map[string]int{CountSent: 3, CountEchoed: 3})
+	if got := d.tally.Causes(CountSaid)["another text"]; got != 1 {
+		t.Errorf("%d other texts are counted, want 1", got)
+	}
 }
 
 // Many sockets are ready at once, and what is done for the first is a delay of the last.

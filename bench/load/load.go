@@ -30,6 +30,9 @@ type Plan struct {
 	Run      string   `json:"run"`              // part of the users' names
 	Sources  []string `json:"sources"`          // addresses to connect from; 0.0.0.0: as the host chooses
 	Slots    int      `json:"slots"`            // the most connections of this worker
+	// Greeting is the text that a server without tokens hears first; its first answer
+	// then opens the connection. Empty: the upgrade does.
+	Greeting string `json:"greeting,omitempty"`
 
 	Every time.Duration `json:"every"` // how often it reports
 }
@@ -55,8 +58,11 @@ type Open struct {
 
 // Echo asks for messages that come back on their connection.
 type Echo struct {
-	Frame    string        `json:"frame"` // heartbeat, ping or text
-	Bytes    int           `json:"bytes"` // of a text
+	Frame string `json:"frame"` // heartbeat, ping or text
+	Bytes int    `json:"bytes"` // of a text
+	// Text is what a text says, with # for its number; the answer begins alike, up to
+	// the number's end. Empty: the number, and x until there are Bytes.
+	Text     string        `json:"text,omitempty"`
 	Rate     float64       `json:"rate"`  // a second, of all workers
 	Ahead    time.Duration `json:"ahead"` // from the order until the first
 	Seconds  float64       `json:"seconds"`
@@ -81,7 +87,7 @@ type Hush struct{}
 const (
 	Heartbeat = "heartbeat" // the protocol's own event, answered by the session
 	Ping      = "ping"      // RFC 6455's, answered by the socket
-	Text      = "text"      // of servers that echo text
+	Text      = "text"      // of servers that echo text, or answer it
 )
 
 // Report is what a worker did since its last report.
