@@ -14,6 +14,7 @@
 //	2026113009/<id>/thumbnail    lists one hour and not everything
 //	2026113009/<id>/info         JSON: owner, type, size …
 //	swept/2026113009             the hour needs no more sweeping
+//	pending/…                    what clients write by themselves, see [Library.Begin]
 //
 // Who may read an upload is asked of the archive, by REST; a handler of HTTP is not
 // here either.

@@ -80,6 +80,9 @@ func (l *Library) Sweep(ctx context.Context) error {
 	if err := l.Store.Abandon(ctx, end); err != nil {
 		t.add(fmt.Errorf("remove unfinished uploads: %w", err))
 	}
+	if err := l.sweepPending(ctx, end); err != nil {
+		t.add(fmt.Errorf("remove direct uploads that were not completed: %w", err))
+	}
 	begin := end.Add(-sweepBack)
 	done, err := l.sweptHours(ctx, hourOf(begin))
 	t.add(err)

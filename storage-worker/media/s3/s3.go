@@ -5,8 +5,8 @@
 //	more               parts of 5 MiB, one after another; if the body breaks off, the
 //	                   upload is aborted, and if that fails, Abandon finds it
 //
-// No object is public: clients read through REST, or by URLs that are signed here
-// for an hour if the configuration says where they reach the bucket.
+// No object is public: clients read and write through REST, or by URLs that are signed
+// here for a while if the configuration says where they reach the bucket.
 package s3
 
 import (
@@ -19,6 +19,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -71,6 +72,7 @@ type Store struct {
 var (
 	_ media.Store  = (*Store)(nil)
 	_ media.Direct = (*Store)(nil)
+	_ media.Inlet  = (*Store)(nil)
 )
 
 // Open returns the bucket; nothing is asked of the server.
@@ -307,6 +309,22 @@ func (s *Store) Direct(ctx context.Context, method, key, contentType, dispositio
 	})
 	if err != nil {
 		return "", fmt.Errorf("sign a URL of %s: %w", key, err)
+	}
+	return u.String(), nil
+}
+
+// Inlet implements [media.Inlet]. The length is a header that is signed: with another
+// one the server refuses the request before its body, and what copies another object,
+// which has none, as well.
+func (s *Store) Inlet(ctx context.Context, key string, size int64, lifetime time.Duration) (string, error) {
+	if s.outer == nil {
+		return "", nil
+	}
+	u, err := s.outer.PresignHeader(ctx, http.MethodPut, s.bucket, key, lifetime, nil, http.Header{
+		"Content-Length": {strconv.FormatInt(size, 10)},
+	})
+	if err != nil {
+		return "", fmt.Errorf("sign a URL to put %s: %w", key, err)
 	}
 	return u.String(), nil
 }
