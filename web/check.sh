@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What make test does of the web client: types, unit tests, whether dist/ is what the
-# sources make, and two people in real browsers. Where there is no Node it says so;
-# go test ./web still tells that dist/ is older than the sources. With
-# SWITCHBOARD_WEB_REQUIRED=1 what would be skipped is a failure.
+# sources make, and two people in real browsers; of these the browsers alone with
+# `check.sh e2e`. Where there is no Node it says so; go test ./web still tells that
+# dist/ is older than the sources. With SWITCHBOARD_WEB_REQUIRED=1 what would be skipped
+# is a failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -18,6 +19,6 @@ if [ "$major" -lt 20 ] || ! command -v npm >/dev/null; then
 	echo "skipped: no Node, or no npm, on this machine"
 	exit "${SWITCHBOARD_WEB_REQUIRED:-0}"
 fi
-npm ci --cache ../.cache/npm --no-audit --no-fund --loglevel=error
-npm run --silent check
+npm ci --prefer-offline --cache ../.cache/npm --no-audit --no-fund --loglevel=error
+[ "${1-}" = e2e ] || npm run --silent check
 npm run --silent e2e

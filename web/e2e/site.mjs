@@ -1,11 +1,11 @@
 // What the browser test stands on: a system of its own, a network that can be cut,
 // people with a browser each.
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { startHost } from "./host.mjs";
@@ -103,15 +103,26 @@ export async function startNetwork() {
   };
 }
 
-/** One person: a browser context with a page, and everything that it complained of. */
+/** How long a page may take to show what it must. No claim about speed: what takes longer is broken. */
+const patience = 60_000;
+
+/** One person: a browser context with a page, all that it said, and what of it were complaints. */
 export async function person(browser, site, name, { network, knows = [], ...options } = {}) {
   const proxy = network && { server: network.url, bypass: "<-loopback>" };
   const context = await browser.newContext({ locale: "en", viewport: { width: 1280, height: 800 }, ...options, ...(proxy && { proxy }) });
   await context.addInitScript((names) => localStorage.getItem("switchboard.names") ?? localStorage.setItem("switchboard.names", JSON.stringify(names)), knows);
   const page = await context.newPage();
-  const complaints = [];
-  page.on("pageerror", (e) => complaints.push(`${name}: ${e}`));
-  page.on("console", (m) => m.type() === "error" && complaints.push(`${name}: ${m.text()}`));
+  page.setDefaultTimeout(patience);
+  const [complaints, said] = [[], []];
+  const hear = (type, text) => {
+    said.push(`${new Date().toISOString()} ${name} ${type}: ${text}`);
+    if (type === "error") complaints.push(`${name}: ${text}`);
+  };
+  page.on("pageerror", (e) => hear("error", String(e)));
+  page.on("console", (m) => hear(m.type(), m.text()));
+  page.on("requestfailed", (r) => hear("request", `${r.method()} ${r.url()} failed: ${r.failure()?.errorText}`));
+  page.on("response", (r) => r.status() >= 400 && hear("response", `${r.status()} to ${r.request().method()} ${r.url()}`));
+  people.push({ name, page, said });
   await page.goto(site.url);
   if (name) {
     await page.locator("#name").fill(name);
@@ -119,6 +130,19 @@ export async function person(browser, site, name, { network, knows = [], ...opti
     await page.locator('[data-state="live"]').waitFor();
   }
   return { name, page, context, complaints };
+}
+
+const people = [];
+
+/** Says where everybody is: screenshots in the folder, what the pages said last, and what they show. */
+export async function tell(folder) {
+  mkdirSync(folder, { recursive: true });
+  for (const { name, page, said } of people.filter((p) => !p.page.isClosed())) {
+    const path = resolve(folder, `failed-${name}.png`);
+    await page.screenshot({ path }).then(() => console.error(`${name}: screenshot in ${path}`), (e) => console.error(`${name}: no screenshot: ${e}`));
+    console.error(said.slice(-100).join("\n"));
+    console.error(await page.locator("body").ariaSnapshot({ timeout: 5_000 }).catch((e) => `${name} shows nothing: ${e}`));
+  }
 }
 
 /** Pastes a picture into what is being written. */
