@@ -170,7 +170,8 @@ func (c *Crew) listen(reports io.Reader) error {
 		c.mu.Lock()
 		phase := c.phase
 		c.mu.Unlock()
-		if err := errors.Join(c.all.add(r), phase.add(r)); err != nil {
+		// In this order: whoever sees in the whole that a phase is over finds all of it there.
+		if err := errors.Join(phase.add(r), c.all.add(r)); err != nil {
 			return fmt.Errorf("a report: %w", err)
 		}
 		c.mu.Lock()
