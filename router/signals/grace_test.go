@@ -220,6 +220,24 @@ func TestASuccessorKeepsTheGraces(t *testing.T) {
 	})
 }
 
+// A claim may end while somebody's arrival is being asked about. Nobody else hears of
+// it if the next owner does not.
+func TestASuccessorAnnouncesWhoCameAtTheEndOfAClaim(t *testing.T) {
+	w := pair()
+	w.at(bob, "gw-2")
+	w.committed, w.silent = 0, "notices"
+	inTime(t, w, func(stop func()) {
+		w.say(came(bob))
+		time.Sleep(Patience / 2)
+		stop()
+		if w.committed != 0 {
+			t.Errorf("committed %d, though nothing was done for the first hint", w.committed)
+		}
+	})
+	w.silent = ""
+	inTime(t, w, func(func()) { wants(t, w, saidOfBob(chat.Online, time.Now())) })
+}
+
 // 5,000 people whose gateway restarts come back to another: each is asked for once,
 // and nobody hears a word.
 func TestARestartingGatewayIsNoNews(t *testing.T) {

@@ -223,6 +223,9 @@ func (p *passage) follow(ctx context.Context) {
 		}
 		if len(records) > 0 {
 			p.route(ctx, records)
+			if ctx.Err() != nil {
+				return // What had no answer for that is the next owner's to ask.
+			}
 			p.next = records[len(records)-1].Offset + 1
 		}
 		p.endGraces(ctx)
