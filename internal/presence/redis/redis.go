@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -59,6 +60,7 @@ type Config struct {
 type Directory struct {
 	client goredis.UniversalClient
 	now    func() time.Time
+	rounds sync.Pool // of *round
 }
 
 var (
@@ -122,29 +124,24 @@ func (cfg *Config) hook(client goredis.UniversalClient) {
 // Close closes the connections.
 func (d *Directory) Close() error { return d.client.Close() }
 
-func userKey(u chat.UserID) string  { return "r:{" + u.String() + "}" }
+func userKey(u chat.UserID) string  { return string(appendUserKey(nil, u)) }
 func seenKey(u chat.UserID) string  { return "s:{" + u.String() + "}" }
 func leaseKey(slot string) string   { return "g:{" + slot + "}" }
 func bootKey(slot string) string    { return "b:{" + slot + "}" }
 func endsKey(slot string) string    { return "l:{" + slot + "}" }
-func number(n uint64) string        { return fmt.Sprintf("%016x", n) }
+func number(n uint64) string        { return string(appendNumber(nil, n)) }
 func slotKeys(slot string) []string { return []string{leaseKey(slot), bootKey(slot)} }
 
 // field returns the hash field of one session.
 func field(r presence.Route) string {
-	return r.Slot + "." + number(r.Boot) + "." + number(r.Session)
+	return string(appendField(nil, r))
 }
 
 // orderDigits bounds an order as it is written: what a number of Lua writes and
 // reads without loss. No user comes so often.
 const orderDigits = 12
 
-// value returns what the field of a session holds.
-func value(order uint64, device string) string {
-	return strconv.FormatUint(order, 10) + " " + device
-}
-
-// parseValue reads what value wrote, or the bare device of an older release.
+// parseValue reads what appendValue wrote, or the bare device of an older release.
 func parseValue(v string) (order uint64, device string) {
 	digits, device, ok := strings.Cut(v, " ")
 	order, err := strconv.ParseUint(digits, 10, 64)
@@ -154,7 +151,7 @@ func parseValue(v string) (order uint64, device string) {
 	return order, device
 }
 
-// parseField reads what field and value wrote; ok is false for another field.
+// parseField reads what field and appendValue wrote; ok is false for another field.
 func parseField(f, v string) (r presence.Route, ok bool) {
 	parts := strings.Split(f, ".")
 	if len(parts) != 3 {
@@ -282,19 +279,14 @@ end
 if made == 1 then redis.call('HSET', KEYS[1], ARGV[1], (top + 1) .. ' ' .. ARGV[2]) end
 return made + 2 * company`)
 
-// Apply carries out the changes in one pipeline. A server that does not know the
-// script says so once, and is then sent all of it again with the script; what was
-// carried out the first time has been found then.
+// Apply carries out the changes in one pipeline.
 func (d *Directory) Apply(ctx context.Context, changes []presence.Change) ([]presence.Applied, error) {
 	ctx, unheard := heedUnheard(ctx)
-	applied, err := d.apply(ctx, changes, begin.EvalSha)
-	if goredis.HasErrorPrefix(err, "NOSCRIPT") {
-		first := applied
-		applied, err = d.apply(ctx, changes, begin.Eval)
-		for i := range applied {
-			applied[i].Fresh = applied[i].Fresh || first[i].Fresh
-		}
+	carryOut := d.applyMixed
+	if onlyAgain(changes) {
+		carryOut = d.registerAgain
 	}
+	applied, err := carryOut(ctx, changes)
 	if err != nil {
 		return nil, err
 	}
@@ -309,6 +301,21 @@ func (d *Directory) Apply(ctx context.Context, changes []presence.Change) ([]pre
 	}
 	d.restoreNotices(ctx, lost)
 	return applied, nil
+}
+
+// applyMixed carries out changes of any kind. A server that does not know the script
+// says so once, and is then sent all of it again with the script; what was carried out
+// the first time has been found then.
+func (d *Directory) applyMixed(ctx context.Context, changes []presence.Change) ([]presence.Applied, error) {
+	applied, err := d.apply(ctx, changes, begin.EvalSha)
+	if goredis.HasErrorPrefix(err, "NOSCRIPT") {
+		first := applied
+		applied, err = d.apply(ctx, changes, begin.Eval)
+		for i := range applied {
+			applied[i].Fresh = applied[i].Fresh || first[i].Fresh
+		}
+	}
+	return applied, err
 }
 
 // evaluate runs a script, by its name or by its text.
@@ -334,7 +341,7 @@ func (d *Directory) apply(ctx context.Context, changes []presence.Change, begin 
 		case c.Begins:
 			begun[i] = begin(ctx, pipe, []string{key}, name, c.Route.Device, c.Route.Slot+".", orderDigits)
 		default:
-			again[i] = pipe.HSetNX(ctx, key, name, value(0, c.Route.Device))
+			again[i] = pipe.HSetNX(ctx, key, name, string(appendValue(nil, 0, c.Route.Device)))
 		}
 	}
 	_, err := pipe.Exec(ctx)

@@ -2,9 +2,7 @@ package redis
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"strconv"
 	"strings"
 	"time"
@@ -33,19 +31,12 @@ const (
 var _ presence.Wrecks = (*Directory)(nil)
 
 func aboardKey(l presence.Life, part int) string {
-	return fmt.Sprintf("a:{%s.%s.%04x}", l.Slot, number(l.Boot), part)
-}
-
-// aboardHash returns the number of the hash that a user's sessions are in.
-func aboardHash(u chat.UserID) int {
-	h := fnv.New32a()
-	_, _ = h.Write(u[:]) // It never fails.
-	return int(h.Sum32() % aboardHashes)
+	return string(appendAboardKey(nil, l, part))
 }
 
 // aboardField is a session in a hash: the user's 16 bytes and the session's 8.
 func aboardField(u chat.UserID, session uint64) string {
-	return string(binary.BigEndian.AppendUint64(u[:], session))
+	return string(appendAboardField(nil, u, session))
 }
 
 // list puts a session on the list of its life, or takes it off. Whatever the list
