@@ -82,8 +82,8 @@ type Config struct {
 
 // The periods and limits of sessions.
 const (
-	// SweepEvery is how often a session is registered again: the longest time
-	// for which a directory that forgot it stays unrepaired.
+	// SweepEvery is how often a session is registered again: the longest time,
+	// but for gatherEvery, for which a directory that forgot it stays unrepaired.
 	SweepEvery = 120 * time.Second
 	// DrainLimit is how long a full outbound queue may take to drain.
 	DrainLimit = 30 * time.Second

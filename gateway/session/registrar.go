@@ -19,6 +19,10 @@ const (
 	// repeatQueue is the length from which on sweeps wait for their turn, so
 	// that newcomers do not wait behind a gateway's whole population.
 	repeatQueue = 4096
+	// gatherEvery is how long a session that is registered again waits for others to
+	// share a round trip with: a round trip costs more than a session. Newcomers,
+	// departures and who was lost with the lease do not wait, and take those along.
+	gatherEvery = 500 * time.Millisecond
 	// presenceBatch bounds one round trip.
 	presenceBatch = 512
 	// presenceFirst and presenceLast bound the pause between tries.
@@ -44,6 +48,7 @@ const (
 type change struct {
 	conn   edge.Conn
 	kind   kind
+	calm   bool // with repeat: it waits for others, see gatherEvery
 	user   chat.UserID
 	ended  uint32 // with remove: when, in seconds since the keeper's start
 	device string
@@ -59,6 +64,7 @@ type registrar struct {
 	wake   chan struct{}
 
 	changes []presence.Change // run's, of the batch being written
+	acks    sync.Pool         // of *acks
 
 	mu      sync.Mutex
 	queue   []change
@@ -109,6 +115,9 @@ func (r *registrar) queued(c change) bool {
 	case remove:
 	}
 	r.queue = append(r.queue, c)
+	if c.calm && len(r.queue) < presenceBatch {
+		return true
+	}
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -141,10 +150,14 @@ func (r *registrar) length() int {
 
 // run writes until ctx ends, then what is left for presenceGrace.
 func (r *registrar) run(ctx context.Context) {
+	gathered := time.NewTicker(gatherEvery)
+	defer gathered.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-r.wake:
+			r.flush(ctx)
+		case <-gathered.C:
 			r.flush(ctx)
 		}
 	}
@@ -175,6 +188,9 @@ func (r *registrar) take() (batch []change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := min(len(r.queue), presenceBatch)
+	if n == 0 {
+		return nil
+	}
 	if n == len(r.queue) {
 		batch, r.queue, r.spare = r.queue, r.spare, nil
 	} else {
@@ -273,7 +289,8 @@ func (r *registrar) hint(batch []change, retried bool) {
 	}
 }
 
-// acks is what the directory acknowledged for one loop, on its way there.
+// acks is what the directory acknowledged for one loop, on its way there, and then
+// lent again.
 type acks struct {
 	loop  *loop
 	items []ack
@@ -289,21 +306,27 @@ type ack struct {
 // acknowledge tells the loops. After a second try nobody knows what the first
 // one had found, so every repeated registration counts as lost.
 func (r *registrar) acknowledge(batch []change, applied []presence.Applied, retried bool) {
-	items := make([]ack, 0, len(batch))
 	for number, l := range r.keeper.loops {
-		first := len(items)
-		for i, c := range batch {
+		a, _ := r.acks.Get().(*acks)
+		if a == nil {
+			a = new(acks)
+		}
+		a.loop = l
+		for i := range batch {
+			c := &batch[i]
 			if c.kind == remove || int(c.conn.Loop) != number {
 				continue
 			}
 			fresh := retried || applied[i].Fresh
-			items = append(items, ack{conn: c.conn, kind: c.kind, fresh: fresh, id: c.id})
+			a.items = append(a.items, ack{conn: c.conn, kind: c.kind, fresh: fresh, id: c.id})
 			if applied[i].Company || c.kind == repeat && fresh {
 				r.keeper.rivals.suspect(c.user)
 			}
 		}
-		if len(items) > first {
-			r.keeper.sockets.Post(number, acknowledged, &acks{loop: l, items: items[first:]})
+		if len(a.items) > 0 {
+			r.keeper.sockets.Post(number, acknowledged, a)
+		} else {
+			r.acks.Put(a)
 		}
 	}
 }
@@ -322,6 +345,9 @@ func acknowledged(arg any) {
 			a.loop.repeated(item.conn, s, item.fresh)
 		}
 	}
+	clear(a.items)
+	a.items = a.items[:0]
+	a.loop.keeper.registrar.acks.Put(a)
 }
 
 // repeated ends a sweep of one session: if the directory had lost it, routers

@@ -55,6 +55,7 @@ func TestSweepDuringAnOutageCountsAsLost(t *testing.T) {
 		for range 5 {
 			w.visit(c, 0) // One repetition is under way, not five.
 		}
+		time.Sleep(gatherEvery)
 		w.want(c)
 		if n := w.keeper.registrar.length(); n != 1 {
 			t.Errorf("%d changes wait, want 1", n)
@@ -342,5 +343,42 @@ func TestEndCodeIsTheOneAskedFor(t *testing.T) {
 		w.want(c, "server_error")
 		w.keeper.Drain(w.t.Context(), time.Minute) // Nothing more is said.
 		w.want(c)
+	})
+}
+
+// Sessions whose turn comes one after another are registered again together. Who comes
+// or is lost does not wait, and takes those along.
+func TestSweepsShareARoundTrip(t *testing.T) {
+	inWorld(t, 1, nil, func(w *world) {
+		conns := []edge.Conn{w.connect(0, "alice", "phone"), w.connect(0, "bob", "phone"), w.connect(0, "carol", "phone")}
+		trips := func() (sizes []int) {
+			synctest.Wait()
+			w.directory.do(func() {
+				for _, b := range w.directory.batches {
+					sizes = append(sizes, len(b))
+				}
+				w.directory.batches = nil
+			})
+			return sizes
+		}
+		time.Sleep(SweepEvery + time.Second + gatherEvery/10)
+		trips()
+		for _, c := range conns {
+			w.visit(c, 0)
+			time.Sleep(gatherEvery / 10)
+		}
+		if got := trips(); got != nil {
+			t.Errorf("round trips of %v sessions at once, want none yet", got)
+		}
+		time.Sleep(gatherEvery)
+		if got := trips(); !slices.Equal(got, []int{3}) {
+			t.Errorf("round trips of %v sessions, want one of all three", got)
+		}
+		time.Sleep(SweepEvery)
+		w.visit(conns[0], 0)
+		w.connect(0, "alice", "laptop")
+		if got := trips(); !slices.Equal(got, []int{2}) {
+			t.Errorf("with a newcomer round trips of %v sessions, want one of two at once", got)
+		}
 	})
 }

@@ -324,6 +324,7 @@ func TestASessionThatTheDirectoryLostDoesNotWin(t *testing.T) {
 		f.gateways[0].want(left) // Nobody knows of it.
 		time.Sleep(SweepEvery + time.Second)
 		f.gateways[0].visit(left, 0)
+		time.Sleep(gatherEvery)
 		events := f.gateways[0].seen(left)
 		if n := len(events); n == 0 || events[n-1].Code != chat.CloseSessionReplaced {
 			t.Errorf("the one that was left over saw %+v, want 4504", events)

@@ -80,7 +80,7 @@ func (l *loop) checkDuties(c edge.Conn, s *state) {
 	}
 	if now >= s.sweepAt && !s.is(repeating) {
 		// If the registrar has no room the next visit tries again.
-		again := change{conn: c, kind: repeat, user: s.user, device: l.deviceOf(c.Slot, s)}
+		again := change{conn: c, kind: repeat, calm: !s.is(announce), user: s.user, device: l.deviceOf(c.Slot, s)}
 		if l.keeper.registrar.add(again) {
 			s.set(repeating)
 			s.sweepAt = now + inSeconds(l.keeper.cfg.Sweep)
