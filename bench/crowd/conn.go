@@ -15,7 +15,8 @@ import (
 const connManual = `bench conn opens authenticated connections to gateways in equal steps and reads the
 gateways' memory after each: the slope is what one more idle connection costs,
 whatever the processes weigh by themselves. The first step counts as the start, since
-a process grows by some megabytes with its first traffic. Kernel memory is counted
+a process grows by some megabytes with its first traffic. What of it is anonymous has
+no pages of the program, which are shared and read as its code is first run. Kernel memory is counted
 from the slabs of this host's sockets and is that of one end: half of it, unless
 -agents hold the clients' ends elsewhere; it needs root. CPU time while idle is the
 difference to the gateways without a client.
@@ -57,7 +58,8 @@ type conn struct {
 // step is the memory at one number of connections.
 type step struct {
 	connections int
-	pss, kernel int64
+	user        host.Memory
+	kernel      int64
 }
 
 // Conn is `bench conn`. worker is the command that starts a worker.
@@ -72,7 +74,7 @@ func Conn(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	flags.Float64Var(&c.echoes, "echo", 0, "messages a second that come back, at the end")
 	flags.DurationVar(&c.duration, "duration", 30*time.Second, "how long those are sent")
 	c.out = result.NewOutput(flags.FlagSet, append(metricNames("open", "tcp", "upgrade", "echo", "service", "late"),
-		"user_bytes", "kernel_bytes", "open_cpu", "idle_cpu", "echo_cpu")...)
+		"user_bytes", "user_anon_bytes", "kernel_bytes", "open_cpu", "idle_cpu", "echo_cpu")...)
 	aim := c.newAim(flags)
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -188,13 +190,14 @@ func (c *conn) climb(ctx context.Context, r *run) error {
 		if err := rest(ctx, c.settle); err != nil {
 			return err
 		}
-		pss, err := r.pss()
+		user, err := r.memory()
 		if err != nil {
 			return err
 		}
-		s := step{total, pss, host.Slabs()}
+		s := step{total, user, host.Slabs()}
 		steps = append(steps, s)
-		fmt.Fprintf(r.stdout, "%8d connections: PSS %10d bytes, kernel %11d bytes\n", s.connections, s.pss, s.kernel)
+		fmt.Fprintf(r.stdout, "%8d connections: PSS %10d bytes, %10d of them anonymous, kernel %11d bytes\n",
+			s.connections, s.user.PSS, s.user.Anonymous, s.kernel)
 	}
 	r.result.Add("open_rate", float64(c.connections)/busy.Seconds(), result.PerSecond, result.Neither, "connections opened a second")
 	r.result.Add("open_cpu", opening.Seconds()/float64(c.connections), result.Seconds, result.Lower, "gateways' processor time of an opening")
@@ -204,11 +207,13 @@ func (c *conn) climb(ctx context.Context, r *run) error {
 
 // weigh adds what a connection weighs.
 func (c *conn) weigh(r *result.Result, steps []step) {
-	if len(steps) < 3 || steps[0].pss == 0 {
+	if len(steps) < 3 || steps[0].user.PSS == 0 {
 		return // Two points are a line through anything, and nothing is seen of a process elsewhere.
 	}
-	r.Add("user_bytes", slope(steps, func(s step) int64 { return s.pss }), result.Bytes, result.Lower,
+	r.Add("user_bytes", slope(steps, func(s step) int64 { return s.user.PSS }), result.Bytes, result.Lower,
 		"gateway memory of a connection: slope of PSS")
+	r.Add("user_anon_bytes", slope(steps, func(s step) int64 { return s.user.Anonymous }), result.Bytes, result.Lower,
+		"what of it is no page of a file: slope of Pss_Anon")
 	if steps[0].kernel == 0 {
 		return
 	}

@@ -278,14 +278,14 @@ func (r *run) cpu() (d time.Duration) {
 	return d
 }
 
-// pss is the memory of the gateways that run.
-func (r *run) pss() (total int64, err error) {
+// memory is that of the gateways that run.
+func (r *run) memory() (total host.Memory, err error) {
 	for _, p := range r.rig.Processes() {
-		bytes, err := host.PSS(p.PID)
+		m, err := host.MemoryOf(p.PID)
 		if err != nil {
-			return 0, err
+			return total, err
 		}
-		total += bytes
+		total.PSS, total.Anonymous = total.PSS+m.PSS, total.Anonymous+m.Anonymous
 	}
 	return total, nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"switchboard/bench/host"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
 	"switchboard/internal/loopback"
@@ -102,7 +103,7 @@ func TestConnections(t *testing.T) {
 		"connections": 120, "opened": 120, "open.count": 120, "failed": 0, "lost": 0, "sent": 300, "wrong": 0, "echo.count": 300,
 	})
 	// A slope of so few connections is noise; that it is there is all.
-	if user := of(r, "user_bytes"); math.IsNaN(user) || math.IsNaN(of(r, "idle_cpu")) || of(r, "gateways.pss") < 1<<20 {
+	if user := of(r, "user_bytes"); math.IsNaN(user) || math.IsNaN(of(r, "user_anon_bytes")) || math.IsNaN(of(r, "idle_cpu")) || of(r, "gateways.pss") < 1<<20 {
 		t.Errorf("got %v user bytes, %v", user, r.Metrics)
 	}
 }
@@ -295,9 +296,18 @@ func TestTheLiveLineGivesWay(t *testing.T) {
 	}
 }
 
+// climbed is a climb in three steps, at 160 bytes a connection, 120 of them anonymous, and
+// 8,000 of the kernel.
+func climbed() (steps []step) {
+	for _, n := range []int{1000, 2000, 3000} {
+		b := int64(n)
+		steps = append(steps, step{n, host.Memory{PSS: 50<<20 + 160*b, Anonymous: 9<<20 + 120*b}, 90<<20 + 8000*b})
+	}
+	return steps
+}
+
 func TestSlopeIgnoresWhatTheProcessWeighs(t *testing.T) {
-	steps := []step{{0, 50 << 20, 0}, {1000, 50<<20 + 160_000, 0}, {2000, 50<<20 + 320_000, 0}}
-	if got := slope(steps, func(s step) int64 { return s.pss }); math.Abs(got-160) > 1e-6 {
+	if got := slope(climbed(), func(s step) int64 { return s.user.PSS }); math.Abs(got-160) > 1e-6 {
 		t.Errorf("got %v bytes per connection, want 160", got)
 	}
 }
@@ -313,9 +323,12 @@ func TestKernelMemoryIsThatOfTheEndsHere(t *testing.T) {
 	} {
 		c := &conn{options: &options{agents: tt.agents}}
 		r := &result.Result{}
-		c.weigh(r, []step{{1000, 50 << 20, 90 << 20}, {2000, 50<<20 + 160_000, 90<<20 + 8_000_000}, {3000, 50<<20 + 320_000, 90<<20 + 16_000_000}})
+		c.weigh(r, climbed())
 		if user, kernel := of(r, "user_bytes"), of(r, "kernel_bytes"); math.Abs(user-160) > 1e-6 || math.Abs(kernel-tt.want) > 1e-6 {
 			t.Errorf("%s: got %v bytes and %v of the kernel, want 160 and %v", name, user, kernel, tt.want)
+		}
+		if anonymous := of(r, "user_anon_bytes"); math.Abs(anonymous-120) > 1e-6 {
+			t.Errorf("%s: got %v anonymous bytes, want 120", name, anonymous)
 		}
 	}
 }

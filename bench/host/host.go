@@ -4,7 +4,6 @@
 package host
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"os"
@@ -48,20 +47,42 @@ func CPUTime(pid int) time.Duration {
 // SelfCPU is the CPU time of this process.
 func SelfCPU() time.Duration { return CPUTime(os.Getpid()) }
 
-// PSS returns a process's proportional share of memory, in bytes.
+// PSS returns a process's proportional share of memory, in bytes: of a page that n
+// processes have, an n-th.
 func PSS(pid int) (int64, error) {
+	m, err := MemoryOf(pid)
+	return m.PSS, err
+}
+
+// Memory is a process's proportional share of memory, in bytes.
+type Memory struct {
+	PSS       int64
+	Anonymous int64 // what of it is no file's: heap, stacks, and what the runtime keeps; not the pages of the program
+}
+
+// MemoryOf reads the memory of a process.
+func MemoryOf(pid int) (m Memory, err error) {
 	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+		return m, fmt.Errorf("memory of process %d: %w", pid, err)
 	}
-	lines := bufio.NewScanner(bytes.NewReader(rollup))
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) == 3 && fields[0] == "Pss:" {
-			kilobytes, err := strconv.ParseInt(fields[1], 10, 64)
-			return kilobytes << 10, err
+	for line := range strings.Lines(string(rollup)) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 {
+			continue
+		}
+		kilobytes, _ := strconv.ParseInt(fields[1], 10, 64) // The kernel writes digits.
+		switch fields[0] {
+		case "Pss:":
+			m.PSS = kilobytes << 10
+		case "Pss_Anon:":
+			m.Anonymous = kilobytes << 10
 		}
 	}
-	return 0, fmt.Errorf("memory of process %d: no Pss line", pid)
+	if m.PSS == 0 || m.Anonymous == 0 {
+		return m, fmt.Errorf("memory of process %d: no Pss or Pss_Anon line", pid)
+	}
+	return m, nil
 }
 
 // Host says where a figure was measured.

@@ -13,6 +13,10 @@ func TestOwnMemoryAndTimeAreReadable(t *testing.T) {
 	if pss, err := PSS(os.Getpid()); err != nil || pss < 1<<20 {
 		t.Errorf("got %d bytes, %v", pss, err)
 	}
+	m, err := MemoryOf(os.Getpid())
+	if err != nil || m.Anonymous < 1<<19 || m.Anonymous >= m.PSS {
+		t.Errorf("got %+v, %v, want some memory that is no file's and some that is", m, err)
+	}
 	if _, err := PSS(-1); err == nil {
 		t.Error("a process that is not there has memory")
 	}
