@@ -33,7 +33,7 @@ async function live() {
   globalThis.fetch = (async (url: string) => {
     calls.push(url);
     const found = Object.keys(answers).find((part) => url.includes(part));
-    return new Response(JSON.stringify(found ? answers[found] : { code: "not_found" }), { status: found ? 200 : 404 });
+    return new Response(JSON.stringify(found ? await answers[found] : { code: "not_found" }), { status: found ? 200 : 404 });
   }) as typeof fetch;
   const s = new Session(ME, "", async () => "token", "test");
   s.client.start();
@@ -215,6 +215,83 @@ test("a gap that was jumped over begins the window anew", async () => {
   await settle();
   await settle();
   assert.deepEqual(seqs(), [2000, 2001]);
+  s.client.stop();
+});
+
+/** Has the answer to what is asked for wait until the function is called that it returns. */
+function held(answers: Record<string, unknown>, part: string, answer: unknown): () => void {
+  let release = () => {};
+  const waiting = new Promise((done) => (release = () => done(answer)));
+  // The first of the answers that fits is given.
+  const others = { ...answers };
+  for (const key of Object.keys(answers)) delete answers[key];
+  Object.assign(answers, { [part]: waiting }, others, { [part]: waiting });
+  return release;
+}
+
+/** Has the server say that what lies between was jumped over. */
+async function jump(of: Awaited<ReturnType<typeof live>>, newest: unknown) {
+  of.answers["/messages?limit"] = newest;
+  of.answers["/sync"] = { events: [], heads: [{ conversation_id: C, head_seq: 2001 }], has_more: false };
+  of.answers[`/conversations/${C}`] = { ...conversation, head_seq: 2001, unread: 500 };
+  of.socket.push("behind", { reason: "slow" });
+  await settle();
+  await settle();
+}
+
+test("a page from before the jump that comes after it is let go", async () => {
+  const of = await live();
+  const { s, socket, answers, seqs } = of;
+  answers["/messages?limit"] = { ...(page(2, 3).body as object), has_more: true };
+  await s.show(C);
+  const release = held(answers, "before_seq=2", page(1).body);
+  const older = s.before(C);
+  await jump(of, page(2000, 2001).body);
+  assert.deepEqual(seqs(), [2000, 2001]);
+  release();
+  await older;
+  assert.deepEqual(seqs(), [2000, 2001]);
+  socket.push("new_message", message(2002));
+  await settle();
+  assert.deepEqual(seqs(), [2000, 2001, 2002]);
+  s.client.stop();
+});
+
+test("the newest page from before the jump is not taken for that of after it", async () => {
+  const of = await live();
+  const { s, socket, answers, seqs } = of;
+  const release = held(answers, "/messages?limit", page(2, 3).body);
+  const showing = s.show(C);
+  await settle();
+  delete answers["/messages?limit"];
+  await jump(of, page(2000, 2001).body);
+  release();
+  await showing;
+  await settle();
+  assert.deepEqual(seqs(), [2000, 2001]);
+  socket.push("new_message", message(2002));
+  await settle();
+  assert.deepEqual(seqs(), [2000, 2001, 2002]);
+  s.client.stop();
+});
+
+test("a way to the newest that fails leaves no hole", async () => {
+  const { s, socket, answers, chat, seqs } = await live();
+  await s.show(C);
+  socket.push("new_message", message(4));
+  await settle();
+  chat.messages = [];
+  answers["around_seq=1"] = page(1, 2).body;
+  await s.show(C, 1);
+  assert.deepEqual([seqs(), chat.tail], [[1, 2], false]);
+  delete answers["/messages?limit"];
+  await s.newest(C).catch(() => {});
+  socket.push("new_message", message(5));
+  await settle();
+  assert.deepEqual([seqs(), chat.tail], [[1, 2], false]);
+  answers["/messages?limit"] = page(4, 5).body;
+  await s.newest(C);
+  assert.deepEqual([seqs(), chat.tail], [[4, 5], true]);
   s.client.stop();
 });
 

@@ -25,7 +25,10 @@ export interface Chat {
   /** Ascending; reaches the head when `tail`. */
   messages: Message[];
   loaded: boolean;
+  /** A page before or after what is loaded is on its way. */
   loading: boolean;
+  /** While the newest page is on its way, what comes meanwhile. */
+  coming: Message[] | undefined;
   tail: boolean;
   older: boolean; // there is more before the first
   typing: Map<ID, number>; // until when
@@ -140,7 +143,7 @@ export class Session {
       this.client.expect(info.id, info.head_seq);
     } else {
       chat = {
-        info, peer: undefined, members: undefined, marks: new Map(), messages: [], loaded: false, loading: false, tail: true,
+        info, peer: undefined, members: undefined, marks: new Map(), messages: [], loaded: false, loading: false, coming: undefined, tail: true,
         older: false, typing: new Map(), left: false, uploads: [], newFrom: 0, counted: info.head_seq,
       };
       this.chats.set(info.id, chat);
@@ -182,9 +185,10 @@ export class Session {
 
   private async jumped(id: ID): Promise<void> {
     const chat = this.chats.get(id);
-    if (chat) Object.assign(chat, { messages: [], loaded: false });
+    // Pages that are on their way are from before the jump: none of them fits any more.
+    if (chat) Object.assign(chat, { messages: [], loaded: false, coming: undefined });
     await this.fetch(id);
-    if (this.open === id) await this.newest(id);
+    if (this.open === id) await this.newest(id).catch((e: unknown) => this.complain(e));
   }
 
   private async synced(): Promise<void> {
@@ -233,8 +237,8 @@ export class Session {
       void this.fetch(id);
       return;
     }
-    const live = chat.tail && (chat.loaded || chat.loading);
-    if (live && (chat.messages.at(-1)?.seq ?? 0) < m.seq) chat.messages.push(m);
+    const into = chat.coming ?? (chat.tail && chat.loaded ? chat.messages : undefined);
+    if (into && (into.at(-1)?.seq ?? 0) < m.seq) into.push(m);
     chat.info.head_seq = Math.max(chat.info.head_seq, m.seq);
     if (m.type === "event") this.changed(chat, m);
     else this.arrived(chat, m);
@@ -320,23 +324,24 @@ export class Session {
 
   async newest(id: ID): Promise<void> {
     const chat = this.chats.get(id);
-    if (!chat || chat.loading) return;
-    Object.assign(chat, { loading: true, tail: true });
-    chat.messages = chat.loaded ? chat.messages : [];
+    if (!chat || chat.coming) return;
+    const coming: Message[] = [];
+    chat.coming = coming;
     try {
       const page = await this.rest.history(id, `limit=${PAGE}`);
+      if (chat.coming !== coming) return;
       const last = page.messages.at(-1)?.seq ?? 0;
-      chat.messages = [...page.messages, ...chat.messages.filter((m) => m.seq > last)];
-      chat.older = page.has_more;
-      chat.loaded = true;
+      chat.messages = [...page.messages, ...coming.filter((m) => m.seq > last)];
+      Object.assign(chat, { older: page.has_more, loaded: true, tail: true });
     } finally {
-      chat.loading = false;
+      if (chat.coming === coming) chat.coming = undefined;
       this.tell();
     }
   }
 
   private async around(id: ID, seq: number): Promise<void> {
     const chat = this.chats.get(id)!;
+    chat.coming = undefined; // The newest are not what is wanted any more.
     const page = await this.rest.history(id, `around_seq=${seq}&limit=${PAGE}`);
     chat.messages = page.messages;
     chat.older = page.has_more;
@@ -349,10 +354,11 @@ export class Session {
   async before(id: ID): Promise<boolean> {
     const chat = this.chats.get(id);
     const first = chat?.messages[0];
-    if (!chat || !first || !chat.older || chat.loading) return false;
+    if (!chat || !first || !chat.older || chat.loading || chat.coming) return false;
     chat.loading = true;
     try {
       const page = await this.rest.history(id, `before_seq=${first.seq}&limit=${PAGE}`);
+      if (chat.messages[0]?.seq !== first.seq) return false; // Another page was loaded meanwhile.
       chat.messages = [...page.messages, ...chat.messages];
       chat.older = page.has_more;
       return true;
@@ -369,10 +375,11 @@ export class Session {
   async after(id: ID): Promise<void> {
     const chat = this.chats.get(id);
     const last = chat?.messages.at(-1);
-    if (!chat || !last || chat.tail || chat.loading) return;
+    if (!chat || !last || chat.tail || chat.loading || chat.coming) return;
     chat.loading = true;
     try {
       const page = await this.rest.history(id, `after_seq=${last.seq}&limit=${PAGE}`);
+      if (chat.messages.at(-1)?.seq !== last.seq) return;
       chat.messages = [...chat.messages, ...page.messages];
       chat.tail = !page.has_more && (chat.messages.at(-1)?.seq ?? 0) >= this.client.at(id);
     } catch (e) {

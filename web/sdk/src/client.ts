@@ -156,7 +156,7 @@ export class Client {
     this.life++;
     this.stopTimer();
     this.connection?.end({ code: 1000, reason: "" });
-    this.connection = undefined;
+    this.detach();
     this.become({ is: "stopped" });
   }
 
@@ -530,9 +530,11 @@ export class Client {
     } catch (e) {
       if (e instanceof StatusError) this.order.postpone(id, e.retryAfter);
       if (!(e instanceof StatusError && e.status === 404)) return;
-      // It is left: history is closed, but sync still has what came before the removal.
+      // It is left: history is closed, but sync still has what came before the removal. A sync that was
+      // cut off has not brought it: then the gap stays, for the next connection's.
+      const life = this.life;
       await this.sync();
-      this.order.leave(id);
+      if (life === this.life) this.order.leave(id);
     }
   }
 

@@ -106,6 +106,43 @@ test("who has left still gets the removal and what came before it", async () => 
   assert.deepEqual(s.seqs, [2, 4]);
 });
 
+test("a removal is not applied over a gap whose sync was cut off", async () => {
+  const s = new Site({ have: { [C]: 1 } });
+  await s.live();
+  let release = () => {};
+  s.answer = (_method, path) => path.includes("/messages") ? { status: 404, body: { code: "not_member" } }
+    : path.includes("/sync") ? new Promise((done) => {
+      release = () => done({ body: { events: [{ type: "new_message", data: message(2) }], has_more: false } });
+    }) : {};
+  s.socket.push("conversation_updated", { conversation_id: C, seq: 4, change: "member_removed", user_id: ME });
+  await s.clock.pass(HOLD_FOR);
+  s.socket.drop(1006);
+  release();
+  await s.clock.pass(BACKOFF_FIRST);
+  await s.accept();
+  release();
+  await s.clock.pass(2 * HOLD_FOR);
+  release();
+  await settle();
+  assert.deepEqual(s.seqs, [2, 4]);
+});
+
+test("who is started again begins anew: nothing is left of the connection before", async () => {
+  const s = new Site({ have: { [C]: 1 } });
+  await s.live();
+  s.client.markRead(C, 1);
+  s.client.stop();
+  assert.equal(s.client.connected, undefined);
+  s.client.start();
+  await settle();
+  s.socket.open();
+  s.client.send({ conversation_id: C, content: "hi" });
+  assert.deepEqual(s.socket.written.map((f) => f.type), ["connect"]);
+  await s.accept();
+  assert.equal(s.socket.wrote("send_message").length, 1);
+  assert.deepEqual(s.socket.wrote("mark_read"), [{ conversation_id: C, seq: 1 }]);
+});
+
 test("a head with the next message is applied, another pulls at once", async () => {
   const s = new Site({ have: { [C]: 1 } });
   await s.live();
