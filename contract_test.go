@@ -62,6 +62,10 @@ TestPushBehind                               dev/system           TestBehindOnRe
 TestPushConversationUpdatedWithChangeHead    dev/single           TestConversationThatCrossesAHundredMembersBothWays
 TestPushConversationUpdatedWithChangeHead    router/fanout        TestHeadComesAtOnceThenOnceASecond
 TestPushReconnect                            dev/single           TestDrainLosesNothing
+TestRoutePostMedia                           storage-worker/rest  TestADirectUploadIsReadAndSentWhenItIsComplete
+TestRoutePostMedia                           storage-worker/media/s3  TestAnInletTakesOneObjectOfOneSize
+TestRoutePostMediaIDComplete                 storage-worker/rest  TestADirectUploadIsReadAndSentWhenItIsComplete
+TestRoutePostMediaIDComplete                 storage-worker/media/s3  TestWhoKeepsTheURLCannotChangeWhatWasCompleted
 TestPaceReads                                storage-worker/rest  TestTheNextCallIsLetInAfterTheTimeThatWasTold
 TestErrorInternal                            storage-worker/rest  TestAStoreThatFails
 TestErrorTimeout                             storage-worker/rest  TestACallWithoutAnAnswerIsUnknown

@@ -209,7 +209,7 @@ func TestDescribedFieldsAreThoseOfTheCode(t *testing.T) {
 		"Gateway": wire.GatewayInfo{}, "Conversation": wire.Conversation{}, "ConversationList": wire.ConversationList{},
 		"Member": wire.Member{}, "MemberList": wire.MemberList{}, "Message": wire.Message{}, "Event": wire.Event{},
 		"MessagePage": wire.MessagePage{}, "MessageSent": wire.MessageSent{}, "SyncAnswer": wire.SyncResponse{},
-		"Head": wire.Head{}, "Presence": wire.Presence{}, "Upload": wire.Upload{}, "Device": wire.Device{}, "DeviceList": wire.DeviceList{}, "Mute": wire.Mute{}, "SearchPage": wire.SearchPage{},
+		"Head": wire.Head{}, "Presence": wire.Presence{}, "Upload": wire.Upload{}, "DirectUpload": wire.DirectUpload{}, "Device": wire.Device{}, "DeviceList": wire.DeviceList{}, "Mute": wire.Mute{}, "SearchPage": wire.SearchPage{},
 		"SearchResult": wire.SearchResult{}, "Highlight": wire.Highlight{}, "Problem": wire.Problem{},
 	} {
 		sameFields(t, name, j.Document("openapi"), code, "components", "schemas", name)
@@ -226,7 +226,7 @@ func TestDescribedFieldsAreThoseOfTheCode(t *testing.T) {
 	// Requests are lenient: their fields are the same, what is needed is not.
 	for name, code := range map[string]any{
 		"CreateConversation": wire.CreateConversation{}, "PatchConversation": wire.PatchConversation{}, "PutMember": wire.PutMember{},
-		"SendMessage": wire.SendMessage{}, "PutPush": wire.PutPush{}, "PushKeys": wire.PushKeys{}, "MarkRead": wire.MarkRead{}, "SyncRequest": wire.SyncRequest{},
+		"SendMessage": wire.SendMessage{}, "BeginUpload": wire.BeginUpload{}, "PutPush": wire.PutPush{}, "PushKeys": wire.PushKeys{}, "MarkRead": wire.MarkRead{}, "SyncRequest": wire.SyncRequest{},
 	} {
 		schema, _ := judge.At(j.Document("openapi"), "components", "schemas", name)
 		fields, _ := fieldsOf(code)

@@ -33,7 +33,7 @@ func bucketFlags(flags *daemon.Flags) *bucket {
 // mediaFlags adds those that only REST needs.
 func mediaFlags(flags *daemon.Flags) *bucket {
 	b := bucketFlags(flags)
-	flags.StringVar(&b.public, "media-public-url", "", "`URL` at which clients reach -s3-endpoint, by a CDN perhaps: they are sent there with URLs that end after an hour;\nempty: the bytes pass through REST")
+	flags.StringVar(&b.public, "media-public-url", "", "`URL` at which clients reach -s3-endpoint, by a CDN perhaps: they are sent there with URLs that end after an hour,\nand write there by themselves if they like; empty: the bytes pass through REST")
 	flags.StringVar(&b.folder, "media-folder", "", "`FOLDER` of uploads on this machine, in place of -s3-endpoint; made if missing")
 	b.links = mediaurl.Bind(flags.FlagSet)
 	return b

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // uploads sends a form with a file.
@@ -72,6 +73,69 @@ func TestRoutePostMediaUpload(t *testing.T) {
 	alice.uploads("cat.png", []byte("\x89PNG\r\n\x1a\n<script>")).refused("unsupported_media")
 	alice.uploads("nothing", nil).refused("bad_request")
 	alice.call("POST", "/api/v1/media/upload", object{"file": "x"}).refused("unsupported_media")
+}
+
+// puts does what an answer to POST /api/v1/media says, and returns the status.
+func puts(t *testing.T, begun object, file []byte) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), begun["method"].(string), begun["url"].(string), bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err == nil {
+		err = answer.Body.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode
+}
+
+// begins begins a direct upload, or says why this system has none.
+func (p *person) begins(size int) (begun object, ok bool) {
+	p.t.Helper()
+	a := p.call("POST", "/api/v1/media", object{"size": size, "name": "cat.png"})
+	if a.status == http.StatusNotFound { // A folder, or no -media-public-url.
+		a.refused("not_found")
+		return nil, false
+	}
+	a.is(201, shape{"upload_id": uuid, "method": "PUT", "url": text, "size": size, "expires_at": after(15 * time.Minute)})
+	return a.good(), true
+}
+
+func TestRoutePostMedia(t *testing.T) {
+	alice := newcomer(t)
+	begun, ok := alice.begins(len(picture(t)))
+	if !ok {
+		return
+	}
+	compare(t, "fewer bytes", puts(t, begun, picture(t)[1:]), http.StatusForbidden)
+	compare(t, "as many", puts(t, begun, picture(t)), http.StatusOK)
+	alice.call("GET", "/api/v1/media/"+begun["upload_id"].(string), nil).refused("not_found")
+	alice.call("POST", "/api/v1/media", object{"size": 0}).refused("bad_request")
+	alice.call("POST", "/api/v1/media", object{"size": 1 << 40}).refused("too_large")
+}
+
+func TestRoutePostMediaIDComplete(t *testing.T) {
+	alice, stranger := newcomer(t), newcomer(t)
+	alice.call("POST", "/api/v1/media/01a0c565-dc78-7abc-8def-0123456789ab/complete", nil).refused("not_found")
+	begun, ok := alice.begins(len(picture(t)))
+	if !ok {
+		return
+	}
+	path := "/api/v1/media/" + begun["upload_id"].(string) + "/complete"
+	alice.call("POST", path, nil).refused("bad_request")
+	compare(t, "the bytes", puts(t, begun, picture(t)), http.StatusOK)
+	stranger.call("POST", path, nil).refused("not_found")
+	up := alice.call("POST", path, nil)
+	up.is(201, shape{
+		"media_id": uuid, "media_url": text, "type": "image/png", "size": len(picture(t)), "name": "cat.png", "width": 400, "height": 300,
+		"thumbnail_url": text, "placeholder": match("a data: URL", "^data:image/png;base64,"),
+	})
+	compare(t, "once more", alice.call("POST", path, nil).good()["media_id"], up.good()["media_id"])
+	a := alice.site.opens(t, up.good()["media_url"])
+	compare(t, "what is read", string(a.body), string(picture(t)))
 }
 
 func TestRouteGetMediaID(t *testing.T) {

@@ -188,7 +188,7 @@ var elsewhere = []string{
 	"GET /api/v1/devices", "PUT /api/v1/devices/{device}/push", "DELETE /api/v1/devices/{device}/push",
 	"GET /api/v1/conversations", "GET /api/v1/gateway", "GET /api/v1/media/{media}", "GET /api/v1/media/{media}/info",
 	"GET /api/v1/media/{media}/thumbnail", "GET /api/v1/presence", "GET /api/v1/search", "POST /api/v1/conversations",
-	"POST /api/v1/media/upload", "POST /api/v1/sync",
+	"POST /api/v1/media", "POST /api/v1/media/upload", "POST /api/v1/media/{media}/complete", "POST /api/v1/sync",
 }
 
 // answer makes a call of mallory's and returns everything that came back but the

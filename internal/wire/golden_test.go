@@ -227,13 +227,6 @@ func bodies() map[string]any {
 		"presence": &[]Presence{
 			{UserID: bob, Status: "online", LastSeen: noon}, {UserID: carol, Status: "offline", LastSeen: noon - 3600},
 		},
-		"upload": &Upload{
-			MediaID:  chat.MediaID{0x01, 0xa0, 0xc5, 0x65, 0xf0, 0x00, 0x7a, 0xbc, 0x8d, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab},
-			MediaURL: "https://chat.example.org/api/v1/media/01a0c565-f000-7abc-8def-0123456789ab?exp=1790006400&sig=Z7wQh2sWJfVYl1o0mJkK3A&own=q3tJ9v6sYV0f0x3m8wTn2Q",
-			Type:     "image/jpeg", Size: 2_841_013, Name: "IMG_2041.jpg", Width: 3024, Height: 4032,
-			ThumbnailURL: "https://chat.example.org/api/v1/media/01a0c565-f000-7abc-8def-0123456789ab/thumbnail?exp=1790006400&sig=Z7wQh2sWJfVYl1o0mJkK3A",
-			Placeholder:  "data:image/png;base64,iVBORw0KGgo=",
-		},
 		"search": &SearchPage{
 			Results: []SearchResult{{Message: textMessage, Highlights: []Highlight{
 				{Start: 0, End: 5, Text: "Hello"}, {Start: 15, End: 21, Text: "привет"},
@@ -251,10 +244,31 @@ func bodies() map[string]any {
 	}
 }
 
+// mediaBodies are those of uploads.
+func mediaBodies() map[string]any {
+	return map[string]any{
+		"upload": &Upload{
+			MediaID:  chat.MediaID{0x01, 0xa0, 0xc5, 0x65, 0xf0, 0x00, 0x7a, 0xbc, 0x8d, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab},
+			MediaURL: "https://chat.example.org/api/v1/media/01a0c565-f000-7abc-8def-0123456789ab?exp=1790006400&sig=Z7wQh2sWJfVYl1o0mJkK3A&own=q3tJ9v6sYV0f0x3m8wTn2Q",
+			Type:     "image/jpeg", Size: 2_841_013, Name: "IMG_2041.jpg", Width: 3024, Height: 4032,
+			ThumbnailURL: "https://chat.example.org/api/v1/media/01a0c565-f000-7abc-8def-0123456789ab/thumbnail?exp=1790006400&sig=Z7wQh2sWJfVYl1o0mJkK3A",
+			Placeholder:  "data:image/png;base64,iVBORw0KGgo=",
+		},
+		"begin_upload": &BeginUpload{Size: 2_841_013, Name: "IMG_2041.jpg"},
+		"direct_upload": &DirectUpload{
+			UploadID: chat.MediaID{0x01, 0xa0, 0xc5, 0x65, 0xdc, 0x78, 0x7a, 0xbc, 0x8d, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab},
+			Method:   "PUT",
+			URL:      "https://media.example.org/switchboard-media/pending/open/17c43426-d780-5e57-b88e-bcc975610551/01a0c565-dc78-7abc-8def-0123456789ab/bytes?X-Amz-Signature=8f14",
+			Size:     2_841_013, ExpiresAt: noon + 900,
+		},
+	}
+}
+
 // allBodies are those of every call.
 func allBodies() map[string]any {
 	all := bodies()
 	maps.Copy(all, deviceBodies())
+	maps.Copy(all, mediaBodies())
 	return all
 }
 

@@ -7,12 +7,16 @@ import (
 
 	"switchboard/internal/chat"
 	"switchboard/internal/mediaurl"
+	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/media"
 )
 
-// mediaPath begins the routes of uploads.
-const mediaPath = "/api/v1/media/"
+// mediaPath begins the routes of uploads, and directPath begins a direct one.
+const (
+	mediaPath  = "/api/v1/media/"
+	directPath = "/api/v1/media"
+)
 
 // MediaConversations is in how many of the conversations that an upload was sent to
 // a caller without a signed URL is looked for: twice as many as its owner may be in.
@@ -51,10 +55,45 @@ func (s *Server) streams() map[string]map[string]raw {
 		}},
 		mediaPath + "{media}":           {"GET": s.opened(give(false))},
 		mediaPath + "{media}/thumbnail": {"GET": s.opened(give(true))},
+		mediaPath + "{media}/complete":  {"POST": s.completeUpload},
 		mediaPath + "{media}/info": {"GET": s.opened(func(_ http.ResponseWriter, _ *http.Request, about *media.Info, who chat.UserID) (reply, error) {
 			return reply{http.StatusOK, s.files.Describe(about, who)}, nil
 		})},
 	}
+}
+
+// beginUpload lets a client write into the store by itself.
+func (s *Server) beginUpload(r *http.Request, who chat.UserID) (reply, error) {
+	body, err := readBody(r, SmallBodyBytes, false)
+	if err != nil {
+		return reply{}, err
+	}
+	var asked wire.BeginUpload
+	if err := decode(body, &asked); err != nil {
+		return reply{}, err
+	}
+	begun, err := s.files.Begin(r.Context(), who, asked)
+	return reply{http.StatusCreated, begun}, err
+}
+
+// completeUpload makes an upload of what a client has written. A body says nothing.
+func (s *Server) completeUpload(w http.ResponseWriter, r *http.Request) int {
+	return s.answer(w, r, method{func(r *http.Request, who chat.UserID) (reply, error) {
+		id, err := chat.ParseMediaID(r.PathValue("media"))
+		if err != nil {
+			return reply{}, media.ErrNotPending
+		}
+		if _, err := readBody(r, SmallBodyBytes, true); err != nil {
+			return reply{}, err
+		}
+		r, leave, err := s.transfer(r, id)
+		if err != nil {
+			return reply{}, err
+		}
+		defer leave()
+		u, err := s.files.Complete(w, r, who, id)
+		return reply{http.StatusCreated, u}, err
+	}, writes})
 }
 
 // opener answers with some of an upload that may be read. who is nobody if the URL

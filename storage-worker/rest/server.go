@@ -174,6 +174,7 @@ func (s *Server) table() map[string]map[string]method {
 		"/api/v1/presence": {"GET": {s.presence, reads}},
 		"/api/v1/devices":  {"GET": {s.listDevices, reads}},
 		"/api/v1/search":   {"GET": {s.search, searches}},
+		directPath:         {"POST": {s.beginUpload, writes}},
 		"/api/v1/devices/{device}/push": {
 			"PUT": {s.putPush, writes}, "DELETE": {s.deletePush, writes},
 		},

@@ -3,6 +3,9 @@
 // that keep a browser from running what somebody uploaded.
 //
 //	POST …/upload ──Receive──▶ media.Library ──Give──▶ GET …/{id}: bytes, or a URL of the store
+//	POST …/media ───Begin───▶       │ ▲
+//	      client ◀──a URL──────────┘ │      client ──PUT──▶ store
+//	POST …/{id}/complete ─Complete───┘
 //
 // Who may do so is the business of package rest, whose requests these are.
 package transfer
@@ -25,6 +28,8 @@ const (
 	DownloadTimeout = 2 * time.Hour
 	// WriteTimeout bounds how long it may stand still.
 	WriteTimeout = time.Minute
+	// CompleteTimeout bounds the reading and storing of what lies in the store.
+	CompleteTimeout = 10 * time.Minute
 	// formBytes is what a form may have beside its file.
 	formBytes = 1 << 20
 )
@@ -68,6 +73,34 @@ func (f Files) Receive(w http.ResponseWriter, r *http.Request, who chat.UserID) 
 	ctx, cancel := context.WithTimeout(r.Context(), media.UploadTimeout)
 	defer cancel()
 	about, err := f.Library.Upload(ctx, who, name, &whole{file: body, rest: r.Body})
+	if err != nil {
+		return u, err
+	}
+	return f.Describe(about, who), nil
+}
+
+// Begin lets a client write a file into the store by itself.
+func (f Files) Begin(ctx context.Context, who chat.UserID, asked wire.BeginUpload) (d wire.DirectUpload, err error) {
+	if f.Library == nil {
+		return d, ErrNone
+	}
+	p, err := f.Library.Begin(ctx, who, asked.Name, asked.Size)
+	if err != nil {
+		return d, err
+	}
+	return wire.DirectUpload{UploadID: p.ID, Method: http.MethodPut, URL: p.URL, Size: p.Size, ExpiresAt: p.Ends.Unix()}, nil
+}
+
+// Complete makes an upload of what a client has written into the store.
+func (f Files) Complete(w http.ResponseWriter, r *http.Request, who chat.UserID, id chat.MediaID) (u wire.Upload, err error) {
+	if f.Library == nil {
+		return u, ErrNone
+	}
+	control := http.NewResponseController(w)
+	defer func() { _ = control.SetWriteDeadline(time.Now().Add(WriteTimeout)) }() // It was counted from the header on.
+	ctx, cancel := context.WithTimeout(r.Context(), CompleteTimeout)
+	defer cancel()
+	about, err := f.Library.Complete(ctx, who, id)
 	if err != nil {
 		return u, err
 	}
