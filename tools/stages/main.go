@@ -63,6 +63,8 @@ func stages() []stage {
 		{name: "vet", fast: true, args: words("go vet ./...")},
 		// Not from the cache: they look at files that are not of their module.
 		{name: "tools", fast: true, args: words("go test -C tools -count=1 ./...")},
+		// Without the servers of others beneath it, which nobody else need download.
+		{name: "peers", fast: true, args: words("go test -C bench/peers .")},
 		{name: "lint", fast: true, args: words("go tool -modfile=tools/go.mod golangci-lint run")},
 		{name: "test", fast: true, args: words("go test -short ./...")},
 		// Without Node it says that it is skipped: nothing else needs any.
