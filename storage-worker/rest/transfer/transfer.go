@@ -3,9 +3,8 @@
 // that keep a browser from running what somebody uploaded.
 //
 //	POST …/upload ──Receive──▶ media.Library ──Give──▶ GET …/{id}: bytes, or a URL of the store
-//	POST …/media ───Begin───▶       │ ▲
-//	      client ◀──a URL──────────┘ │      client ──PUT──▶ store
-//	POST …/{id}/complete ─Complete───┘
+//	POST /api/v1/media ──Begin──▶ a URL of the store; client ──PUT──▶ store
+//	POST …/{id}/complete ──Complete──▶ media.Library
 //
 // Who may do so is the business of package rest, whose requests these are.
 package transfer
