@@ -13,8 +13,9 @@ type input struct {
 	group    bus.Group
 	producer bus.Producer
 	heads    bool // what it says of large conversations becomes heads
-	// parse reads the value of a record; nil says that it was seen before.
-	parse   func(value []byte, seen *bus.Deduper) (matter, error)
+	latest   bool // what it says has no position by which gateways would drop what comes again
+	// parse reads a record; nil says that it was seen before.
+	parse   func(record *bus.Record, seen *bus.Deduper) (matter, error)
 	lookups *lookups
 
 	batch *metrics.Histogram
@@ -57,9 +58,9 @@ func (o *outcome) plan(partition int32, places map[chat.UserID]presence.Places) 
 func (r *Router) accepted() *input {
 	return r.metered(&input{
 		group: r.cfg.Accepted, producer: r.cfg.Producer, heads: r.cfg.Roster != nil,
-		parse: func(value []byte, seen *bus.Deduper) (matter, error) {
+		parse: func(record *bus.Record, seen *bus.Deduper) (matter, error) {
 			o := new(outcome)
-			if err := bus.ParseAccepted(value, &o.Accepted); err != nil || !seen.New(o.Position) {
+			if err := bus.ParseAccepted(record.Value, &o.Accepted); err != nil || !seen.New(o.Position) {
 				return nil, err
 			}
 			for i := range o.Events {
@@ -77,7 +78,7 @@ func (r *Router) matters(in *input, records []bus.Record, seen *bus.Deduper) []m
 	matters := make([]matter, 0, len(records))
 	for i := range records {
 		record := &records[i]
-		m, err := in.parse(record.Value, seen)
+		m, err := in.parse(record, seen)
 		if err != nil {
 			r.unreadable.Inc()
 			r.cfg.Logger.Error("unreadable record",

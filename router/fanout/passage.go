@@ -33,7 +33,9 @@ const (
 // everything: the servers that have it drop it by its position, and the one that
 // was cut off gets all of it in order. What is never picked up is forgotten when
 // presence has named no route to that server for [presence.RouteTTL]: if it comes
-// back after that, it tells its clients to sync.
+// back after that, it tells its clients to sync. What has no position, since it is
+// not durable, is dropped by nobody: that is repeated on the roads alone that were
+// cut off.
 type passage struct {
 	*Router
 	in       *input
@@ -46,6 +48,8 @@ type passage struct {
 	next   int64 // the offset of the record to route next
 	open   []*acks
 	missed map[road]*miss
+	routed int64          // the offset below which everything was written once, but for what was left out
+	owed   map[road]int64 // where that begins, of roads that are open again, until next is at routed
 }
 
 // miss is what was left out on one blocked road.
@@ -58,11 +62,18 @@ type miss struct {
 const nothing = math.MaxInt64
 
 func newPassage(r *Router, in *input, claim bus.Claim) *passage {
-	p := &passage{Router: r, in: in, claim: claim, next: max(claim.Committed(), 0), missed: make(map[road]*miss)}
+	p := &passage{
+		Router: r, in: in, claim: claim, next: max(claim.Committed(), 0),
+		missed: make(map[road]*miss), owed: make(map[road]int64),
+	}
+	p.routed = p.next
 	p.finished.Store(p.next)
 	p.out = &sender{
 		Router: r, producer: in.producer, partition: claim.Partition(), sent: r.deliveries,
 		missed: p.miss, owes: func(k road) bool { return p.missed[k] != nil },
+	}
+	if in.latest {
+		p.out.has = p.has
 	}
 	if in.heads {
 		p.herald = newHerald(r, claim.Partition())
@@ -115,9 +126,10 @@ func (p *passage) jump(ctx context.Context) error {
 	p.jumps.Inc()
 	p.cfg.Logger.Error("the log jumped: what it held was not pushed", "topic", p.claim.Topic(),
 		"partition", p.claim.Partition(), "expected", expected, "first", start)
-	p.next = start
+	p.next, p.routed = start, start
 	p.finished.Store(start)
 	clear(p.missed) // What the log still holds of it comes again in any case.
+	clear(p.owed)
 	return nil
 }
 
@@ -169,7 +181,7 @@ func (p *passage) follow(ctx context.Context) error {
 			}
 			p.in.batch.Update(float64(len(records)))
 			p.in.seconds.UpdateDuration(began)
-			p.next = records[len(records)-1].Offset + 1
+			p.advance(records[len(records)-1].Offset + 1)
 		}
 		back, err := p.settle()
 		if back {
@@ -179,6 +191,34 @@ func (p *passage) follow(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// advance notes that everything below an offset was written.
+func (p *passage) advance(next int64) {
+	p.next = next
+	if next >= p.routed {
+		p.routed = next
+		clear(p.owed)
+	}
+}
+
+// goBack notes that a road is open again on which everything from an offset on was
+// left out. What others were owed before they have got up to here.
+func (p *passage) goBack(k road, from, here int64) {
+	if p.next == here { // Else this is not the first one.
+		for other, begins := range p.owed {
+			p.owed[other] = max(begins, here)
+		}
+	}
+	p.owed[k] = from
+	p.next = min(p.next, from)
+}
+
+// has reports whether what comes from an offset was written on a road before this
+// passage went back, or is left out for now.
+func (p *passage) has(k road, offset int64) bool {
+	begins, cut := p.owed[k]
+	return offset < p.routed && (!cut || offset < begins)
 }
 
 // read waits for records; while a road is blocked or a head is not said, not for
@@ -248,7 +288,9 @@ func (p *passage) settle() (back bool, err error) {
 		switch {
 		case !p.roads.blocked(k):
 			delete(p.missed, k)
-			p.next = min(p.next, m.from)
+			if m.from != nothing {
+				p.goBack(k, m.from, before)
+			}
 			p.cfg.Logger.Info("a topic takes records again", "topic", k.topic, "partition", p.claim.Partition())
 		case k.topic != bus.TopicPush && time.Since(m.named) > presence.RouteTTL:
 			delete(p.missed, k)

@@ -114,13 +114,15 @@ func TestWhatWasLeftOutComesBeforeWhatFollows(t *testing.T) {
 			w.accept(to(bob, 4))
 		},
 		"within a batch": func(w *world) {
-			w.accept(to(bob, 4), to(carol, 5), to(bob, 6))
+			w.mu.Lock()
 			w.before = func(m bus.Message) {
 				if m.Topic == bus.DeliveryTopic("gw-3") {
 					w.before = nil
 					w.reopen()
 				}
 			}
+			w.mu.Unlock()
+			w.accept(to(bob, 4), to(carol, 5), to(bob, 6))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,7 @@ type plan struct {
 	class     bus.Class
 	position  chat.Position // of an outcome
 	partition int32
+	offset    int64 // of a status, on its log
 	places    map[chat.UserID]presence.Places
 	except    bus.ReplyTo // the one socket of author that is left out
 	author    chat.UserID

@@ -28,12 +28,19 @@ type sender struct {
 	// drops what is not above the last that it has, so what comes behind a hole
 	// closes it for ever. It is nil where order does not count.
 	owes func(k road) bool
+	// has says that what comes from an offset is on a road already, where the passage
+	// has gone back for the sake of another. It is nil where gateways drop all that
+	// comes again.
+	has func(k road, offset int64) bool
 }
 
 // write produces the deliveries and pushes of one matter.
 func (s *sender) write(ctx context.Context, plan *plan, acks *acks) error {
 	key := binary.BigEndian.AppendUint32(nil, uint32(s.partition))
 	for _, d := range plan.deliveries {
+		if s.has != nil && s.has(road{topic: bus.DeliveryTopic(d.server)}, plan.offset) {
+			continue
+		}
 		m := bus.Message{Topic: bus.DeliveryTopic(d.server), Key: key, Value: d.record.Append(nil)}
 		if err := s.produce(ctx, m, len(d.record.Frames) > 0, acks); err != nil {
 			return fmt.Errorf("deliver to %s: %w", d.server, err)

@@ -8,19 +8,22 @@ import (
 )
 
 // status is a watermark that moved, or the answer to who asked for it.
-type status struct{ bus.Status }
+type status struct {
+	bus.Status
+	offset int64 // of its record
+}
 
 func (s *status) concerns() []chat.UserID { return s.Recipients }
 
 // status is the log of watermarks. Repetitions are as old as the record that
-// they repeat, and gateways show none that says less than they have shown: there
-// is nothing to filter here.
+// they repeat, and gateways show none that says less than they have shown a moment
+// ago: there is nothing to filter here, as long as what is older is not repeated.
 func (r *Router) status() *input {
 	return r.metered(&input{
-		group: r.cfg.Status, producer: r.cfg.Statuses,
-		parse: func(value []byte, _ *bus.Deduper) (matter, error) {
-			s := new(status)
-			if err := bus.ParseStatus(value, &s.Status); err != nil {
+		group: r.cfg.Status, producer: r.cfg.Statuses, latest: true,
+		parse: func(record *bus.Record, _ *bus.Deduper) (matter, error) {
+			s := &status{offset: record.Offset}
+			if err := bus.ParseStatus(record.Value, &s.Status); err != nil {
 				return nil, err
 			}
 			return s, nil
@@ -29,7 +32,7 @@ func (r *Router) status() *input {
 }
 
 func (s *status) plan(partition int32, places map[chat.UserID]presence.Places) *plan {
-	p := &plan{class: bus.Latest, partition: partition, places: places, except: s.ReplyTo, author: s.User}
+	p := &plan{class: bus.Latest, partition: partition, offset: s.offset, places: places, except: s.ReplyTo, author: s.User}
 	if s.Outcome != 0 {
 		if s.ReplyTo.Server == "" {
 			return p

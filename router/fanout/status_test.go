@@ -18,7 +18,7 @@ import (
 
 // hasRead is the status of bob, who has read 9 on session 5 of gw-2.
 func hasRead(recipients ...chat.UserID) *status {
-	return &status{bus.Status{
+	return &status{Status: bus.Status{
 		Conversation: talk, User: bob, Status: chat.Read, Seq: 9, Message: chat.NewMessageID(1, 1, 3), Millis: 1_700_000_000_999,
 		Recipients: recipients, ReplyTo: bus.ReplyTo{Server: "gw-2", Boot: 1, Session: 5},
 	}}
@@ -48,7 +48,7 @@ func TestAStatusReachesThoseItIsFor(t *testing.T) {
 }
 
 func TestWhoMarkedIsAnswered(t *testing.T) {
-	s := &status{bus.Status{
+	s := &status{Status: bus.Status{
 		Conversation: talk, User: bob, ReplyTo: bus.ReplyTo{Server: "gw-2", Boot: 1, Session: 5, ID: "c9"},
 		Outcome: bus.Refused, Code: chat.BadRequest, Text: "no",
 	}}
@@ -126,4 +126,110 @@ func TestStatusesDoNotHoldUpMessages(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// orders returns the orders of the frames on a server's topic, as they lie there.
+func (w *world) orders(t *testing.T, server string) (orders []int64) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.produced {
+		var d bus.Delivery
+		if m.Topic != bus.DeliveryTopic(server) {
+			continue
+		}
+		if err := bus.ParseDelivery(m.Value, &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range d.Frames {
+			orders = append(orders, f.Order)
+		}
+	}
+	return orders
+}
+
+// A gateway remembers for a minute or two which statuses it has shown. What one that
+// was cut off for longer gets at last, the others must not see again.
+func TestStatusesAreNotRepeatedForThoseWhoHaveThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		messages, marks := newWorld(), twoServers()
+		marks.places[alice] = at("gw-4")
+		read := func(seqs ...chat.Seq) {
+			marks.mu.Lock()
+			defer marks.mu.Unlock()
+			for _, seq := range seqs {
+				s := hasRead(alice, bob, carol)
+				s.Seq = seq
+				marks.records = append(marks.records, bus.Record{
+					Topic: bus.TopicStatus, Offset: int64(len(marks.records)), Value: s.Append(nil),
+				})
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		r := New(Config{
+			Log: logs{"chat.accepted": messages, bus.TopicStatus: marks}, Directory: directory{marks}, Partitions: 4,
+			Accepted: messages, Producer: messages, Status: statuses{marks}, Statuses: marks,
+			Logger: slog.New(slog.DiscardHandler), Metrics: metrics.New(),
+		})
+		ended := make(chan error)
+		go func() { ended <- r.Run(ctx) }()
+		for seq := range chat.Seq(10) {
+			read(2*seq+1, 2*seq+2)
+			time.Sleep(StallAfter)
+		}
+		marks.unstick()
+		time.Sleep(2 * CommitEvery)
+		read(21)
+		time.Sleep(2 * CommitEvery)
+		want := make([]int64, 21)
+		for i := range want {
+			want[i] = int64(i + 1)
+		}
+		for _, server := range []string{"gw-3", "gw-4"} {
+			if got := marks.orders(t, server); !slices.Equal(got, want) {
+				t.Errorf("%s got %v, want each status once", server, got)
+			}
+		}
+		if got := slices.Compact(marks.orders(t, "gw-2")); !slices.Equal(got, want) {
+			t.Errorf("gw-2 got %v, want all statuses in order", got)
+		}
+		if got := marks.confirmed(); got != 21 {
+			t.Errorf("committed %d, want 21", got)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEachRoadIsOwedItsOwn(t *testing.T) {
+	p := &passage{next: 100, routed: 100, owed: make(map[road]int64)}
+	a, b, c, d := road{topic: "a"}, road{topic: "b"}, road{topic: "c"}, road{topic: "d"}
+	wants := func(k road, first int64) {
+		t.Helper()
+		for offset := range int64(120) {
+			if got, want := p.has(k, offset), offset < first; got != want {
+				t.Fatalf("%s has %d: %v, want what is below %d", k.topic, offset, got, first)
+			}
+		}
+	}
+	p.goBack(a, 50, 100)
+	p.goBack(b, 30, 100)
+	if p.next != 30 {
+		t.Errorf("the passage went back to %d, want 30", p.next)
+	}
+	wants(a, 50)
+	wants(b, 30)
+	wants(c, 100)
+	p.advance(70)
+	p.goBack(d, 20, 70)
+	wants(a, 70)
+	wants(b, 70)
+	wants(c, 100)
+	wants(d, 20)
+	p.advance(105)
+	for _, k := range []road{a, b, c, d} {
+		wants(k, 105)
+	}
 }
