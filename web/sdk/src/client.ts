@@ -97,7 +97,7 @@ export class Client {
   // What waits, and whether somebody is at it: frames and pulls take turns.
   private queue: Frame[] = [];
   private busy = false;
-  private asked = { sync: Infinity, leave: Infinity, bound: 0 };
+  private asked = { sync: Infinity, leave: Infinity, from: 0, bound: 0 }; // no sync before `from`: one was refused
   private typingFrom = 0;
   private typingNext: { conversation_id: ID; is_typing: boolean } | undefined;
 
@@ -292,8 +292,9 @@ export class Client {
     this.info = c;
     this.user = c.user_id;
     this.fresh = false;
-    this.asked = { sync: 0, leave: Infinity, bound: 0 };
+    this.asked = { sync: 0, leave: Infinity, from: 0, bound: 0 };
     this.outbox.restart(this.clock.now(), c.limits);
+    this.on.outbox?.();
     this.become({ is: "syncing" });
     this.flush();
     void this.work();
@@ -400,7 +401,7 @@ export class Client {
         this.refused(f.data as ErrorData, f.id, now);
         break;
       case "behind":
-        this.asked.sync = Math.min(this.asked.sync, now + bounded((f.data as { after_ms?: number }).after_ms));
+        this.asked.sync = Math.min(this.asked.sync, Math.max(now + bounded((f.data as { after_ms?: number }).after_ms), this.asked.from));
         break;
       case "reconnect": {
         const { after_ms = 0, jitter_ms = 0 } = f.data as { after_ms?: number; jitter_ms?: number };
@@ -489,12 +490,12 @@ export class Client {
       if (!(e instanceof StatusError && e.temporary)) throw e;
       // The connection is none the worse for a refusal, and another would load a server that has too much to do.
       this.asked.bound = Math.min(Math.max(2 * this.asked.bound, BACKOFF_FIRST), BACKOFF_LAST);
-      this.asked.sync = this.clock.now() + e.retryAfter + this.random() * this.asked.bound;
+      this.asked.from = this.asked.sync = this.clock.now() + e.retryAfter + this.random() * this.asked.bound;
       return;
     }
     if (life !== this.life) return;
     this.asked.sync = Infinity;
-    this.asked.bound = 0;
+    this.asked.from = this.asked.bound = 0;
     if (this.state_.is === "syncing") this.become({ is: "live", server: this.info?.server ?? "" });
     this.on.synced?.();
   }
@@ -526,16 +527,19 @@ export class Client {
   /** Fills one gap that has been open for too long. One that cannot be filled now waits as long again, and as long as it is told. */
   private async pull(id: ID): Promise<void> {
     try {
-      await this.fill(id);
+      await this.fill(id).catch((e: unknown) => this.part(id, e));
     } catch (e) {
       if (e instanceof StatusError) this.order.postpone(id, e.retryAfter);
-      if (!(e instanceof StatusError && e.status === 404)) return;
-      // It is left: history is closed, but sync still has what came before the removal. A sync that was
-      // cut off has not brought it: then the gap stays, for the next connection's.
-      const life = this.life;
-      await this.sync();
-      if (life === this.life) this.order.leave(id);
     }
+  }
+
+  /** Where a conversation is left, history is closed, but sync still has what came before the removal. */
+  private async part(id: ID, e: unknown): Promise<void> {
+    if (!(e instanceof StatusError && e.status === 404)) throw e;
+    const life = this.life;
+    await this.sync();
+    // A sync that was cut off has not brought it: then the gap stays, for the next connection's.
+    if (life === this.life) this.order.leave(id);
   }
 
   private async fill(id: ID): Promise<void> {

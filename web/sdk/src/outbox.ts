@@ -89,16 +89,12 @@ export class Outbox {
   private ahead = 0;
 
   constructor(private readonly store: Store, now: number) {
-    this.restart(now);
     const kept = store.load().sort((a, b) => a.created - b.created);
     for (const parcel of kept) {
-      if (!parcel.failed && now - parcel.created > KEY_LIFE) {
-        parcel.failed = { code: "expired", message: "nobody knows any more whether it arrived" };
-        store.put(parcel);
-      }
       this.waiting.set(parcel.client_message_id, { parcel, due: now, patience: SEND_AGAIN });
       this.newest = parcel.created;
     }
+    this.restart(now);
   }
 
   /** The `created` of a parcel that is made now: after all others, also of the same millisecond. */
@@ -146,13 +142,20 @@ export class Outbox {
     this.paced = Math.max(this.paced, this.heldUntil + this.ahead); // one then, and no burst
   }
 
-  /** Has everything written again: a new connection knows of nothing, and has limits of its own. */
+  /**
+   * Has everything written again: a new connection knows of nothing, and has limits of
+   * its own. But not what no server may recognise any more, after a reload or a long sleep.
+   */
   restart(now: number, limits: Connected["limits"] = {}): void {
     const burst = Math.max(Math.floor((limits.send_burst || SEND_BURST) / 2), 1);
     this.every = Math.ceil(1000 / (0.75 * (limits.sends_per_second || SENDS_PER_SECOND)));
     this.ahead = this.every * (burst - 1);
     this.paced = this.heldUntil = 0;
-    for (const w of this.waiting.values()) Object.assign(w, { due: now, patience: SEND_AGAIN });
+    for (const [id, w] of this.waiting) {
+      Object.assign(w, { due: now, patience: SEND_AGAIN });
+      if (w.parcel.failed || now - w.parcel.created <= KEY_LIFE) continue;
+      this.fail(id, "expired", "nobody knows any more whether it arrived");
+    }
   }
 
   /** The parcels to write now; each is due again later, in case no answer comes. */

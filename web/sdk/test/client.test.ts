@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { BACKOFF_FIRST, BACKOFF_LAST, Client, PULL_MOST } from "../src/client.ts";
 import { HEARTBEAT_LIMIT } from "../src/connection.ts";
 import { HOLD_FOR } from "../src/order.ts";
-import { SEND_AGAIN, webStore } from "../src/outbox.ts";
+import { KEY_LIFE, SEND_AGAIN, webStore } from "../src/outbox.ts";
 import { BOB, C, CONNECTED, ME, Site, message, page, settle, storage } from "./fake.ts";
 
 const D = "39701582-1926-51b6-b08b-e53c2dcdadce";
@@ -219,6 +219,22 @@ test("unsent messages survive a reload and go out with the same id, oldest first
   assert.equal(kept.length, 1);
 });
 
+test("what was under way for longer than its key lives is not sent again by itself, though the page was there all the time", async () => {
+  const s = new Site();
+  await s.live();
+  const old = s.client.send({ conversation_id: C, content: "stored, and the answer lost" });
+  assert.equal(s.socket.wrote("send_message").length, 1);
+  s.client.stop(); // as a lid that is closed does
+  await s.clock.pass(KEY_LIFE + 1);
+  await s.live();
+  assert.deepEqual(s.socket.wrote("send_message"), []);
+  assert.equal(s.client.unsent()[0]!.failed!.code, "expired");
+  s.client.retry(old.client_message_id);
+  const sent = s.socket.wrote("send_message");
+  assert.equal(sent.length, 1);
+  assert.notEqual(sent[0]!.client_message_id, old.client_message_id);
+});
+
 test("a temporary refusal is tried again when the server says so, another one when the user says so", async () => {
   const s = new Site();
   await s.live();
@@ -408,6 +424,37 @@ test("a sync that is refused for now is made later on the same connection", asyn
   assert.equal(s.client.state.is, "syncing");
   await s.clock.pass(2000 + BACKOFF_FIRST);
   assert.equal(s.client.state.is, "live");
+  assert.equal(s.sockets.length, 1);
+});
+
+test("a sync that was refused is made no sooner since the server says behind once more", async () => {
+  const s = new Site();
+  await s.live();
+  const syncs = () => s.asked("/sync").length;
+  s.answer = (_method, path) => path.includes("/sync") ? { status: 503, body: { code: "unavailable", retry_after_ms: 5000 } } : {};
+  s.socket.push("behind", { reason: "slow" });
+  await settle();
+  s.socket.push("behind", { reason: "slow" });
+  await s.clock.pass(4999);
+  assert.equal(syncs(), 2);
+  s.answer = () => ({});
+  await s.clock.pass(1 + BACKOFF_FIRST);
+  assert.equal(syncs(), 3);
+});
+
+test("a refused sync for what came before a removal does not end the connection", async () => {
+  const s = new Site({ have: { [C]: 1 } });
+  await s.live();
+  let refused = true;
+  s.answer = (_method, path) => path.includes("/messages") ? { status: 404, body: { code: "not_member" } }
+    : !path.includes("/sync") ? {}
+    : refused ? { status: 503, body: { code: "unavailable", retry_after_ms: 2000 } }
+    : { body: { events: [{ type: "new_message", data: message(2) }], has_more: false } };
+  s.socket.push("conversation_updated", { conversation_id: C, seq: 4, change: "member_removed", user_id: ME });
+  await s.clock.pass(HOLD_FOR);
+  refused = false;
+  await s.clock.pass(2000 + HOLD_FOR);
+  assert.deepEqual(s.seqs, [2, 4]);
   assert.equal(s.sockets.length, 1);
 });
 
