@@ -162,19 +162,29 @@ func (g *group) start(ctx context.Context, fail context.CancelCauseFunc, generat
 			partition:  int32(assignment.ID),
 			committed:  max(assignment.Offset, -1),
 		}
-		generation.Start(func(generationCtx context.Context) {
-			claimCtx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			defer context.AfterFunc(generationCtx, cancel)()
-			c.ended = generationCtx.Done()
-			if err := handle(claimCtx, c); err != nil && claimCtx.Err() == nil {
-				fail(err)
-			}
-			// A function that returns ends the whole generation, which is for
-			// the group to do, or for Run when it closes the group.
-			<-generationCtx.Done()
-		})
+		generation.Start(func(generationCtx context.Context) { work(ctx, generationCtx, fail, c, handle) })
 	}
+}
+
+// work runs handle for as long as its generation lasts. kafka-go waits for nothing
+// that begins after the end: such a handle would work beside that of the next
+// generation, and after Run.
+func work(ctx, generationCtx context.Context, fail context.CancelCauseFunc, c *claim,
+	handle func(context.Context, bus.Claim) error,
+) {
+	if generationCtx.Err() != nil {
+		return
+	}
+	claimCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(generationCtx, cancel)()
+	c.ended = generationCtx.Done()
+	if err := handle(claimCtx, c); err != nil && claimCtx.Err() == nil {
+		fail(err)
+	}
+	// A function that returns ends the whole generation, which is for the group to
+	// do, or for Run when it closes the group.
+	<-generationCtx.Done()
 }
 
 // claim implements [bus.Claim].
