@@ -2,9 +2,7 @@ package opensearch
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -27,48 +25,6 @@ const (
 	// searchTime is how long OpenSearch may take to answer one call.
 	searchTime = "8s"
 )
-
-// document is a message as the index has it.
-type document struct {
-	Clock        chat.Clock          `json:"clock"`
-	Node         int64               `json:"node"` // the id's last octets, which settle the order of equal clocks
-	Conversation chat.ConversationID `json:"conversation"`
-	Seq          chat.Seq            `json:"seq"`
-	Sender       chat.UserID         `json:"sender"`
-	Has          []search.Thing      `json:"has,omitempty"`
-	Words        string              `json:"words,omitempty"`
-	Kind         chat.Kind           `json:"kind"`
-	Media        bool                `json:"media"`
-	Content      string              `json:"content"`
-	Version      chat.Clock          `json:"version"`
-}
-
-func documentOf(d *search.Document) document {
-	var words []string
-	for _, w := range search.Words(d.Content) {
-		words = append(words, w.Text)
-	}
-	return document{
-		Clock: chat.ClockOf(d.ID), Node: nodeOf(d.ID), Conversation: d.Conversation, Seq: d.Seq, Sender: d.Sender, Has: d.Has(),
-		Words: strings.Join(words, " "), Kind: d.Kind, Media: d.Media, Content: d.Content, Version: d.Version,
-	}
-}
-
-// nodeOf returns the last octets of an id as a number that is ordered as they are.
-func nodeOf(id chat.MessageID) int64 {
-	return int64(binary.BigEndian.Uint64(id[8:]) ^ 1<<63)
-}
-
-// hits is an answer.
-type hits struct {
-	TimedOut bool `json:"timed_out"`
-	Hits     struct {
-		Hits []struct {
-			ID     string   `json:"_id"`
-			Source document `json:"_source"`
-		}
-	}
-}
 
 // Match implements [search.Store].
 func (s *Store) Match(ctx context.Context, q *search.Question) (m search.Matches, err error) {
@@ -106,9 +62,10 @@ func (s *Store) Match(ctx context.Context, q *search.Question) (m search.Matches
 func (s *Store) search(ctx context.Context, q *search.Question, top chat.MessageID, size int) ([]search.Document, error) {
 	ask := map[string]any{
 		"size": size, "timeout": searchTime, "track_total_hits": false,
-		"_source": map[string]any{"excludes": []string{"words"}}, // Content has them.
-		"sort":    []any{map[string]any{"clock": "desc"}, map[string]any{"node": "desc"}},
-		"query":   map[string]any{"bool": map[string]any{"filter": filters(q)}},
+		// Nothing of a hit but its message: not even its id, which is stored as _source would be.
+		"stored_fields": "_none_", "docvalue_fields": []string{"message"},
+		"sort":  []any{map[string]any{"clock": "desc"}, map[string]any{"node": "desc"}},
+		"query": map[string]any{"bool": map[string]any{"filter": filters(q)}},
 	}
 	if !top.IsZero() {
 		ask["search_after"] = []any{chat.ClockOf(top), nodeOf(top)}
@@ -124,18 +81,7 @@ func (s *Store) search(ctx context.Context, q *search.Question, top chat.Message
 	if answer.TimedOut {
 		return nil, fmt.Errorf("OpenSearch did not finish in %s: %w", searchTime, context.DeadlineExceeded)
 	}
-	docs := make([]search.Document, len(answer.Hits.Hits))
-	for i, h := range answer.Hits.Hits {
-		id, err := chat.ParseMessageID(h.ID)
-		if err != nil {
-			return nil, errors.New("a message of the search index has no id of a message: " + h.ID)
-		}
-		docs[i] = search.Document{
-			ID: id, Conversation: h.Source.Conversation, Seq: h.Source.Seq, Sender: h.Source.Sender,
-			Kind: h.Source.Kind, Media: h.Source.Media, Content: h.Source.Content, Version: h.Source.Version,
-		}
-	}
-	return docs, nil
+	return answer.documents()
 }
 
 // filters are what a message must answer to, all of them. Of a phrase whose last word

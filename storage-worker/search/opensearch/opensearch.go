@@ -34,7 +34,7 @@ import (
 )
 
 // version is that of the mappings and of how text is folded.
-const version = "1"
+const version = "2"
 
 const (
 	// callTimeout bounds one call, besides what ctx says.

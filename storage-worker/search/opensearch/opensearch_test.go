@@ -115,8 +115,14 @@ func TestAnswersThatAreNone(t *testing.T) {
 	if _, err := answering(t, 200, `{"timed_out":true}`).Match(t.Context(), question(t)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a search that was cut off: %v, want that the time is over", err)
 	}
-	if _, err := answering(t, 200, `{"hits":{"hits":[{"_id":"x"}]}}`).Match(t.Context(), question(t)); err == nil || !strings.Contains(err.Error(), "no id") {
-		t.Errorf("a message without an id: %v", err)
+	for hit, want := range map[string]string{
+		`{"_id":"x"}`:                         "no message",
+		`{"fields":{"message":["c2hvcnQ="]}}`: "has 5 bytes",
+		`{"fields":{"message":["?"]}}`:        "understand a message",
+	} {
+		if _, err := answering(t, 200, `{"hits":{"hits":[`+hit+`]}}`).Match(t.Context(), question(t)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: Match says %v, want %q", hit, err, want)
+		}
 	}
 	if _, _, err := answering(t, 404, `{"error":"no such index"}`).Progress(t.Context(), 1, 1); err == nil {
 		t.Error("an index that is missing says that nothing is known, want an error")
