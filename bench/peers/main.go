@@ -2,7 +2,8 @@
 // one load, one machine, one after another and round by round, so that what the
 // machine does meanwhile befalls all of them. README.md says what it needs.
 //
-//	prepare (build) ──▶ rounds × servers: bench echo ──▶ servers: bench conn ──▶ table
+//	prepare (build) ──▶ rounds × servers: echoes ──▶ servers: system calls
+//	                ──▶ all servers at once: memory ──▶ table
 //
 // It is a module of its own, and so are the servers beneath it: what they import is no
 // dependency of the product. Nothing of it is built unless somebody runs it.
@@ -19,6 +20,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -37,7 +39,7 @@ type config struct {
 	base     string // whose figures are 1
 	rounds   int
 	load     load
-	idle     int // connections of which memory is measured
+	many     int // connections that are opened, and of which memory is measured
 	settle   time.Duration
 	cores    cores
 	root     string // of the repository
@@ -101,8 +103,8 @@ func parse(args []string) (*config, error) {
 	flags.IntVar(&c.load.rate, "rate", 20000, "echoes a second, of all of them")
 	flags.IntVar(&c.load.bytes, "bytes", 64, "bytes of an echo; a session's heartbeat has its own")
 	flags.DurationVar(&c.load.duration, "duration", 5*time.Second, "how long they echo, each round")
-	flags.IntVar(&c.idle, "idle", 7500, "connections of which memory is measured, in three steps; 0: it is not")
-	flags.DurationVar(&c.settle, "settle", 6*time.Second, "time that a server has to come to rest after each step")
+	flags.IntVar(&c.many, "many", 7500, "connections of which openings and memory are measured; 0: they are not")
+	flags.DurationVar(&c.settle, "settle", 12*time.Second, "time that a server has to come to rest after each step")
 	flags.StringVar(&c.cores.server, "server-cpu", c.cores.server, "`CPU` of the server")
 	flags.StringVar(&c.cores.load, "load-cpu", c.cores.load, "`CPUs` of the load")
 	flags.StringVar(&c.root, "root", "../..", "root of the repository")
@@ -111,7 +113,7 @@ func parse(args []string) (*config, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	if c.rounds < 1 || c.load.connections < 1 || c.load.rate < 1 || c.load.duration < time.Second || c.idle < 0 || runtime.NumCPU() < 2 {
+	if c.rounds < 1 || c.load.connections < 1 || c.load.rate < 1 || c.load.duration < time.Second || c.many < 0 || runtime.NumCPU() < 2 {
 		return nil, errors.New("want two CPUs, a round, a connection, an echo a second, and a second of them at least")
 	}
 	for name := range strings.SplitSeq(*names, ",") {
@@ -188,16 +190,34 @@ func (c *config) measure(ctx context.Context, stdout io.Writer) (*table, error) 
 			fmt.Fprintf(stdout, "round %d, %-12s %s\n", round+1, p.name, figures)
 		}
 	}
-	if c.idle == 0 {
+	if c.many == 0 {
 		return t, nil
 	}
 	for i, p := range c.servers {
-		figures, err := c.weigh(ctx, p, p.name+"-idle")
+		figures, err := c.open(ctx, p, p.name+"-calls")
 		if err != nil {
-			return nil, fmt.Errorf("%s, idle: %w", p.name, err)
+			return nil, fmt.Errorf("%s, openings: %w", p.name, err)
 		}
-		t.rows[i].idle = figures
-		fmt.Fprintf(stdout, "idle, %-12s %.0f bytes a connection\n", p.name, figures["user_bytes"])
+		t.rows[i].calls = figures
+		fmt.Fprintf(stdout, "%-12s %.0f µs of CPU an opening, %.2f system calls an echo\n", p.name, 1e6*figures["open_cpu"], figures["syscalls"])
 	}
-	return t, nil
+	return t, c.weighAll(ctx, t)
+}
+
+// weighAll measures the memory of all servers at the same time: that takes long, and
+// depends on nothing that they do to one another.
+func (c *config) weighAll(ctx context.Context, t *table) error {
+	errs := make([]error, len(c.servers))
+	var running sync.WaitGroup
+	for i, p := range c.servers {
+		running.Go(func() {
+			figures, err := c.weigh(ctx, p, p.name+"-idle")
+			if err != nil {
+				errs[i] = fmt.Errorf("%s, idle: %w", p.name, err)
+			}
+			t.rows[i].idle = figures
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
 }

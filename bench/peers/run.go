@@ -22,14 +22,13 @@ const (
 	starting = 10 * time.Second
 	// counting is how long system calls are counted.
 	counting = 2 * time.Second
-	// openRate is how many connections are opened a second.
-	openRate = "4000"
 	// saturated is the exit status of bench when it was late itself.
 	saturated = 4
 )
 
 // figures are the metrics of one run of bench, by its names, in its units: seconds and
-// bytes. Beside them are "invalid", 1 if bench was late, and "syscalls".
+// bytes. Beside them are "invalid", 1 if bench was late, and "echoes", those that came
+// back while system calls were counted, with "syscalls", the calls of each.
 type figures map[string]float64
 
 func (f figures) String() string {
@@ -42,20 +41,25 @@ func (f figures) String() string {
 
 // echo is one run of `bench echo` against a server that is started for it.
 func (c *config) echo(ctx context.Context, p peer, name string) (figures, error) {
-	return c.against(ctx, p, name, nil, "echo", "-connections", strconv.Itoa(c.load.connections),
+	return c.against(ctx, p, name, nil, "echo", "-connections", strconv.Itoa(c.load.connections), "-open-rate", "4000",
 		"-rate", strconv.Itoa(c.load.rate), "-duration", c.load.duration.String())
 }
 
-// weigh is one run of `bench conn`, and echoes at its end, whose system calls are counted.
-func (c *config) weigh(ctx context.Context, p peer, name string) (figures, error) {
-	var calls float64
-	count := func(pid int) { calls = countCalls(ctx, pid) / counting.Seconds() / float64(c.load.rate) }
-	f, err := c.against(ctx, p, name, count, "conn", "-connections", strconv.Itoa(c.idle), "-steps", "3", "-settle", c.settle.String(),
-		"-idle", "0s", "-max-bytes", "0", "-echo", strconv.Itoa(c.load.rate), "-duration", (counting + 2*time.Second).String())
-	if err == nil {
-		f["syscalls"] = calls
+// open is one run of `bench conn` that opens many connections and echoes over them, and
+// counts system calls.
+func (c *config) open(ctx context.Context, p peer, name string) (figures, error) {
+	calls := 0.0
+	f, err := c.against(ctx, p, name, func(pid int) { calls = countCalls(ctx, pid) }, "conn", "-connections", strconv.Itoa(c.many),
+		"-steps", "1", "-settle", "0s", "-open-rate", "4000", "-echo", strconv.Itoa(c.load.rate), "-duration", (counting + 2*time.Second).String())
+	if err == nil && f["echoes"] > 0 {
+		f["syscalls"] = calls / f["echoes"]
 	}
 	return f, err
+}
+
+// weigh is one run of `bench conn` that opens as many in steps.
+func (c *config) weigh(ctx context.Context, p peer, name string) (figures, error) {
+	return c.against(ctx, p, name, nil, "conn", "-connections", strconv.Itoa(c.many), "-steps", "3", "-settle", c.settle.String(), "-open-rate", "1000")
 }
 
 // against starts a server, or has bench start it, and runs bench. echoing is called
@@ -88,16 +92,27 @@ func (c *config) against(ctx context.Context, p peer, name string, echoing func(
 		args = append(args, "-gateways", "1", "-gateway", program)
 	}
 	out := filepath.Join(c.out, name)
-	args = append(args, "-workers", "1", "-open-rate", openRate, "-out", out)
+	if args[0] == "conn" {
+		args = append(args, "-idle", "0s", "-max-bytes", "0")
+	}
+	args = append(args, "-workers", "1", "-out", out)
 	words := append([]string{"-c", c.cores.load, filepath.Join(c.building, "bench")}, args...)
-	if err := listen(exec.CommandContext(ctx, "taskset", words...), func() {
+	bench := exec.CommandContext(ctx, "taskset", words...)
+	bench.Cancel = func() error { return bench.Process.Signal(os.Interrupt) } // It has processes of its own to end.
+	bench.WaitDelay = starting
+	echoes, err := listen(bench, func() {
 		if echoing != nil {
 			echoing(pid())
 		}
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
-	return readResult(filepath.Join(out, "result.json"))
+	f, err := readResult(filepath.Join(out, "result.json"))
+	if err == nil {
+		f["echoes"] = echoes
+	}
+	return f, err
 }
 
 // serve starts a server on its core, and returns when it listens.
@@ -137,8 +152,8 @@ func free(ctx context.Context) (string, error) {
 // wrapper is a program for bench to start instead of the gateway: it leaves its number
 // in a file and becomes the gateway, on the server's core, not on those of bench.
 func (c *config) wrapper() (program, file string, err error) {
-	program, file = filepath.Join(c.building, "gateway-on-its-core"), filepath.Join(c.building, "gateway.pid")
-	script := fmt.Sprintf("#!/bin/sh\necho $$ >'%s'\nexec taskset -c %s '%s' \"$@\"\n", file, c.cores.server, filepath.Join(c.building, "gateway"))
+	program, file = filepath.Join(c.building, "session-on-its-core"), filepath.Join(c.building, "session.pid")
+	script := fmt.Sprintf("#!/bin/sh\necho $$ >'%s'\nexec taskset -c %s '%s' \"$@\"\n", file, c.cores.server, filepath.Join(c.building, "session"))
 	return program, file, os.WriteFile(program, []byte(script), 0o755) //nolint:gosec // It is a program.
 }
 
@@ -148,35 +163,41 @@ func readNumber(file string) int {
 	return n
 }
 
-// underWay is bench's line of a second in which echoes came back.
-var underWay = regexp.MustCompile(`\bback [1-9]`)
+// underWay is in bench's line of a second in which echoes came back.
+var underWay = regexp.MustCompile(`\bback ([1-9]\d*)`)
 
 // listen runs bench, whose report goes into its files; what it said is told if it
-// fails. That it was late itself is in its result.
-func listen(bench *exec.Cmd, echoing func()) error {
+// fails. That it was late itself is in its result. echoing is called when echoes are
+// under way, and those are counted that come back in the time of counting from then on.
+func listen(bench *exec.Cmd, echoing func()) (echoes float64, err error) {
 	var said bytes.Buffer
 	bench.Stderr = &said
 	lines, err := bench.StdoutPipe()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := bench.Start(); err != nil {
-		return err
+		return 0, err
 	}
-	heard := false
+	var back []float64 // second by second
 	for scanner := bufio.NewScanner(lines); scanner.Scan(); {
 		said.WriteString(scanner.Text() + "\n")
-		if !heard && underWay.MatchString(scanner.Text()) {
-			heard = true
-			echoing()
+		if match := underWay.FindStringSubmatch(scanner.Text()); match != nil {
+			n, _ := strconv.ParseFloat(match[1], 64) // They are digits.
+			if back = append(back, n); len(back) == 1 {
+				echoing()
+			}
 		}
+	}
+	if later := int(counting / time.Second); later < len(back) {
+		echoes = back[later] - back[0]
 	}
 	err = bench.Wait()
 	var exit *exec.ExitError
 	if err == nil || errors.As(err, &exit) && exit.ExitCode() == saturated {
-		return nil
+		return echoes, nil
 	}
-	return fmt.Errorf("%s: %w\n%s", bench, err, said.String())
+	return 0, fmt.Errorf("%s: %w\n%s", bench, err, said.String())
 }
 
 // countCalls is how many system calls a process makes while they are counted; 0 if perf

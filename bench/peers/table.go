@@ -18,7 +18,7 @@ type table struct {
 type row struct {
 	name, version string
 	rounds        []figures // of echoes
-	idle          figures   // nil: not measured
+	calls, idle   figures   // of very many connections; nil: not measured
 }
 
 // median is that of a figure over the rounds, and the lowest and highest; all are 0 if
@@ -90,9 +90,9 @@ func (t *table) String() string {
 		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", strings.TrimSpace(r.name+" "+r.version),
 			or(cpu, fmt.Sprintf("%.2f µs (%.2f–%.2f)", 1e6*cpu, 1e6*low, 1e6*high)), times(t.cpuRatio(r)),
 			or(p50, fmt.Sprintf("%.2f ms", 1e3*p50)), or(p99, fmt.Sprintf("%.2f ms", 1e3*p99)),
-			or(r.idle["syscalls"], fmt.Sprintf("%.2f", r.idle["syscalls"])),
+			or(r.calls["syscalls"], fmt.Sprintf("%.2f", r.calls["syscalls"])),
 			or(r.idle["user_bytes"], fmt.Sprintf("%.0f B", r.idle["user_bytes"])), times(t.memoryRatio(r)),
-			or(r.idle["open_cpu"], fmt.Sprintf("%.0f µs", 1e6*r.idle["open_cpu"])))
+			or(r.calls["open_cpu"], fmt.Sprintf("%.0f µs", 1e6*r.calls["open_cpu"])))
 	}
 	if late := t.late(); len(late) > 0 {
 		fmt.Fprintf(&out, "\nThe load was late in runs of %s: their times say nothing, their CPU little.\n", strings.Join(late, ", "))

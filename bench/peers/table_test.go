@@ -21,7 +21,8 @@ func measured() *table {
 					{"echo_cpu": 10e-6, "echo.p99": 9e-3, "invalid": 1},
 					{"echo_cpu": 6.6e-6, "echo.p99": 2e-3},
 				},
-				idle: figures{"user_bytes": 128, "syscalls": 2.5},
+				calls: figures{"syscalls": 2.5},
+				idle:  figures{"user_bytes": 128},
 			},
 			{
 				name: "theirs", version: "v1",
@@ -105,7 +106,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, line := range []string{"-servers nobody", "-rounds 0", "-connections 0", "-rate 0", "-duration 1ms", "-idle -1", "-no-such-flag"} {
+	for _, line := range []string{"-servers nobody", "-rounds 0", "-connections 0", "-rate 0", "-duration 1ms", "-many -1", "-no-such-flag"} {
 		if _, err := parse(strings.Fields(line)); err == nil {
 			t.Errorf("%s: is accepted", line)
 		}
@@ -116,19 +117,23 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// That bench was late is a result; that it failed is none.
+// That bench was late is a result; that it failed is none. Its lines are a second each.
 func TestBenchIsHeard(t *testing.T) {
-	for script, want := range map[string]string{
-		"echo 1 s  sent 5  back 0; echo 2 s  sent 9  back 7; echo 3 s  sent 9  back 9; exit 4": "",
-		"echo 1 s  sent 5  back 2; echo lost >&2; exit 1":                                      "lost",
+	for script, want := range map[string]struct {
+		echoes float64
+		said   string
+	}{
+		"echo sent 5 back 0; echo sent 9 back 7; echo sent 9 back 9; echo sent 20 back 17; echo sent 30 back 30; exit 4": {10, ""},
+		"echo sent 9 back 7; echo sent 9 back 9; exit 0":                                                                 {0, ""},
+		"echo sent 9 back 7; echo all lost >&2; exit 1":                                                                  {0, "all lost"},
 	} {
 		times := 0
-		err := listen(exec.CommandContext(t.Context(), "sh", "-c", script), func() { times++ })
-		if times != 1 {
-			t.Errorf("%s: told %d times that echoes are under way, want once", script, times)
+		echoes, err := listen(exec.CommandContext(t.Context(), "sh", "-c", script), func() { times++ })
+		if times != 1 || echoes != want.echoes {
+			t.Errorf("%s: told %d times that echoes are under way, and of %v, want once and of %v", script, times, echoes, want.echoes)
 		}
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: got %v, want %q", script, err, want)
+		if want.said == "" && err != nil || want.said != "" && (err == nil || !strings.Contains(err.Error(), want.said)) {
+			t.Errorf("%s: got %v, want %q", script, err, want.said)
 		}
 	}
 }
