@@ -60,10 +60,7 @@ func newGroup(c *Client, topic, name string, config GroupConfig) *group {
 		config.Rebalance = 10 * time.Second
 	}
 	return &group{
-		client: c,
-		topic:  topic,
-		name:   name,
-		config: config,
+		client: c, topic: topic, name: name, config: config,
 		claims: c.metrics.Counter(`switchboard_bus_claims_total`),
 		errors: c.metrics.Counter(`switchboard_bus_group_errors_total`),
 	}
@@ -157,34 +154,27 @@ func (g *group) start(ctx context.Context, fail context.CancelCauseFunc, generat
 	for _, assignment := range generation.Assignments[g.topic] {
 		g.claims.Inc()
 		c := &claim{
-			generation: generation,
-			topic:      g.topic,
-			partition:  int32(assignment.ID),
-			committed:  max(assignment.Offset, -1),
+			generation: generation, topic: g.topic,
+			partition: int32(assignment.ID), committed: max(assignment.Offset, -1),
 		}
-		generation.Start(func(generationCtx context.Context) { work(ctx, generationCtx, fail, c, handle) })
+		generation.Start(func(lasts context.Context) { work(ctx, lasts, fail, c, handle) })
 	}
 }
 
-// work runs handle for as long as its generation lasts. kafka-go waits for nothing
-// that begins after the end: such a handle would work beside that of the next
-// generation, and after Run.
-func work(ctx, generationCtx context.Context, fail context.CancelCauseFunc, c *claim,
-	handle func(context.Context, bus.Claim) error,
-) {
-	if generationCtx.Err() != nil {
+// work runs handle until its generation is over. One that would begin after that
+// kafka-go does not wait for: it would work beside its successor.
+func work(ctx, lasts context.Context, fail context.CancelCauseFunc, c *claim, handle func(context.Context, bus.Claim) error) {
+	if lasts.Err() != nil {
 		return
 	}
 	claimCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(generationCtx, cancel)()
-	c.ended = generationCtx.Done()
+	defer context.AfterFunc(lasts, cancel)()
+	c.ended = lasts.Done()
 	if err := handle(claimCtx, c); err != nil && claimCtx.Err() == nil {
 		fail(err)
 	}
-	// A function that returns ends the whole generation, which is for the group to
-	// do, or for Run when it closes the group.
-	<-generationCtx.Done()
+	<-lasts.Done() // A function that returns ends the whole generation.
 }
 
 // claim implements [bus.Claim].
