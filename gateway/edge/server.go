@@ -245,7 +245,7 @@ func (s *Server) ticker(ctx context.Context) {
 		for _, l := range s.loops {
 			l.deliver(func(m *mail) { m.tick = true })
 		}
-		memory.Heed(s.buffers.lent.Load()+s.chunks.queued.Load(), s.meter.opens.Get(), time.Now())
+		memory.Heed(s.buffers.lent.Load()+s.chunks.queued.Load(), time.Now())
 	}
 }
 

@@ -1,7 +1,6 @@
 // Package thrift gives memory back to the kernel after a burst, and keeps what
 // connections are and what they are lent from making room for garbage. It watches
-// two numbers, how much is lent and how many connections were opened, and lends
-// nothing itself.
+// how much is lent and how much memory the process has, and lends nothing itself.
 package thrift
 
 import (
@@ -14,19 +13,24 @@ import (
 )
 
 // The pools keep what a burst needed until the garbage collector has come by
-// twice, which in an idle program takes minutes; so does the garbage of many
-// handshakes, a request, a token and an answer each. A burst of at least
-// tideBytes that has sunk to an eighth, or of tideOpens new connections of which
-// hardly any more come, for tideCalm, is therefore given back to the kernel, at
-// most once in tideEvery, since it costs two collections. They run beside the
-// loops: with two million sessions' slabs, which hold no pointers, and as many
-// small objects both took 45 ms, and no goroutine stood still for more than 7.
+// twice, which in an idle program takes minutes. So does garbage, of many handshakes
+// or of a long rest, and so do the pages that it lay in. A burst of at least tideBytes
+// that has sunk to an eighth, or as much waste as wasteAllowed, is therefore given back
+// to the kernel once there has been calm for tideCalm, in which the sessions, too,
+// forget what they knew of newcomers; at most once in tideEvery, since it costs two
+// collections. They run beside the loops: with two million sessions' slabs, which hold
+// no pointers, and as many small objects both took 45 ms, and no goroutine stood still
+// for more than 7. A gateway at rest makes 10 KB of garbage a second and 1 B for each
+// session, so that it pays for them once in a minute or two.
 const (
 	tideBytes = 4 << 20
-	tideOpens = 1000
-	tideCalm  = time.Second
+	tideCalm  = 4 * time.Second
 	tideEvery = 10 * time.Second
 )
+
+// wasteAllowed is how much waste there may be beside so much that lives, and how much
+// may be allocated while there is calm.
+func wasteAllowed(live int64) int64 { return max(1<<20, live/16) }
 
 // The least garbage that may gather: in percent of what lives, and as long as little
 // is lent, in bytes. The collector then runs a dozen times a second where 100 MB of
@@ -39,31 +43,36 @@ const (
 // lookEvery is how often the heap is looked at while little is lent.
 const lookEvery = time.Second
 
-// tide watches how much memory connections are lent, and how many are opened.
-type tide struct {
-	high  int64     // most that was lent since the last ebb
-	calm  time.Time // since when little is lent and opened; zero = much is
-	ebbed time.Time
-
-	opens, calmOpens uint64 // opened up to the last ebb, and up to calm
+// heap is how much memory the process has.
+type heap struct {
+	live, scanned int64 // when it was last collected, and what of it has pointers
+	waste         int64 // garbage since then, and free pages that the kernel could have
+	allocated     int64 // since the process began
 }
 
-// ebbs reports whether the memory of a burst may go. opens counts all
-// connections ever opened.
-func (t *tide) ebbs(lent int64, opens uint64, now time.Time) bool {
+// tide watches how much memory connections are lent, and how much is wasted.
+type tide struct {
+	high  int64     // most that was lent since the last ebb
+	calm  time.Time // since when little is lent and allocated; zero = much is
+	until int64     // how much may have been allocated then
+	ebbed time.Time
+}
+
+// ebbs reports whether memory may go.
+func (t *tide) ebbs(lent int64, h heap, now time.Time) bool {
 	t.high = max(t.high, lent)
-	wave := opens - t.opens
-	if t.high < tideBytes && wave < tideOpens || lent > t.high/8 {
+	allowed := wasteAllowed(h.live)
+	if t.high < tideBytes && h.waste < allowed || lent > t.high/8 {
 		t.calm = time.Time{}
 		return false
 	}
-	if t.calm.IsZero() || opens-t.calmOpens > wave/100 {
-		t.calm, t.calmOpens = now, opens
+	if t.calm.IsZero() || h.allocated > t.until {
+		t.calm, t.until = now, h.allocated+allowed
 	}
 	if now.Sub(t.calm) < tideCalm || now.Sub(t.ebbed) < tideEvery {
 		return false
 	}
-	t.high, t.opens, t.calm, t.ebbed = lent, opens, time.Time{}, now
+	t.high, t.calm, t.ebbed = lent, time.Time{}, now
 	return true
 }
 
@@ -76,8 +85,6 @@ func (t *tide) ebbs(lent int64, opens uint64, now time.Time) bool {
 // process's (the last server to change it is heeded), and is put back as it was.
 type thrift struct {
 	usual, set int // percent; usual is usualPercent, set is 0 while nothing is changed
-	looked     time.Time
-	heap       []runtimemetrics.Sample // live and scanned bytes, made once
 }
 
 // usualPercent returns the setting as it was before any server changed it.
@@ -88,19 +95,11 @@ var usualPercent = sync.OnceValue(func() int {
 })
 
 // heed is told how much is lent.
-func (t *thrift) heed(lent int64, now time.Time) {
-	if lent < tideBytes && now.Sub(t.looked) < lookEvery {
-		return
-	}
+func (t *thrift) heed(lent int64, h heap) {
 	if t.usual > maxPercent {
 		return // Memory is bounded in another way, or not at all.
 	}
-	t.looked = now
-	if t.heap == nil {
-		t.heap = []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}
-	}
-	runtimemetrics.Read(t.heap)
-	want := garbage(t.usual, int64(t.heap[0].Value.Uint64()), int64(t.heap[1].Value.Uint64()), lent)
+	want := garbage(t.usual, h.live, h.scanned, lent)
 	switch {
 	case want > t.usual-t.usual/8: // as good as usual
 		t.restore()
@@ -144,17 +143,42 @@ func giveBack() {
 type Watch struct {
 	tide   tide
 	thrift thrift
+	looked time.Time
+	gauges []runtimemetrics.Sample // see look
 }
 
 // New returns a watch that has seen nothing.
-func New() *Watch { return &Watch{thrift: thrift{usual: usualPercent()}} }
+func New() *Watch {
+	w := &Watch{thrift: thrift{usual: usualPercent()}}
+	for _, name := range []string{
+		"/gc/heap/live:bytes", "/gc/scan/heap:bytes",
+		"/memory/classes/heap/objects:bytes", "/memory/classes/heap/free:bytes", "/gc/heap/allocs:bytes",
+	} {
+		w.gauges = append(w.gauges, runtimemetrics.Sample{Name: name})
+	}
+	return w
+}
 
-// Heed is told how many bytes connections are lent, and how many were ever opened.
-func (w *Watch) Heed(lent int64, opens uint64, now time.Time) {
-	w.thrift.heed(lent, now)
-	if w.tide.ebbs(lent, opens, now) {
+// Heed is told how many bytes connections are lent.
+func (w *Watch) Heed(lent int64, now time.Time) {
+	if lent < tideBytes && now.Sub(w.looked) < lookEvery {
+		return
+	}
+	w.looked = now
+	h := w.look()
+	w.thrift.heed(lent, h)
+	if w.tide.ebbs(lent, h, now) {
 		giveBack()
 	}
+}
+
+// look reads how much memory there is.
+func (w *Watch) look() heap {
+	runtimemetrics.Read(w.gauges)
+	read := func(i int) int64 { return int64(w.gauges[i].Value.Uint64()) }
+	h := heap{live: read(0), scanned: read(1), allocated: read(4)}
+	h.waste = read(2) - h.live + read(3)
+	return h
 }
 
 // End puts the collector's setting back as it was.
