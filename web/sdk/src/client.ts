@@ -87,6 +87,8 @@ export class Client {
   private prepared = false;
   private running = false;
   private life = 0; // of attempts to connect: what belongs to an older one is let go
+  private over: Promise<never> = new Promise(() => {}); // fails when this life ends
+  private endLife = (_why: Error) => {};
   private connection: Connection | undefined;
   private info: Connected | undefined;
   private began = 0;
@@ -153,7 +155,7 @@ export class Client {
 
   stop(): void {
     this.running = false;
-    this.life++;
+    this.turn();
     this.stopTimer();
     this.connection?.end({ code: 1000, reason: "" });
     this.detach();
@@ -216,13 +218,26 @@ export class Client {
 
   // Connecting
 
+  /** Begins another life. */
+  private turn(): number {
+    this.endLife(new Error("the connection has ended"));
+    this.over = new Promise((_, reject) => (this.endLife = reject));
+    this.over.catch(() => {}); // most of the time nobody waits for it
+    return ++this.life;
+  }
+
+  /** Waits for an answer, but not beyond this life: a network that is gone may keep it for long. */
+  private meanwhile<T>(answer: Promise<T>): Promise<T> {
+    return Promise.race([answer, this.over]);
+  }
+
   private become(s: State): void {
     this.state_ = s;
     this.on.state?.(s);
   }
 
   private async connect(): Promise<void> {
-    const life = ++this.life;
+    const life = this.turn();
     this.stopTimer();
     this.detach();
     this.began = this.clock.now();
@@ -260,7 +275,7 @@ export class Client {
   private ended(e: Ending): void {
     const expired = e.code === 4501 && e.error?.code === "token_expired" && !this.fresh;
     this.detach();
-    this.life++;
+    this.turn();
     if (expired || e.code === 4006) {
       this.fresh = true;
       void this.connect();
@@ -274,7 +289,7 @@ export class Client {
 
   private refuse(code: number, why: string): void {
     this.running = false;
-    this.life++;
+    this.turn();
     this.become({ is: "refused", code, why });
   }
 
@@ -283,7 +298,7 @@ export class Client {
     if (now - this.began > BACKOFF_LAST) this.bound = BACKOFF_FIRST;
     const pause = told + this.random() * this.bound;
     this.bound = Math.min(2 * this.bound, BACKOFF_LAST);
-    this.life++;
+    this.turn();
     this.stopTimer = this.clock.after(pause, () => void this.connect());
     this.become({ is: "waiting", until: now + pause, why });
   }
@@ -472,7 +487,7 @@ export class Client {
   /** Connects elsewhere, as the server asked, at the moment that was drawn. */
   private leave(): void {
     const connection = this.connection;
-    this.life++;
+    this.turn();
     connection?.end({ code: 1000, reason: "" });
     void this.connect();
   }
@@ -503,7 +518,7 @@ export class Client {
   private async sync(): Promise<void> {
     const life = this.life;
     for (let more = true; more; ) {
-      const answer = await this.rest.sync(this.order.have());
+      const answer = await this.meanwhile(this.rest.sync(this.order.have()));
       if (life !== this.life) return;
       for (const f of answer.events ?? []) {
         this.order.fill(f.type === "conversation_updated" ? eventMessage(f.data as ConversationUpdated) : (f.data as Message));
@@ -545,7 +560,7 @@ export class Client {
   private async fill(id: ID): Promise<void> {
     const life = this.life;
     for (let more = true; more; ) {
-      const page = await this.rest.history(id, `after_seq=${this.order.at(id)}&limit=200`);
+      const page = await this.meanwhile(this.rest.history(id, `after_seq=${this.order.at(id)}&limit=200`));
       if (life !== this.life) return;
       for (const m of page.messages) this.order.fill(m);
       more = page.has_more && page.messages.length > 0;

@@ -49,6 +49,24 @@ test("sync goes on until there is no more, with what it has by then", async () =
   assert.deepEqual(s.seqs, [1, 2, 3]);
 });
 
+test("a call that the old network swallowed does not keep the new connection waiting", async () => {
+  const s = new Site({ have: { [C]: 1 } });
+  await s.live();
+  s.answer = (_method, path) => path.includes("/sync") || path.includes("/messages") ? new Promise(() => {}) : {};
+  for (const what of ["behind", "new_message"]) {
+    s.socket.push(what, what === "behind" ? { reason: "slow" } : message(9));
+    await s.clock.pass(HOLD_FOR);
+    s.socket.drop(1006);
+    const swallowed = s.answer;
+    s.answer = (_method, path) => path.includes("/messages") ? page(7, 8, 9) : {};
+    await s.clock.pass(2 * BACKOFF_FIRST);
+    await s.accept();
+    assert.equal(s.client.state.is, "live", what);
+    s.answer = swallowed;
+  }
+  assert.deepEqual(s.seqs, [7, 8, 9]);
+});
+
 test("a gap is held until it fills", async () => {
   const s = new Site({ have: { [C]: 1 } });
   await s.live();
