@@ -21,12 +21,19 @@ type row struct {
 	calls, idle   figures   // of very many connections; nil: not measured
 }
 
-// median is that of a figure over the rounds, and the lowest and highest; all are 0 if
-// no round has it.
+// counts is whether a round does: one in which bench was late only if all were, since a
+// server that gets its load in bursts reads many texts at a wake-up.
+func (r *row) counts(round int) bool {
+	inTime := func(f figures) bool { return f["invalid"] == 0 }
+	return inTime(r.rounds[round]) || !slices.ContainsFunc(r.rounds, inTime)
+}
+
+// median is that of a figure over the rounds that count, and the lowest and highest;
+// all are 0 if none of them has it.
 func (r *row) median(name string) (middle, low, high float64) {
 	var all []float64
-	for _, f := range r.rounds {
-		if value, ok := f[name]; ok {
+	for i, f := range r.rounds {
+		if value, ok := f[name]; ok && r.counts(i) {
 			all = append(all, value)
 		}
 	}
@@ -43,7 +50,7 @@ func middleOf(all []float64) (middle, low, high float64) {
 }
 
 // cpuRatio is the median of the ratios to the base's processor time, each in its own
-// round: what the machine did in a round befell both.
+// round: what the machine did in a round befell both. 0: no round counts for both.
 func (t *table) cpuRatio(r *row) float64 {
 	base := t.find(t.base)
 	if base == nil {
@@ -51,7 +58,7 @@ func (t *table) cpuRatio(r *row) float64 {
 	}
 	var all []float64
 	for i, f := range r.rounds {
-		if i < len(base.rounds) && base.rounds[i]["echo_cpu"] > 0 && f["echo_cpu"] > 0 {
+		if i < len(base.rounds) && r.counts(i) && base.counts(i) && base.rounds[i]["echo_cpu"] > 0 {
 			all = append(all, f["echo_cpu"]/base.rounds[i]["echo_cpu"])
 		}
 	}
@@ -95,7 +102,7 @@ func (t *table) String() string {
 			or(r.calls["open_cpu"], fmt.Sprintf("%.0f µs", 1e6*r.calls["open_cpu"])))
 	}
 	if late := t.late(); len(late) > 0 {
-		fmt.Fprintf(&out, "\nThe load was late in runs of %s: their times say nothing, their CPU little.\n", strings.Join(late, ", "))
+		fmt.Fprintf(&out, "\nThe load was late in runs of %s, which are left out; if it was in all of a server's, its times say nothing and its CPU little.\n", strings.Join(late, ", "))
 	}
 	return out.String()
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// measured is a table of two servers and three rounds, in the second of which the
-// machine was half as fast.
+// measured is a table of two servers and four rounds, in the second of which the
+// machine was half as fast, and in the last too busy.
 func measured() *table {
 	return &table{
 		base: "theirs", load: load{connections: 10, rate: 100},
@@ -18,15 +18,16 @@ func measured() *table {
 				name: "ours",
 				rounds: []figures{
 					{"echo_cpu": 6e-6, "echo.p99": 1e-3},
-					{"echo_cpu": 10e-6, "echo.p99": 9e-3, "invalid": 1},
+					{"echo_cpu": 10e-6, "echo.p99": 9e-3},
 					{"echo_cpu": 6.6e-6, "echo.p99": 2e-3},
+					{"echo_cpu": 1e-6, "echo.p99": 1, "invalid": 1},
 				},
 				calls: figures{"syscalls": 2.5},
 				idle:  figures{"user_bytes": 128},
 			},
 			{
 				name: "theirs", version: "v1",
-				rounds: []figures{{"echo_cpu": 5e-6}, {"echo_cpu": 10e-6}, {"echo_cpu": 6e-6}},
+				rounds: []figures{{"echo_cpu": 5e-6}, {"echo_cpu": 10e-6}, {"echo_cpu": 6e-6}, {"echo_cpu": 6e-6}},
 				idle:   figures{"user_bytes": 256},
 			},
 		},
@@ -45,6 +46,12 @@ func TestRatiosAreThoseOfTheSameRound(t *testing.T) {
 	}
 	if got := m.memoryRatio(m.rows[0]); got != 0.5 {
 		t.Errorf("of memory got %v, want 0.5", got)
+	}
+	for _, f := range m.rows[1].rounds {
+		f["invalid"] = 1
+	}
+	if got := m.cpuRatio(m.rows[0]); got < 1.099 || got > 1.101 {
+		t.Errorf("beside one whose rounds were all late, got %v, want 1.1", got)
 	}
 	m.base = "nobody"
 	if a, b := m.cpuRatio(m.rows[0]), m.memoryRatio(m.rows[0]); a != 0 || b != 0 {
@@ -71,10 +78,10 @@ func TestMedians(t *testing.T) {
 func TestTheTableSaysWhatWasNotMeasured(t *testing.T) {
 	text := measured().String()
 	for _, want := range []string{
-		"10 connections, 100 echoes a second for 0s, 3 rounds;",
+		"10 connections, 100 echoes a second for 0s, 4 rounds;",
 		"| ours | 6.60 µs (6.00–10.00) | 1.10 | – | 2.00 ms | 2.50 | 128 B | 0.50 | – |\n",
 		"| theirs v1 | 6.00 µs (5.00–10.00) | 1.00 | – | – | – | 256 B | 1.00 | – |\n",
-		"The load was late in runs of ours:",
+		"The load was late in runs of ours, ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
