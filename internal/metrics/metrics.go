@@ -62,5 +62,5 @@ func (s *Set) Gauge(name string, value func() float64) { s.set.GetOrCreateGauge(
 func (s *Set) Write(w io.Writer) {
 	s.set.WritePrometheus(w)
 	vm.WriteProcessMetrics(w)
-	vm.WriteFDMetrics(w)
+	writeDescriptors(w)
 }
