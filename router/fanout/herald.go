@@ -119,9 +119,9 @@ type leftovers struct {
 }
 
 type omission struct {
-	road  road
-	from  int64
-	named bool
+	road road
+	from int64
+	said []bus.Frame
 }
 
 func newHerald(r *Router, partition int32) *herald {
@@ -433,10 +433,10 @@ func (h *herald) announce(ctx context.Context, heads []matter, from int64) error
 	return nil
 }
 
-func (h *herald) miss(k road, from int64, named bool) {
+func (h *herald) miss(k road, from int64, said []bus.Frame) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.left.missed = append(h.left.missed, omission{k, from, named})
+	h.left.missed = append(h.left.missed, omission{k, from, said})
 }
 
 // settle hands over what is left to see to, and says below which offset everything

@@ -3,12 +3,15 @@ package fanout
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"switchboard/internal/bus"
+	"switchboard/internal/chat"
 	"switchboard/internal/presence"
 )
 
@@ -32,7 +35,8 @@ const (
 // that place, without having written anything on the road in between, and repeats
 // everything: the servers that have it drop it by its position, and the one that
 // was cut off gets all of it in order. What is never picked up is forgotten when
-// presence has named no route to that server for [presence.RouteTTL]: if it comes
+// presence has named no route to that server for [presence.RouteTTL], and names none
+// then when it is asked for those whom it named before: if the server comes
 // back after that, it tells its clients to sync. What has no position, since it is
 // not durable, is dropped by nobody: that is repeated on the roads alone that were
 // cut off.
@@ -54,8 +58,14 @@ type passage struct {
 
 // miss is what was left out on one blocked road.
 type miss struct {
-	from  int64     // the offset to go back to, or nothing
-	named time.Time // when presence led there last
+	from  int64                    // the offset to go back to, or nothing
+	named time.Time                // when presence led there last
+	whom  map[chat.UserID]struct{} // some of those whom it led there, UsersPerLookup at most
+}
+
+// overdue reports whether a server is to be given up.
+func (m *miss) overdue(k road) bool {
+	return k.topic != bus.TopicPush && time.Since(m.named) > presence.RouteTTL
 }
 
 // nothing was left out on a blocked road: what is under way is all.
@@ -183,6 +193,9 @@ func (p *passage) follow(ctx context.Context) error {
 			p.in.seconds.UpdateDuration(began)
 			p.advance(records[len(records)-1].Offset + 1)
 		}
+		if err := p.inquire(ctx); err != nil {
+			return err
+		}
 		back, err := p.settle()
 		if back {
 			p.herald.rewind()
@@ -257,25 +270,53 @@ func (p *passage) deliver(ctx context.Context, from int64, matters []matter) err
 	}
 	p.in.writes.UpdateDuration(began)
 	for _, k := range acks.left() {
-		p.miss(k, nothing, true)
+		p.miss(k, nothing, nil)
 	}
 	return nil
 }
 
-// miss remembers that a road is blocked, and from which offset on something was
-// left out.
-func (p *passage) miss(k road, from int64, named bool) {
+// miss remembers that a road is blocked, from which offset on something was left
+// out, and for whom.
+func (p *passage) miss(k road, from int64, said []bus.Frame) {
 	m := p.missed[k]
 	if m == nil {
-		m = &miss{from: from, named: time.Now()}
+		m = &miss{from: from, named: time.Now(), whom: make(map[chat.UserID]struct{})}
 		p.missed[k] = m
 		p.cfg.Logger.Warn("a topic takes nothing; the others go on without it",
 			"topic", k.topic, "partition", p.claim.Partition())
 	}
 	m.from = min(m.from, from)
-	if named {
+	for i := range said {
 		m.named = time.Now()
+		for _, u := range said[i].Recipients {
+			if len(m.whom) < UsersPerLookup {
+				m.whom[u] = struct{}{}
+			}
+		}
 	}
+}
+
+// inquire asks presence before a server is given up: it may have named no route there
+// since nobody there had anything to hear.
+func (p *passage) inquire(ctx context.Context) error {
+	for k, m := range p.missed {
+		if !m.overdue(k) || len(m.whom) == 0 {
+			continue
+		}
+		places, err := p.in.lookups.where(ctx, slices.Collect(maps.Keys(m.whom)))
+		if err != nil {
+			return err
+		}
+		for u := range m.whom {
+			leads := func(r presence.Route) bool { return bus.DeliveryTopic(r.Slot) == k.topic }
+			if slices.ContainsFunc(places[u].Routes, leads) {
+				m.named = time.Now()
+			} else {
+				delete(m.whom, u)
+			}
+		}
+	}
+	return nil
 }
 
 // settle lets go of what was acknowledged meanwhile and notes how far everything
@@ -292,7 +333,7 @@ func (p *passage) settle() (back bool, err error) {
 				p.goBack(k, m.from, before)
 			}
 			p.cfg.Logger.Info("a topic takes records again", "topic", k.topic, "partition", p.claim.Partition())
-		case k.topic != bus.TopicPush && time.Since(m.named) > presence.RouteTTL:
+		case m.overdue(k):
 			delete(p.missed, k)
 			p.forget(k)
 		}
@@ -323,13 +364,13 @@ func (p *passage) settle() (back bool, err error) {
 func (p *passage) takeOver() (unsaid int64) {
 	left, unsaid := p.herald.settle()
 	for _, o := range left.missed {
-		p.miss(o.road, o.from, o.named)
+		p.miss(o.road, o.from, o.said)
 	}
 	p.open = append(p.open, left.open...)
 	for _, a := range p.open {
 		for _, k := range a.left() {
 			if p.missed[k] == nil && p.roads.blocked(k) {
-				p.miss(k, nothing, true)
+				p.miss(k, nothing, nil)
 			}
 		}
 	}

@@ -177,7 +177,36 @@ func TestServerThatIsGoneIsForgotten(t *testing.T) {
 					t.Errorf("committed %d while presence still led to the server", got)
 				}
 			},
-			func() { time.Sleep(2 * time.Minute) })
+			func() {
+				w.mu.Lock()
+				w.places[bob] = at("gw-3")
+				w.mu.Unlock()
+				time.Sleep(2 * time.Minute)
+			})
+		if w.committed != 3 {
+			t.Errorf("committed %d, want 3", w.committed)
+		}
+	})
+}
+
+// That presence has named no route to a server says nothing where nobody there had
+// anything to hear.
+func TestQuietServerIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := twoServers()
+		w.accept(to(bob, 1))
+		w.run(t, func() { time.Sleep(2 * StallAfter) }, func() { w.accept(to(bob, 2), to(carol, 3)) },
+			func() { time.Sleep(3 * presence.RouteTTL) },
+			func() {
+				if got := w.confirmed(); got != -1 {
+					t.Errorf("committed %d while presence still leads to the server", got)
+				}
+				w.unstick()
+			},
+			func() { time.Sleep(2 * CommitEvery) })
+		if got, want := w.delivered(t, "gw-2"), []int64{1, 2}; !slices.Equal(got, want) {
+			t.Errorf("gw-2 got %v, want %v", got, want)
+		}
 		if w.committed != 3 {
 			t.Errorf("committed %d, want 3", w.committed)
 		}

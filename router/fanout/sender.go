@@ -21,8 +21,8 @@ type sender struct {
 	partition int32            // of the passage
 	sent      *metrics.Counter // deliveries
 	// missed is told of each record that was left out: on which road, where its
-	// acks began, and whether presence routed somebody there.
-	missed func(k road, from int64, named bool)
+	// acks began, and what it said to those whom presence routed there.
+	missed func(k road, from int64, said []bus.Frame)
 	// owes says that something was left out on a road. All that follows is left out
 	// too, open as the road may be by now, until the passage has gone back: a gateway
 	// drops what is not above the last that it has, so what comes behind a hole
@@ -42,7 +42,7 @@ func (s *sender) write(ctx context.Context, plan *plan, acks *acks) error {
 			continue
 		}
 		m := bus.Message{Topic: bus.DeliveryTopic(d.server), Key: key, Value: d.record.Append(nil)}
-		if err := s.produce(ctx, m, len(d.record.Frames) > 0, acks); err != nil {
+		if err := s.produce(ctx, m, d.record.Frames, acks); err != nil {
 			return fmt.Errorf("deliver to %s: %w", d.server, err)
 		}
 		s.sent.Inc()
@@ -54,7 +54,7 @@ func (s *sender) write(ctx context.Context, plan *plan, acks *acks) error {
 			Key:       append([]byte(nil), push.User[:]...),
 			Value:     push.Append(nil),
 		}
-		if err := s.produce(ctx, m, true, acks); err != nil {
+		if err := s.produce(ctx, m, nil, acks); err != nil {
 			return fmt.Errorf("push: %w", err)
 		}
 		s.pushes.Inc()
@@ -63,14 +63,14 @@ func (s *sender) write(ctx context.Context, plan *plan, acks *acks) error {
 }
 
 // produce enqueues one record, waiting while the producer is overloaded: the
-// router has nobody to refuse. On a blocked road it leaves the record out. named
-// says that presence routed somebody there.
-func (s *sender) produce(ctx context.Context, m bus.Message, named bool, acks *acks) error {
+// router has nobody to refuse. On a blocked road it leaves the record out, which said
+// that to those whom presence routed there.
+func (s *sender) produce(ctx context.Context, m bus.Message, said []bus.Frame, acks *acks) error {
 	k := road{m.Topic, m.Partition}
 	for {
 		if s.roads.blocked(k) || s.owes != nil && s.owes(k) {
 			s.skipped.Inc()
-			s.missed(k, acks.from, named)
+			s.missed(k, acks.from, said)
 			return nil
 		}
 		err := s.producer.Produce(m, acks.expect(k))
