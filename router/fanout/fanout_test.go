@@ -36,6 +36,7 @@ type world struct {
 	unacked   []func(int64, error)
 	hold      bool              // acknowledgements wait for release
 	stuck     string            // a topic whose acknowledgements wait
+	filled    *road             // acknowledges nothing, and after its first record its topic has no room
 	before    func(bus.Message) // called with mu held before a message is taken; nil: nothing
 	committed int64
 	asked     int // questions to the directory
@@ -142,11 +143,15 @@ func (w *world) Produce(m bus.Message, done func(int64, error)) error {
 		w.refuse--
 		return bus.ErrOverloaded
 	}
+	fills := w.filled != nil && m.Topic == w.filled.topic
+	if fills && (m.Partition != w.filled.partition || len(w.unacked) > 0) {
+		return bus.ErrOverloaded
+	}
 	if w.before != nil {
 		w.before(m)
 	}
 	w.produced, w.times = append(w.produced, m), append(w.times, time.Now())
-	if w.hold || m.Topic == w.stuck {
+	if w.hold || fills || m.Topic == w.stuck {
 		w.unacked = append(w.unacked, done)
 		return nil
 	}

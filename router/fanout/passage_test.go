@@ -64,7 +64,7 @@ func (w *world) unstick() {
 
 // reopen is unstick for those who hold mu.
 func (w *world) reopen() {
-	w.stuck = ""
+	w.stuck, w.filled = "", nil
 	for _, done := range w.unacked {
 		done(0, nil)
 	}
@@ -209,6 +209,48 @@ func TestQuietServerIsNotForgotten(t *testing.T) {
 		}
 		if w.committed != 3 {
 			t.Errorf("committed %d, want 3", w.committed)
+		}
+	})
+}
+
+// All partitions of a topic share what may wait for it. One that takes nothing may
+// fill that, and the others then have no room although they are open.
+func TestAFullTopicDoesNotHoldUpTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.places[dave] = at("gw-3")
+		if bus.PartitionOfUser(bob, 4) == bus.PartitionOfUser(carol, 4) {
+			t.Fatal("bob and carol share a partition")
+		}
+		w.filled = &road{bus.TopicPush, bus.PartitionOfUser(bob, 4)}
+		w.accept(to(bob, 1), to(carol, 2), to(dave, 3))
+		w.run(t, func() { time.Sleep(3 * StallAfter) },
+			func() {
+				if got, want := w.delivered(t, "gw-3"), []int64{3}; !slices.Equal(got, want) {
+					t.Errorf("gw-3 got %v, want %v although notifications wait", got, want)
+				}
+			},
+			func() { w.accept(to(dave, 4)) },
+			func() { time.Sleep(lookAgain) },
+			func() {
+				if got, want := w.delivered(t, "gw-3"), []int64{3, 4}; !slices.Equal(got, want) {
+					t.Errorf("gw-3 got %v, want %v", got, want)
+				}
+				if got := w.confirmed(); got != -1 {
+					t.Errorf("committed %d, though nobody is notified", got)
+				}
+				w.unstick()
+			},
+			func() { time.Sleep(2 * CommitEvery) })
+		var notified []int64
+		for _, p := range w.pushes(t) {
+			notified = append(notified, p.Position.Offset)
+		}
+		if slices.Sort(notified); !slices.Equal(slices.Compact(notified), []int64{1, 2}) {
+			t.Errorf("notified of %v, want 1 and 2", notified)
+		}
+		if w.committed != 4 {
+			t.Errorf("committed %d, want 4", w.committed)
 		}
 	})
 }

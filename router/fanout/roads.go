@@ -28,6 +28,9 @@ type roads struct {
 
 	mu      sync.Mutex
 	traffic map[road]*traffic // of those with something on them
+	// full are topics without room: what waits for roads on which nothing moves has
+	// filled the producer's share of all of the topic.
+	full map[string]bool
 }
 
 // traffic is what is under way on one road.
@@ -41,6 +44,7 @@ func newRoads(cfg Config) *roads {
 		logger:  cfg.Logger,
 		large:   cfg.Metrics.Counter("switchboard_router_too_large_records_total"),
 		traffic: make(map[road]*traffic),
+		full:    make(map[string]bool),
 	}
 }
 
@@ -60,8 +64,31 @@ func (r *roads) leave(k road) {
 func (r *roads) arrive(k road) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.traffic[k].moved = time.Now()
+	t := r.traffic[k]
+	if t.stalled() {
+		delete(r.full, k.topic)
+	}
+	t.moved = time.Now()
 	r.less(k)
+}
+
+// refuse notes that the producer has no room for a record. If nothing moves on any of
+// the topic's roads, that is why, and will be so until something does.
+func (r *roads) refuse(k road) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	full := false
+	for other, t := range r.traffic {
+		if other.topic != k.topic {
+			continue
+		}
+		if full = t.stalled(); !full {
+			return
+		}
+	}
+	if full {
+		r.full[k.topic] = true
+	}
 }
 
 // withdraw takes a leave back.
@@ -79,13 +106,16 @@ func (r *roads) less(k road) {
 	}
 }
 
+// stalled reports whether none has arrived for StallAfter.
+func (t *traffic) stalled() bool { return time.Since(t.moved) >= StallAfter }
+
 // blocked reports whether records are on the road and none has arrived for
-// StallAfter.
+// StallAfter, or whether there is no room since this is so on another of its topic.
 func (r *roads) blocked(k road) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.traffic[k]
-	return t != nil && time.Since(t.moved) >= StallAfter
+	return t != nil && t.stalled() || r.full[k.topic]
 }
 
 // tooLarge notes that a record can never be written. Receivers repair by the gap

@@ -85,6 +85,7 @@ func (s *sender) produce(ctx context.Context, m bus.Message, said []bus.Frame, a
 		if !errors.Is(err, bus.ErrOverloaded) {
 			return err
 		}
+		s.roads.refuse(k)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
