@@ -176,9 +176,15 @@ func (c *Client) session(ctx context.Context) error {
 		defer close(reading)
 		failed <- read(ctx, conn, frames)
 	}()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		conn.watch(ctx)
+	}()
 	defer func() {
 		cancel()
 		<-reading
+		<-watching
 		c.notice(frames)
 	}()
 
@@ -213,11 +219,13 @@ func read(ctx context.Context, conn *Conn, frames chan<- Event) error {
 		if err != nil {
 			return err
 		}
+		conn.waiting.Store(true)
 		select {
 		case frames <- e:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		conn.waiting.Store(false)
 	}
 }
 

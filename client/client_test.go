@@ -6,7 +6,9 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -285,6 +287,38 @@ func TestAbandonedSendIsStillApplied(t *testing.T) {
 	s.mu.Unlock()
 	c.say("message_sent", wire.MessageSent{ClientMessageID: id, ConversationID: talk, Seq: 2})
 	d.wants(2)
+}
+
+// The connection is the device's: whoever ends a call of it gives up that call alone.
+func TestWhoGivesUpDoesNotCutTheConnection(t *testing.T) {
+	for name, call := range map[string]func(context.Context, *device){
+		"a message": func(ctx context.Context, d *device) {
+			if _, err := d.Send(ctx, Outgoing{Conversation: talk, Content: "hello"}); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want that the outcome is unknown", err)
+			}
+		},
+		"a mark": func(ctx context.Context, d *device) { d.MarkRead(ctx, talk, 1) },
+		"typing": func(ctx context.Context, d *device) { d.Typing(ctx, talk, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, reach := piped(t)
+				d := s.device(reach)
+				c := s.next()
+				synctest.Wait()
+				ctx, cancel := context.WithCancel(t.Context())
+				var calls sync.WaitGroup
+				calls.Go(func() { call(ctx, d) })
+				synctest.Wait() // Nobody reads: the frame is being written.
+				cancel()
+				synctest.Wait()
+				c.listening()
+				calls.Wait()
+				c.say("new_message", at(2))
+				d.wants(2)
+			})
+		})
+	}
 }
 
 func TestMessageThatNoFrameHoldsIsRefusedHere(t *testing.T) {

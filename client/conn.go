@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/coder/websocket"
 
@@ -39,17 +40,22 @@ type Conn struct {
 	// Connected is what the server said first.
 	Connected wire.Connected
 
-	socket *websocket.Conn
+	socket  *websocket.Conn
+	heard   atomic.Uint64 // frames that came
+	waiting atomic.Bool   // one of them, to be taken: nothing is read meanwhile
 }
 
 // Dial opens a connection, authenticates it by header and waits for `connected`.
-// A refused upgrade is a [*StatusError], a close a [*CloseError].
+// A refused upgrade is a [*StatusError], a close a [*CloseError]. It takes no longer
+// than [ConnectLimit].
 func Dial(ctx context.Context, url, token, device string) (*Conn, error) {
 	return dial(ctx, nil, url, token, device)
 }
 
 // dial is Dial through an HTTP client; nil = http.DefaultClient.
 func dial(ctx context.Context, through *http.Client, url, token, device string) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, ConnectLimit) // of the beginning, not of the connection
+	defer cancel()
 	header := http.Header{"Authorization": {"Bearer " + token}}
 	if device != "" {
 		header.Set("X-Device-Id", device)
@@ -92,6 +98,7 @@ func (c *Conn) Next(ctx context.Context) (Event, error) {
 		}
 		return e, fmt.Errorf("read: %w", err)
 	}
+	c.heard.Add(1)
 	if err := json.Unmarshal(frame, &e); err != nil {
 		return e, fmt.Errorf("read frame %q: %w", frame, err)
 	}

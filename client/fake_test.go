@@ -35,6 +35,8 @@ type script struct {
 	server *httptest.Server
 	conns  chan *socket // those that were accepted and got `connected`
 
+	connected wire.Connected // what is said first; fixed before the first connection
+
 	mu      sync.Mutex
 	history []wire.Message // of talk
 	synced  []wire.Message // what sync answers above have
@@ -54,13 +56,17 @@ type socket struct {
 }
 
 func newScript(t *testing.T) *script {
-	s := &script{t: t, conns: make(chan *socket), asked: make(chan string, 1000)}
+	s := scriptOf(t)
 	s.server = httptest.NewServer(s)
 	t.Cleanup(func() {
 		s.server.Close()
 		http.DefaultClient.CloseIdleConnections()
 	})
 	return s
+}
+
+func scriptOf(t *testing.T) *script {
+	return &script{t: t, conns: make(chan *socket), asked: make(chan string, 1000), connected: wire.Connected{UserID: alice}}
 }
 
 func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -111,7 +117,7 @@ func (s *script) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &socket{Conn: conn, t: s.t, done: make(chan struct{})}
-	c.say("connected", wire.Connected{UserID: alice})
+	c.say("connected", s.connected)
 	select {
 	case s.conns <- c:
 		<-c.done

@@ -24,8 +24,8 @@ func (c *Client) Typing(ctx context.Context, id chat.ConversationID, is bool) {
 	if conn == nil || soon {
 		return
 	}
-	// A failure is no news: the reader meets it too.
-	_ = conn.Write(ctx, "typing", "", struct {
+	// A failure is no news: the reader meets it too. Of the context see Send.
+	_ = conn.Write(context.WithoutCancel(ctx), "typing", "", struct {
 		Conversation chat.ConversationID `json:"conversation_id"`
 		IsTyping     bool                `json:"is_typing"`
 	}{id, is})

@@ -57,7 +57,7 @@ func (c *Client) mark(ctx context.Context, key markKey, seq chat.Seq) {
 	c.marks[key] = m
 	c.mu.Unlock()
 	if conn != nil {
-		writeMark(ctx, conn, key, seq)
+		writeMark(context.WithoutCancel(ctx), conn, key, seq) // See Send.
 	}
 }
 

@@ -62,7 +62,9 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (wire.MessageSent, error)
 	p.written(time.Now())
 	c.mu.Unlock()
 	if conn != nil {
-		c.write(ctx, conn, p)
+		// A frame that is given up in the middle ends the connection, which is the
+		// device's and not this caller's.
+		go c.write(context.WithoutCancel(ctx), conn, p)
 	}
 	select {
 	case r := <-p.done:

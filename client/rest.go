@@ -90,7 +90,7 @@ type REST struct {
 //
 // What came too soon, 429, was not done: Do waits for as long as it is told and
 // sends it again, for up to [LimitedWait] or until ctx ends. Everything else is the
-// caller's to repeat.
+// caller's to repeat; so is what is not answered within [CallLimit], which is unknown.
 func (r *REST) Do(ctx context.Context, method, path string, body, out any) error {
 	var content []byte
 	if body != nil {
@@ -124,6 +124,8 @@ func (r *REST) once(ctx context.Context, method, path string, content []byte, ou
 	if content != nil {
 		body = bytes.NewReader(content)
 	}
+	ctx, cancel := context.WithTimeout(ctx, CallLimit)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, r.Base+path, body)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
