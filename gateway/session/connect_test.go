@@ -230,7 +230,7 @@ func TestVerifierIsFull(t *testing.T) {
 		frame := w.open(0, edge.Request{})
 		w.stopRun() // Nobody takes jobs any more.
 		for range verifyQueue {
-			w.keeper.verifier.jobs <- job{}
+			w.keeper.verifier.jobs <- new(verdict)
 		}
 		header := w.open(0, edge.Request{Authorization: "Bearer alice"})
 		if e := w.seen(header); len(e) != 1 || e[0].Status != 503 {

@@ -97,6 +97,22 @@ func TestIdleSessionCostsLittle(t *testing.T) {
 	}
 }
 
+// What waits in a storm has no memory before it.
+func TestAKeeperWithoutSessionsIsSmall(t *testing.T) {
+	cfg := Config{
+		Server: "gw-1", Boot: 7, Verify: verify, Uplink: mute{new(uplink)}, Directory: yes{},
+		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.New(),
+	}
+	New(cfg) // Its metrics are made once.
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	keeper := New(cfg)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 96<<10 {
+		t.Errorf("a keeper of %d sessions takes %d bytes, want at most 96 KiB", keeper.Sessions(), got)
+	}
+}
+
 // footprint returns the bytes in use on the heap and the process's share of
 // memory, when garbage is collected.
 func footprint() (heap, pss int) {

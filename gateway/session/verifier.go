@@ -38,17 +38,20 @@ type job struct {
 // long as 30 frames.
 type verifier struct {
 	keeper *Keeper
-	jobs   chan job
+	jobs   chan *verdict // Pointers: the places of a queue stay in memory once tokens went through them.
 }
 
 func newVerifier(k *Keeper) *verifier {
-	return &verifier{keeper: k, jobs: make(chan job, verifyQueue)}
+	return &verifier{keeper: k, jobs: make(chan *verdict, verifyQueue)}
 }
 
 // add reports whether there was room.
 func (v *verifier) add(j job) bool {
+	if v.full() {
+		return false
+	}
 	select {
-	case v.jobs <- j:
+	case v.jobs <- &verdict{loop: v.keeper.loopOf(j.conn), job: j}:
 		return true
 	default:
 		return false
@@ -72,16 +75,16 @@ func (v *verifier) work(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case j := <-v.jobs:
-			verdict := &verdict{loop: v.keeper.loopOf(j.conn), job: j}
-			verdict.who, verdict.err = v.keeper.cfg.Verify(j.token)
-			verdict.job.token = ""
-			v.keeper.sockets.Post(int(j.conn.Loop), announceVerdict, verdict)
+		case next := <-v.jobs:
+			next.who, next.err = v.keeper.cfg.Verify(next.job.token)
+			next.job.token = ""
+			v.keeper.sockets.Post(int(next.job.conn.Loop), announceVerdict, next)
 		}
 	}
 }
 
-// verdict is what became of a job, on its way back to the loop.
+// verdict is a job on its way to a worker, and what became of it on its way back to
+// the loop.
 type verdict struct {
 	loop *loop
 	job  job
