@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -53,6 +54,7 @@ var common struct {
 	process *soak.Cluster // nil: not started
 	site    *soak.Site
 	data    string
+	page    string // HOST:PORT, whose pages may call
 	said    screen
 }
 
@@ -82,6 +84,9 @@ func commonCluster(t *testing.T) *cluster {
 				t.Fatal(err)
 			}
 		}
+		common.page = freePorts(t, 1)[0]
+		_, port, _ := net.SplitHostPort(common.page) // it is one
+		t.Setenv("SWITCHBOARD_ORIGINS", "http://"+common.page+",http://localhost:"+port)
 		// Not in the test's context, which ends with the test.
 		common.process, err = soak.StartCluster(context.Background(), program, common.data, &common.said,
 			"-gateways=2", "-routers=2", "-workers=2")
