@@ -105,6 +105,25 @@ func TestAConnectionThatAnswersIsKept(t *testing.T) {
 	})
 }
 
+// A network that comes and goes must not make the pauses longer each time: a connection
+// that was of use for longer than the pause might have been begins anew.
+func TestPausesAreShortAgainAfterAConnectionOfUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, reach := piped(t)
+		s.device(reach)
+		c := s.next()
+		for range 10 {
+			time.Sleep(2*BackoffFirst + time.Millisecond)
+			_ = c.CloseNow()
+			ended := time.Now()
+			c = s.next()
+			if took := time.Since(ended); took > BackoffFirst {
+				t.Fatalf("the client is back after %v, want %v at most", took, BackoffFirst)
+			}
+		}
+	})
+}
+
 // Who is slow to apply does not read, and so hears no answer.
 func TestAConnectionThatTheClientDoesNotReadIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,7 +17,8 @@ import (
 
 const (
 	// BackoffFirst bounds the pause before connecting again; it is drawn
-	// between zero and the bound, which doubles each time.
+	// between zero and the bound, which doubles each time, until a connection was of
+	// use for longer than that.
 	BackoffFirst = time.Second
 	// BackoffLast is where the bound stops growing.
 	BackoffLast = 30 * time.Second
@@ -68,6 +69,8 @@ type Client struct {
 	last  map[chat.ConversationID]chat.Seq
 	held  map[chat.ConversationID]*hold
 	asked asked
+	// synced is since when the connection has been of use; zero = it was not.
+	synced time.Time
 
 	mu     sync.Mutex
 	conn   *Conn // nil while not connected
@@ -115,6 +118,7 @@ func (c *Client) Run(ctx context.Context) error {
 	bound := BackoffFirst
 	for {
 		began := time.Now()
+		c.synced = time.Time{}
 		err := c.session(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -125,7 +129,7 @@ func (c *Client) Run(ctx context.Context) error {
 			bound = BackoffFirst
 			continue // The moment was drawn already.
 		}
-		if time.Since(began) > BackoffLast {
+		if !c.synced.IsZero() && time.Since(c.synced) > bound {
 			bound = BackoffFirst
 		}
 		pause := told(err) + rand.N(bound)
@@ -193,6 +197,7 @@ func (c *Client) session(ctx context.Context) error {
 	if err := c.sync(ctx); err != nil {
 		return err
 	}
+	c.synced = time.Now()
 	return c.serve(ctx, frames, failed)
 }
 

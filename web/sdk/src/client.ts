@@ -10,7 +10,8 @@ import {
 import { Rest, StatusError, bounded } from "./rest.ts";
 import { uuid7 } from "./uuid.ts";
 
-/** Bounds the pause before connecting again, in ms; it is drawn below the bound, which doubles each time. */
+/** Bounds the pause before connecting again, in ms; it is drawn below the bound, which doubles each time,
+ * until a connection was of use for longer than that. */
 export const BACKOFF_FIRST = 1_000;
 /** Where the bound stops growing. */
 export const BACKOFF_LAST = 30_000;
@@ -91,7 +92,7 @@ export class Client {
   private endLife = (_why: Error) => {};
   private connection: Connection | undefined;
   private info: Connected | undefined;
-  private began = 0;
+  private began = Infinity; // when this connection began to be of use
   private bound = BACKOFF_FIRST;
   private fresh = false; // the last token was no longer good
   private stopTimer = () => {};
@@ -240,7 +241,7 @@ export class Client {
     const life = this.turn();
     this.stopTimer();
     this.detach();
-    this.began = this.clock.now();
+    this.began = Infinity;
     this.become({ is: "connecting" });
     try {
       const url = await this.rest.gateway();
@@ -295,7 +296,7 @@ export class Client {
 
   private later(told: number, why: string): void {
     const now = this.clock.now();
-    if (now - this.began > BACKOFF_LAST) this.bound = BACKOFF_FIRST;
+    if (now - this.began > this.bound) this.bound = BACKOFF_FIRST;
     const pause = told + this.random() * this.bound;
     this.bound = Math.min(2 * this.bound, BACKOFF_LAST);
     this.turn();
@@ -511,6 +512,7 @@ export class Client {
     if (life !== this.life) return;
     this.asked.sync = Infinity;
     this.asked.from = this.asked.bound = 0;
+    this.began = Math.min(this.began, this.clock.now());
     if (this.state_.is === "syncing") this.become({ is: "live", server: this.info?.server ?? "" });
     this.on.synced?.();
   }
