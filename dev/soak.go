@@ -17,9 +17,10 @@ import (
 
 const soakManual = `soak starts a cluster (see dev cluster) and lets people live in it, several times
 over: they talk in pairs and groups of 8, 100, 101 and 500, come and go, read, type,
-lose their networks, send twice – while every program is killed, a worker is stopped until
-others have its work and then woken, Redis is flushed and killed, a Kafka broker
-and a Cassandra node are killed and PostgreSQL is away for a minute. Then what
+lose their networks, send twice – while every program is killed, one of each is
+stopped until others have its work and then woken, Redis is flushed and killed, a
+Kafka broker and a Cassandra node are killed, they and Redis stand still for a
+moment, and PostgreSQL is away for a minute. Then what
 each device saw, what each sender was told and what history says are compared:
 see go doc ./dev/audit for what is checked. After a good run the audit itself is
 tried: mistakes are put into what was recorded, and it must name each of them.

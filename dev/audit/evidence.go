@@ -24,6 +24,9 @@ type Evidence struct {
 	// in the order of the reading, each after the answer to the one before.
 	Readings []Roster
 	Lists    []List
+	// Held is the longest time for which something was stopped that may have kept what
+	// it had to say: that comes at once.
+	Held time.Duration
 }
 
 // Conversation is a conversation as it was asked for.

@@ -10,9 +10,9 @@ import (
 const (
 	// headEvery is how often a device may be told of the head of a conversation.
 	headEvery = time.Second
-	// headsAhead is by how many the heads on one connection may exceed that: a
-	// router that takes over does not know when the one before it spoke, and what a
-	// stopped server kept comes at once.
+	// headsAhead is by how many the heads on one connection may exceed that, besides
+	// what was held back: a router that takes over does not know when the one before
+	// it spoke, and what a killed server kept comes at once.
 	headsAhead = 5
 )
 
@@ -44,11 +44,14 @@ func (a *auditor) heads(d *Device) {
 			d.Name, d.User, h.Connection, u.HeadSeq, t.ID, p.head)
 		p.head = u.HeadSeq
 		p.told++
-		allowed := headsAhead + int(h.At.Sub(p.since)/headEvery)
+		allowed := a.ahead() + int(h.At.Sub(p.since)/headEvery)
 		a.check(HeadPace, p.told <= allowed, "%s of %s, connection %d: %d heads of %s within %s",
 			d.Name, d.User, h.Connection, p.told, t.ID, h.At.Sub(p.since).Round(time.Millisecond))
 	}
 }
+
+// ahead is how many heads may come at once.
+func (a *auditor) ahead() int { return headsAhead + int(a.evidence.Held/headEvery) }
 
 // line is one conversation on one connection.
 type line struct {

@@ -108,12 +108,12 @@ func headPlants() []Plant {
 			d.Hints = append(d.Hints, Hint{Head: &wire.ConversationUpdated{ConversationID: m.ConversationID, HeadSeq: m.Seq}})
 			return true
 		}},
-		{"a storm of heads", HeadPace, func(e *Evidence, _ *auditor) bool {
+		{"a storm of heads", HeadPace, func(e *Evidence, a *auditor) bool {
 			d, h := e.hinted(head)
 			if d == nil {
 				return false
 			}
-			d.Hints = append(slices.Repeat([]Hint{*h}, 2*headsAhead), d.Hints...)
+			d.Hints = append(slices.Repeat([]Hint{*h}, 2*a.ahead()), d.Hints...)
 			return true
 		}},
 		{"a message of a large conversation is pushed to all", HeadInstead, func(e *Evidence, a *auditor) bool {

@@ -16,9 +16,13 @@ import (
 )
 
 const (
-	// zombieFor is how long a worker is stopped: well over the session time-out
-	// of its group, after which others have its partitions.
+	// zombieFor is how long a program is stopped: well over the session time-out of
+	// its group, after which others have its partitions, and over a gateway's lease.
 	zombieFor = 20 * time.Second
+	// stallFor is how long a server is stopped: longer than routers wait for a road,
+	// and shorter than it takes until other brokers lead its partitions or its
+	// groups lose their members. A long pause of its collector or its disk is such.
+	stallFor = 5 * time.Second
 	// backWithin bounds how long a killed process may take to come back.
 	backWithin = 2 * time.Minute
 	// calmAfter is how long the system is left alone after a fault. In it the
@@ -36,6 +40,8 @@ type Fault struct {
 	Do func(ctx context.Context) error
 	// Calm is how long nothing else happens afterwards.
 	Calm time.Duration
+	// Held is for how long somebody who is stopped keeps what then comes at once.
+	Held time.Duration
 	// Judged says that delivery must be quick again soon, not only complete.
 	Judged bool
 }
@@ -50,14 +56,21 @@ func (s *Site) Faults(seed uint64) []Fault {
 			all = append(all, s.killing(name, calmAfterProgram))
 		}
 	}
-	if workers := s.Names("worker"); len(workers) > 1 {
-		all = append(all, s.zombie(workers[random.IntN(len(workers))]))
+	for _, kind := range []string{"gateway", "router", "worker"} {
+		if names := s.Names(kind); len(names) > 1 {
+			all = append(all, stopping(s, random, names, zombieFor, calmAfter))
+		}
 	}
 	for _, kind := range []string{"kafka", "cassandra"} {
 		if names := s.Names(kind); len(names) > 0 {
 			f := s.killing(names[random.IntN(len(names))], calmAfter)
 			f.Judged = len(names) > 1
 			all = append(all, f)
+		}
+	}
+	for _, kind := range []string{"kafka", "cassandra", "redis"} {
+		if names := s.Names(kind); len(names) > 0 {
+			all = append(all, stopping(s, random, names, stallFor, calmAfterProgram))
 		}
 	}
 	if names := s.Names("redis"); len(names) > 0 {
@@ -93,14 +106,15 @@ func (s *Site) killing(name string, calm time.Duration) Fault {
 	}}
 }
 
-// zombie stops a worker until others have its partitions, and lets it go on as if
-// nothing had happened.
-func (s *Site) zombie(name string) Fault {
-	return Fault{Name: name + " stopped and woken", Calm: calmAfter, Do: func(ctx context.Context) error {
+// stopping stops one of the processes for a time and lets it go on as if nothing had
+// happened.
+func stopping(s *Site, random *rand.Rand, names []string, pausing, calm time.Duration) Fault {
+	name := names[random.IntN(len(names))]
+	return Fault{Name: name + " stopped and woken", Calm: calm, Held: pausing, Do: func(ctx context.Context) error {
 		if err := s.signal(name, syscall.SIGSTOP); err != nil {
 			return err
 		}
-		return errors.Join(pause(ctx, zombieFor), s.signal(name, syscall.SIGCONT))
+		return errors.Join(pause(ctx, pausing), s.signal(name, syscall.SIGCONT))
 	}}
 }
 

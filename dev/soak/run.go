@@ -163,6 +163,9 @@ func (c *crowd) settle(ctx context.Context) (*audit.Evidence, *audit.Report, err
 // evidence gathers what is known. all adds what every member reads, which is much.
 func (c *crowd) evidence(ctx context.Context, all bool) (*audit.Evidence, error) {
 	e := &audit.Evidence{}
+	for _, f := range c.Faults {
+		e.Held = max(e.Held, f.Held)
+	}
 	c.mu.Lock()
 	e.Sends, e.Answers, e.Commands = slices.Clone(c.sends), slices.Clone(c.answers), slices.Clone(c.commands)
 	e.Marks, e.Readings = slices.Clone(c.marks), slices.Clone(c.readings)

@@ -137,7 +137,7 @@ func TestFaultsFollowFromTheSeed(t *testing.T) {
 	if !slices.Equal(first, names(3)) {
 		t.Error("the same seed gave another order")
 	}
-	if len(first) != 10 { // five programs, a zombie, two servers, two for Redis
+	if len(first) != 14 { // five programs killed and two stopped, two servers killed and three stopped, two for Redis
 		t.Errorf("%d faults: %v", len(first), first)
 	}
 	if got := Pick(s.Faults(3), "redis flushed", "router"); len(got) != 2 || got[0].Name != "redis flushed" {
