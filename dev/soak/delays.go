@@ -18,19 +18,21 @@ type delays struct {
 }
 
 // measure finds, for each message and device, when the device first saw it. Only
-// devices that were connected from the sending to the seeing count: one whose
-// network was cut has itself to blame. What is told of by heads once a second is
-// left out.
+// devices that were connected from the sending to the seeing count, the sender's as
+// well: one whose network was cut has itself to blame. What is told of by heads once a
+// second is left out.
 func (c *crowd) measure(e *audit.Evidence) delays {
 	d := delays{started: c.started}
-	begun := make(map[string]time.Time, len(e.Sends))
+	sends := make(map[string]*audit.Send, len(e.Sends))
+	senders := make(map[chat.RequestID]*device, len(e.Sends))
+	c.everyDevice(func(dev *device) { dev.attempted(func(r chat.RequestID) { senders[r] = dev }) })
 	pushed := make(map[chat.ConversationID]bool)
 	for i := range c.plan.talks {
 		pushed[c.talks[i]] = c.plan.talks[i].size() <= largeSize
 	}
-	for _, s := range e.Sends {
-		if pushed[s.Conversation] {
-			begun[s.Content] = s.Begun
+	for i := range e.Sends {
+		if s := &e.Sends[i]; pushed[s.Conversation] {
+			sends[s.Content] = s
 		}
 	}
 	i := 0
@@ -40,14 +42,17 @@ func (c *crowd) measure(e *audit.Evidence) delays {
 		first := make(map[string]bool)
 		for j := range seen {
 			text := seen[j].Message.Content
-			at, sent := begun[text]
-			if !sent || first[text] {
+			sent := sends[text]
+			if sent == nil || first[text] {
 				continue
 			}
 			first[text] = true
-			if n := seen[j].Connection; n > 0 && opened[n-1].Before(at) && seen[j].Way != audit.Told {
-				d.add(at, seen[j].At.Sub(at))
+			at, by := sent.Begun, senders[sent.Request]
+			n := seen[j].Connection
+			if n == 0 || !opened[n-1].Before(at) || seen[j].Way == audit.Told || by != nil && !by.kept(at, seen[j].At) {
+				continue
 			}
+			d.add(at, seen[j].At.Sub(at))
 		}
 	})
 	return d

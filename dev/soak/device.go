@@ -131,6 +131,27 @@ func (d *device) opening() []time.Time {
 	return slices.Clone(d.opened)
 }
 
+// kept reports whether one connection was there from a moment to another.
+func (d *device) kept(from, to time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, at := range d.opened {
+		if end := d.links[i].Closed; at.Before(from) && (end.IsZero() || end.After(to)) {
+			return true
+		}
+	}
+	return false
+}
+
+// attempted calls each with what the device tried to send itself.
+func (d *device) attempted(each func(chat.RequestID)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for r := range d.attempts {
+		each(r)
+	}
+}
+
 // see notes a durable event. The caller holds the lock.
 func (d *device) see(way audit.Way, connection int, m wire.Message) {
 	d.seen = append(d.seen, audit.Sighting{At: time.Now(), Way: way, Connection: connection, Message: m})

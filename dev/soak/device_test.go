@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"time"
 
 	"switchboard/dev/audit"
 	"switchboard/internal/auth"
@@ -100,5 +101,28 @@ func TestWhoIsAwayHasNoNetwork(t *testing.T) {
 	d.network.leave(false)
 	if err := answer(); err == nil || errors.Is(err, errAway) {
 		t.Errorf("back, where nobody listens: %v", err)
+	}
+}
+
+func TestAConnectionIsKeptUntilItIsClosed(t *testing.T) {
+	at := func(second int) time.Time { return time.Unix(int64(second), 0) }
+	d := &device{
+		opened: []time.Time{at(10), at(30)},
+		links:  []audit.Link{{Closed: at(20)}, {}},
+	}
+	for _, c := range []struct {
+		from, to int
+		want     bool
+	}{
+		{5, 15, false}, // It was not there yet.
+		{11, 19, true},
+		{11, 21, false},
+		{25, 29, false},
+		{15, 35, false}, // Not one and the same.
+		{31, 99, true},
+	} {
+		if got := d.kept(at(c.from), at(c.to)); got != c.want {
+			t.Errorf("kept from %d to %d: %v, want %v", c.from, c.to, got, c.want)
+		}
 	}
 }
