@@ -322,6 +322,8 @@ func TestHintsAreAllowedTheirMoment(t *testing.T) {
 		d.Links = []Link{{Connected: start, Closed: at(40)}, {Connected: at(58)}}
 	}
 	r.hint(phone, Hint{At: at(60), Presence: &wire.Presence{UserID: boris, Status: "offline"}})
+	r.Frozen = []Span{{at(70), at(90)}} // Here he is there, and seems not to be.
+	r.hint(phone, Hint{At: at(91), Presence: &wire.Presence{UserID: boris, Status: "offline"}})
 	if report := Check(&r.Evidence); report.Broken[NotGone]+report.Broken[TypingInside] > 0 {
 		t.Errorf("violations: %v", report.Violations)
 	}

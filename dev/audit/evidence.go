@@ -27,7 +27,13 @@ type Evidence struct {
 	// Held is the longest time for which something was stopped that may have kept what
 	// it had to say: that comes at once.
 	Held time.Duration
+	// Frozen are the times in which a gateway stood still: to everybody else it had
+	// died, and who was on it.
+	Frozen []Span
 }
+
+// Span is a time from a moment to another.
+type Span struct{ From, To time.Time }
 
 // Conversation is a conversation as it was asked for.
 type Conversation struct {

@@ -15,6 +15,9 @@ const (
 	// grace is how long somebody is gone before that is told. Whoever has been
 	// connected for that long cannot be.
 	grace = 15 * time.Second
+	// thawing is how long a gateway that stood still may take to be counted among the
+	// living again, and its people.
+	thawing = 10 * time.Second
 )
 
 // hints checks what was pushed to a device besides durable events and answers.
@@ -63,7 +66,7 @@ func (a *auditor) typing(d *Device, h *Hint) {
 func (a *auditor) presence(d *Device, h *Hint) {
 	m := h.Presence
 	a.check(PeersOnly, a.peers(d.User, m.UserID), "%s of %s was told that %s is %s", d.Name, d.User, m.UserID, m.Status)
-	if m.Status != chat.Offline.String() {
+	if m.Status != chat.Offline.String() || a.frozen(h.At) {
 		return
 	}
 	for _, other := range a.evidence.Devices {
@@ -76,6 +79,13 @@ func (a *auditor) presence(d *Device, h *Hint) {
 		a.check(NotGone, !there, "%s of %s was told at %s that %s is offline, whose %s was connected",
 			d.Name, d.User, h.At.Format(time.TimeOnly), m.UserID, other.Name)
 	}
+}
+
+// frozen reports whether people on a gateway may be taken for gone at a moment.
+func (a *auditor) frozen(at time.Time) bool {
+	return slices.ContainsFunc(a.evidence.Frozen, func(s Span) bool {
+		return at.After(s.From) && at.Before(s.To.Add(thawing))
+	})
 }
 
 // peers reports whether two have a direct conversation with each other.

@@ -68,6 +68,7 @@ type crowd struct {
 	marks    []audit.Mark           // over REST
 	readings []audit.Roster         // of the lists of members
 	refused  map[chat.RequestID]int // over REST: attempts less refusals
+	frozen   []audit.Span           // of gateways
 	moving   map[movePlan]*guest
 	failed   []string
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,6 +117,11 @@ func (c *crowd) suffer(ctx context.Context) ([]happened, error) {
 			return done, fmt.Errorf("%s: %w", f.Name, err)
 		}
 		h.over = time.Now()
+		if f.Held > 0 && strings.HasPrefix(f.Name, "gateway") {
+			c.mu.Lock()
+			c.frozen = append(c.frozen, audit.Span{From: h.begun, To: h.over})
+			c.mu.Unlock()
+		}
 		c.Log.Info("fault over", "what", f.Name, "after", h.over.Sub(h.begun).Round(time.Millisecond))
 		if err := pause(ctx, f.Calm); err != nil {
 			return done, err
@@ -167,6 +173,7 @@ func (c *crowd) evidence(ctx context.Context, all bool) (*audit.Evidence, error)
 		e.Held = max(e.Held, f.Held)
 	}
 	c.mu.Lock()
+	e.Frozen = slices.Clone(c.frozen)
 	e.Sends, e.Answers, e.Commands = slices.Clone(c.sends), slices.Clone(c.answers), slices.Clone(c.commands)
 	e.Marks, e.Readings = slices.Clone(c.marks), slices.Clone(c.readings)
 	attempts := make(map[chat.RequestID]int)
