@@ -54,7 +54,7 @@ func runSoak(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.StringVar(&s.on, "on", "", "data `FOLDER` of a cluster that runs already; without it, soak starts one")
 	only := flags.List("faults", "`PREFIX,…` of the faults to make, in this order, such as kafka or redis flushed; default all, in an order of chance")
 	data := flags.String("data", ".cache/soak", "data `FOLDER` of the cluster that soak starts; it is emptied first")
-	cluster := flags.List("cluster", "`FLAG,…` of the cluster that soak starts; default -gateways=2,-routers=2,-workers=2")
+	cluster := flags.List("cluster", "`FLAG,…` of the cluster that soak starts; default -gateways=2,-routers=2,-workers=2,-opensearch-nodes=0")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func runSoak(ctx context.Context, args []string, stdout io.Writer) error {
 // says stands in soak.log there.
 func startCluster(ctx context.Context, data string, args []string) (stop func() error, err error) {
 	if len(args) == 0 {
-		args = []string{"-gateways=2", "-routers=2", "-workers=2"}
+		args = []string{"-gateways=2", "-routers=2", "-workers=2", "-opensearch-nodes=0"}
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -64,6 +64,10 @@ func (a *again) take(c *presence.Change) {
 	a.enter.SetVal(false)
 }
 
+// spareSessions is how many sessions at a time are kept for, some 700 bytes each. More
+// come at once where all are registered again, which is no rest.
+const spareSessions = 256
+
 // round is what one pipeline needs.
 type round struct {
 	sessions []*again
@@ -87,7 +91,7 @@ func (d *Directory) registerAgain(ctx context.Context, changes []presence.Change
 		return nil, nil
 	}
 	_, cluster := d.client.(*goredis.ClusterClient)
-	r, _ := d.rounds.Get().(*round)
+	r := d.spare.Swap(nil)
 	if r == nil {
 		r = new(round)
 	}
@@ -111,7 +115,9 @@ func (d *Directory) registerAgain(ctx context.Context, changes []presence.Change
 	for i := range changes {
 		applied[i].Fresh = r.sessions[i].enter.Val()
 	}
-	d.rounds.Put(r)
+	if len(r.sessions) <= spareSessions {
+		d.spare.Store(r)
+	}
 	return applied, nil
 }
 

@@ -27,7 +27,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -60,7 +60,7 @@ type Config struct {
 type Directory struct {
 	client goredis.UniversalClient
 	now    func() time.Time
-	rounds sync.Pool // of *round
+	spare  atomic.Pointer[round] // of whoever registered again last
 }
 
 var (
