@@ -183,14 +183,18 @@ func TestFlawlessLivelyRunHasNoViolation(t *testing.T) {
 
 // What is planted into the evidence of real runs can be planted into this one too.
 func TestPlantsAreFound(t *testing.T) {
-	r := lively()
-	for _, p := range Plants() {
-		if planted, found := p.Try(&r.Evidence); !planted || !found {
-			t.Errorf("%s: planted: %t, found: %t", p.Name, planted, found)
+	stopped := lively()
+	stopped.Held = 20 * time.Second
+	stopped.Frozen = []Span{{start.Add(grace), start.Add(grace + stopped.Held)}}
+	for name, r := range map[string]*run{"nothing stood still": lively(), "a gateway stood still": stopped} {
+		for _, p := range Plants() {
+			if planted, found := p.Try(&r.Evidence); !planted || !found {
+				t.Errorf("%s: %s: planted: %t, found: %t", name, p.Name, planted, found)
+			}
 		}
-	}
-	if report := Check(&r.Evidence); report.Failures() != 0 {
-		t.Errorf("planting changed the evidence: %v", report.Violations)
+		if report := Check(&r.Evidence); report.Failures() != 0 {
+			t.Errorf("%s: planting changed the evidence: %v", name, report.Violations)
+		}
 	}
 }
 

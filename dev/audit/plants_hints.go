@@ -147,6 +147,9 @@ func hintPlants() []Plant {
 			for _, d := range e.Devices {
 				for _, l := range d.Links {
 					at := l.Connected.Add(2 * grace)
+					for a.frozen(at) {
+						at = at.Add(grace)
+					}
 					peer := a.acquainted(d.User, true)
 					if l.Connected.IsZero() || peer == nil || !l.Closed.IsZero() && l.Closed.Before(at) {
 						continue
