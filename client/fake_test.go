@@ -41,6 +41,7 @@ type script struct {
 	history []wire.Message // of talk
 	synced  []wire.Message // what sync answers above have
 	heads   []wire.Head    // and which conversations it says are to be paged
+	brief   []wire.Head    // the next sync says that alone
 	left    bool           // history is closed
 	refuse  int            // the status of every upgrade, unless 0
 	busy    []int          // the statuses of the next syncs
@@ -87,6 +88,9 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(s.busy[0])
 		_ = json.NewEncoder(w).Encode(wire.Problem{RetryAfterMS: 400})
 		s.busy = s.busy[1:]
+	case strings.HasSuffix(r.URL.Path, "/sync") && s.brief != nil:
+		_ = json.NewEncoder(w).Encode(wire.SyncResponse{Heads: s.brief})
+		s.brief = nil
 	case strings.HasSuffix(r.URL.Path, "/sync"):
 		answer := wire.SyncResponse{Heads: s.heads}
 		var asked wire.SyncRequest

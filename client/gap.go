@@ -218,10 +218,17 @@ func (c *Client) leave(ctx context.Context, id chat.ConversationID) error {
 	return nil
 }
 
+// partings is how often one sync may meet a conversation that is left between its
+// answer and the history that it led to.
+const partings = 3
+
+// errParting says that it met more.
+var errParting = errors.New("sync leads to conversations that history says are left")
+
 // sync asks for all that was missed, until there is no more. Frames gather
 // meanwhile, so nothing falls between the two.
 func (c *Client) sync(ctx context.Context) error {
-	for {
+	for parted := 0; parted <= partings; {
 		answer, err := c.cfg.REST.Sync(ctx, c.Have())
 		if err != nil {
 			return fmt.Errorf("sync: %w", err)
@@ -238,18 +245,26 @@ func (c *Client) sync(ctx context.Context) error {
 			}
 			c.release(m.ConversationID)
 		}
+		again := answer.HasMore
 		for _, h := range answer.Heads {
-			if h.HeadSeq > c.last[h.ConversationID] {
-				c.acquaint(h.ConversationID)
-				if _, err := c.fill(ctx, h.ConversationID); err != nil {
-					return err
-				}
+			if h.HeadSeq <= c.last[h.ConversationID] {
+				continue
+			}
+			c.acquaint(h.ConversationID)
+			left, err := c.fill(ctx, h.ConversationID)
+			if err != nil {
+				return err
+			}
+			if left { // Since that answer: the next one has what came before.
+				again = true
+				parted++
 			}
 		}
-		if !answer.HasMore {
+		if !again {
 			return nil
 		}
 	}
+	return errParting
 }
 
 func syncedMessage(e Event) (wire.Message, error) {
