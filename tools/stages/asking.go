@@ -37,6 +37,27 @@ func asking(root fs.FS, variables []string) ([]string, error) {
 	return packages, nil
 }
 
+// packages returns those that the stage tests.
+func (s stage) packages(root fs.FS) ([]string, error) {
+	all, err := asking(root, s.asks)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{s.only, s.first} {
+		if name != "" && !slices.Contains(all, name) {
+			return nil, fmt.Errorf("%s is not among the packages that ask: %s", name, strings.Join(all, " "))
+		}
+	}
+	switch {
+	case s.only != "":
+		return []string{s.only}, nil
+	case s.first != "":
+		others := slices.DeleteFunc(all, func(name string) bool { return name == s.first })
+		return append([]string{s.first}, others...), nil
+	}
+	return all, nil
+}
+
 // mentions returns for each file of tests of the main module the variables that
 // it names, without their common beginning.
 func mentions(root fs.FS) (map[string][]string, error) {

@@ -49,11 +49,30 @@ type stage struct {
 	on     bool // it runs on the servers that are held up
 	// asks makes it go test -json of all packages whose tests ask for one of these
 	// servers, by the variable SWITCHBOARD_TEST_…: none may be skipped.
-	asks  []string
+	asks []string
+	// only is the one of those packages that the stage is about, and first the one
+	// that takes longest: it is begun before the others.
+	only, first string
+	// done makes it go test all packages but those whose tests ask for one of these
+	// servers: a stage before it has run them whole, in the same way.
+	done  []string
 	limit time.Duration // 0 = stageLimit
 	env   []string
 	args  []string
 }
+
+const (
+	// suites are the servers on which a stage runs the suites of packages, and all
+	// their other tests, with the race detector.
+	suites = "S3 KAFKA CQL POSTGRES REDIS OPENSEARCH"
+	// alone are the tests of dev/system that want the machine for themselves: how soon
+	// messages are answered while PostgreSQL is away, and whether 5,000 people are
+	// back before they count as gone, is also the machine's affair.
+	alone = "^TestClusterKeepsWhatItPromises$|^TestGatewayWithFiveThousandRestarts$"
+	// serverless are the longer tests of dev/system that start no servers: the race
+	// detector's stage runs them.
+	serverless = "KilledSystem|^TestReadersThatDoNotReadHoldUpNobody$|^TestTwoThousandMembersAreToldByTheHead$"
+)
 
 // stages are in the order in which they run: the quickest answer first.
 func stages() []stage {
@@ -74,7 +93,7 @@ func stages() []stage {
 		{name: "memory", args: words("bin/bench conn -connections 8000 -idle 1s -max-bytes 450")},
 		{name: "servers", holds: true, args: words("bin/dev servers")},
 		{
-			name: "suites", on: true, asks: words("S3 KAFKA CQL POSTGRES REDIS OPENSEARCH"),
+			name: "suites", on: true, asks: words(suites), first: "./storage-worker/archive/scylla",
 			args: words("go test -json -race -count=1 -p 2 -parallel 16 -timeout 12m -skip ^TestAKilledServer|Secured"),
 		},
 		// Servers of their own, so that one that dies unasked is not overlooked elsewhere.
@@ -85,13 +104,17 @@ func stages() []stage {
 			name: "secured", on: true, asks: words("KAFKA_CREDENTIALS KAFKA_GUEST_CREDENTIALS CQL_CREDENTIALS POSTGRES_PASSWORD REDIS_CREDENTIALS"),
 			args: words("go test -json -race -count=1 -p 2 -parallel 16 -timeout 5m -run Secured"),
 		},
-		// These start servers of their own, one package at a time: on two cores that is
-		// a quarter of an hour for dev/system alone, and nearly twice that for all.
+		// These start servers of their own, two packages at a time, since most of it is
+		// waiting for what a fault does. Two clusters and three nodes beside them take 5 GB.
 		{
-			name: "cluster", asks: words("SERVERS"), limit: 70 * time.Minute, env: words("SWITCHBOARD_TEST_SERVERS=1"),
-			args: words("go test -json -count=1 -p 1 -timeout 45m"),
+			name: "cluster", asks: words("SERVERS"), first: "./dev/system", limit: 70 * time.Minute, env: words("SWITCHBOARD_TEST_SERVERS=1"),
+			args: words("go test -json -count=1 -p 2 -timeout 45m -skip " + alone + "|" + serverless),
 		},
-		{name: "race", args: words("go test -race -count=1 -timeout 12m ./...")},
+		{
+			name: "alone", asks: words("SERVERS"), only: "./dev/system", limit: 30 * time.Minute, env: words("SWITCHBOARD_TEST_SERVERS=1"),
+			args: words("go test -json -count=1 -timeout 25m -run " + alone),
+		},
+		{name: "race", done: words(suites), args: words("go test -race -count=1 -timeout 12m")},
 	}
 }
 
@@ -211,6 +234,8 @@ func (r *runner) one(ctx context.Context, s stage) error {
 		r.servers, err = hold(ctx, r.root, s, r.out)
 	case len(s.asks) > 0:
 		err = r.tests(ctx, s)
+	case len(s.done) > 0:
+		err = r.rest(ctx, s)
 	default:
 		err = r.command(ctx, s, r.out)
 	}
@@ -228,7 +253,7 @@ func (r *runner) one(ctx context.Context, s stage) error {
 // tests runs go test -json on the packages that ask for the stage's servers, and
 // makes of what it says what go test prints.
 func (r *runner) tests(ctx context.Context, s stage) error {
-	packages, err := asking(os.DirFS(r.root), s.asks)
+	packages, err := s.packages(os.DirFS(r.root))
 	if err != nil {
 		return err
 	}
@@ -249,10 +274,32 @@ func (r *runner) tests(ctx context.Context, s stage) error {
 		s.env = append(s.env, r.servers.env()...)
 	}
 	v := newVerdicts(r.out)
-	if err := r.command(ctx, s, v); err != nil {
+	err = r.command(ctx, s, v)
+	for _, line := range v.slowest() {
+		fmt.Fprintf(r.out, "== %s: %s\n", s.name, line)
+	}
+	if err != nil {
 		return err
 	}
 	return v.verdict()
+}
+
+// rest runs the command on all packages but those that are done.
+func (r *runner) rest(ctx context.Context, s stage) error {
+	list := exec.CommandContext(ctx, "go", "list", "-f", ".{{slice .ImportPath (len .Module.Path)}}", "./...")
+	list.Dir, list.Stderr = r.root, r.out
+	all, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("list the packages: %w", err)
+	}
+	done, err := asking(os.DirFS(r.root), s.done)
+	if err != nil {
+		return err
+	}
+	left := slices.DeleteFunc(words(string(all)), func(name string) bool { return slices.Contains(done, name) })
+	s.args = slices.Concat(s.args, left)
+	fmt.Fprintf(r.out, "== %s: all packages but %s\n", s.name, strings.Join(done, " "))
+	return r.command(ctx, s, r.out)
 }
 
 // command runs the command with no input and an end; what it says goes to out.

@@ -57,6 +57,34 @@ func TestOneFailureFailsTheWhole(t *testing.T) {
 	}
 }
 
+func TestTheRestIsAllPackagesButThoseThatAreDone(t *testing.T) {
+	if err := adopt(); err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":      "module example.org/m\n",
+		"m.go":        "package m\n",
+		"a/a_test.go": "package a\n\nconst _ = \"SWITCHBOARD_TEST_ORACLE\"\n",
+		"a/b/b.go":    "package b\n",
+	} {
+		if err := os.MkdirAll(path.Join(root, path.Dir(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path.Join(root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for asked, want := range map[string]int{"ORACLE": 0, "SAGE": 1} { // Nobody asks for a sage: the word is wrong.
+		var out strings.Builder
+		r := &runner{root: root, out: &out, lingering: time.Second}
+		status := r.run(t.Context(), []stage{{name: "race", done: words(asked), args: words("echo tests of")}})
+		if status != want || strings.Contains(out.String(), "tests of . ./a/b\n") != (want == 0) {
+			t.Errorf("%s: status %d, want %d:\n%s", asked, status, want, &out)
+		}
+	}
+}
+
 func TestEveryFastStageIsPartOfAll(t *testing.T) {
 	fast := 0
 	for _, s := range stages() {

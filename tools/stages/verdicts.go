@@ -2,16 +2,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
 // verdicts reads go test -json and prints what go test prints without it. It
 // also remembers what must not happen where servers are meant to be: a test
-// that was skipped for want of one, a package in which nothing ran.
+// that was skipped for want of one, a package in which nothing ran. And it
+// remembers how long each test took.
 type verdicts struct {
 	out io.Writer
 
@@ -20,7 +23,22 @@ type verdicts struct {
 	ran     int
 	skipped []string
 	idle    []string
+	took    []lasting
 }
+
+// lasting is a test and how long it took, without the time in which it waited for
+// its turn.
+type lasting struct {
+	test    string
+	seconds float64
+}
+
+const (
+	// slowestShown is how many of the slowest tests are named.
+	slowestShown = 10
+	// slowAbove is how many seconds a test takes at least that is worth a line.
+	slowAbove = 1
+)
 
 func newVerdicts(out io.Writer) *verdicts {
 	return &verdicts{out: out, said: make(map[string]map[string]*strings.Builder)}
@@ -32,6 +50,7 @@ type event struct {
 	Package string
 	Test    string
 	Output  string
+	Elapsed float64 // seconds
 }
 
 func (v *verdicts) Write(b []byte) (int, error) {
@@ -94,6 +113,9 @@ func (v *verdicts) judge(e event) {
 	if e.Action != "pass" && e.Action != "fail" && e.Action != "skip" {
 		return
 	}
+	if !strings.Contains(e.Test, "/") { // It has the time of its parts.
+		v.took = append(v.took, lasting{e.Package + " " + e.Test, e.Elapsed})
+	}
 	text := ""
 	if b := v.said[e.Package][e.Test]; b != nil {
 		text = b.String()
@@ -110,6 +132,18 @@ func (v *verdicts) judge(e event) {
 	case "pass":
 		v.ran++
 	}
+}
+
+// slowest returns the tests that took longest, with their seconds, the slowest
+// first.
+func (v *verdicts) slowest() (lines []string) {
+	slices.SortStableFunc(v.took, func(a, b lasting) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, l := range v.took[:min(len(v.took), slowestShown)] {
+		if l.seconds >= slowAbove {
+			lines = append(lines, fmt.Sprintf("%6.1f s  %s", l.seconds, l.test))
+		}
+	}
+	return lines
 }
 
 // verdict is the error that go test knows nothing of.

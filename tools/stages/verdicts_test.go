@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 )
@@ -77,5 +79,32 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("the verdict is %q, want %q", got, tt.verdict)
 			}
 		})
+	}
+}
+
+// A test that has parts has their time, and what took no time is not named.
+func TestTheSlowestTestsAreNamed(t *testing.T) {
+	said := `{"Action":"pass","Package":"p","Test":"TestQuick","Elapsed":0.3}
+{"Action":"pass","Package":"p","Test":"TestLong/part","Elapsed":99}
+{"Action":"fail","Package":"q","Test":"TestLong","Elapsed":100.25}
+{"Action":"skip","Package":"q","Test":"TestSkipped","Elapsed":0}
+`
+	for i := range 12 {
+		said += fmt.Sprintf(`{"Action":"pass","Package":"p","Test":"Test%d","Elapsed":%d}`+"\n", i, i)
+	}
+	v := newVerdicts(io.Discard)
+	if _, err := io.WriteString(v, said); err != nil {
+		t.Fatal(err)
+	}
+	got := v.slowest()
+	if len(got) != 10 || got[0] != " 100.2 s  q TestLong" || got[1] != "  11.0 s  p Test11" || got[9] != "   3.0 s  p Test3" {
+		t.Errorf("the slowest are %q", got)
+	}
+	v = newVerdicts(io.Discard)
+	if _, err := io.WriteString(v, verbose); err != nil {
+		t.Fatal(err)
+	}
+	if got := v.slowest(); len(got) != 0 {
+		t.Errorf("of quick tests the slowest are %q", got)
 	}
 }
