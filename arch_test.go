@@ -124,7 +124,7 @@ bench/crowd                         : bench/host bench/load bench/result bench/r
 bench/host                          :
 bench/load                          : bench/result internal/auth internal/chat
 bench/result                        : bench/host internal/daemon
-bench/rig                           : bench/host internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/loopback internal/metrics internal/presence/embedded
+bench/rig                           : bench/host bench/scrape internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/loopback internal/metrics internal/presence/embedded
 bench/scrape                        :
 `
 

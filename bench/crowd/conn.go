@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
-	"switchboard/bench/host"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
 	"switchboard/internal/daemon"
@@ -22,7 +22,9 @@ from the slabs of this host's sockets and is that of one end: half of it, unless
 difference to the gateways without a client.
 
 With -echo the connections, after -hold, send messages that come back: heartbeats of
-the protocol, each checked, on a schedule; latency counts from each one's time.
+the protocol, each checked, on a schedule; latency counts from each one's time. When
+the gateways have come to rest after it, memory is read once more: after_bytes is what
+a connection has kept of its messages.
 
 With -target it measures gateways that somebody else started, and -auth-keys; memory
 is then that of -pids.` + elsewhere + plan
@@ -53,13 +55,8 @@ type conn struct {
 	text     string // with # for its number; empty: a number and bytes
 	echoes   float64
 	duration time.Duration
-}
 
-// step is the memory at one number of connections.
-type step struct {
-	connections int
-	user        host.Memory
-	kernel      int64
+	full step // at the end of a climb that is measured
 }
 
 // Conn is `bench conn`. worker is the command that starts a worker.
@@ -74,7 +71,7 @@ func Conn(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	flags.Float64Var(&c.echoes, "echo", 0, "messages a second that come back, at the end")
 	flags.DurationVar(&c.duration, "duration", 30*time.Second, "how long those are sent")
 	c.out = result.NewOutput(flags.FlagSet, append(metricNames("open", "tcp", "upgrade", "echo", "service", "late"),
-		"user_bytes", "user_anon_bytes", "kernel_bytes", "open_cpu", "idle_cpu", "echo_cpu")...)
+		"user_bytes", "user_anon_bytes", "heap_bytes", "after_bytes", "after_anon_bytes", "open_cpu", "idle_cpu", "echo_cpu")...)
 	aim := c.newAim(flags)
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -114,7 +111,7 @@ func (c *conn) run(ctx context.Context, name string, stdout io.Writer) error {
 		return err
 	}
 	defer r.end()
-	r.result.Headlines = []string{"connections", "user_bytes", "kernel_bytes", "open.p99", "idle_cpu", "echo.p50", "echo.p99", "echo_cpu", "wrong"}
+	r.result.Headlines = []string{"connections", "user_bytes", "after_bytes", "kernel_bytes", "open.p99", "idle_cpu", "echo.p50", "echo.p99", "echo_cpu", "wrong"}
 	err = c.phases(ctx, r)
 	all := r.crew.All()
 	timings := []*result.Timing{
@@ -166,7 +163,7 @@ func (c *conn) phases(ctx context.Context, r *run) error {
 	if sent := r.crew.All().Count(load.CountSent); sent > 0 {
 		r.result.Add("echo_cpu", (r.cpu()-before).Seconds()/float64(sent), result.Seconds, result.Lower, "gateways' processor time of an echo")
 	}
-	return nil
+	return c.kept(ctx, r)
 }
 
 // idling returns the processor time that the gateways take while nothing happens.
@@ -190,18 +187,19 @@ func (c *conn) climb(ctx context.Context, r *run) error {
 		if err := rest(ctx, c.settle); err != nil {
 			return err
 		}
-		user, err := r.memory()
+		s, err := r.weigh(ctx, total)
 		if err != nil {
 			return err
 		}
-		s := step{total, user, host.Slabs()}
 		steps = append(steps, s)
 		fmt.Fprintf(r.stdout, "%8d connections: PSS %10d bytes, %10d of them anonymous, kernel %11d bytes\n",
 			s.connections, s.user.PSS, s.user.Anonymous, s.kernel)
 	}
 	r.result.Add("open_rate", float64(c.connections)/busy.Seconds(), result.PerSecond, result.Neither, "connections opened a second")
 	r.result.Add("open_cpu", opening.Seconds()/float64(c.connections), result.Seconds, result.Lower, "gateways' processor time of an opening")
-	c.weigh(r.result, steps)
+	if c.weigh(r.result, steps); len(steps) < 3 {
+		r.addKernel("", c.connections)
+	}
 	return nil
 }
 
@@ -210,18 +208,19 @@ func (c *conn) weigh(r *result.Result, steps []step) {
 	if len(steps) < 3 || steps[0].user.PSS == 0 {
 		return // Two points are a line through anything, and nothing is seen of a process elsewhere.
 	}
+	c.full = steps[len(steps)-1]
 	r.Add("user_bytes", slope(steps, func(s step) int64 { return s.user.PSS }), result.Bytes, result.Lower,
 		"gateway memory of a connection: slope of PSS")
 	r.Add("user_anon_bytes", slope(steps, func(s step) int64 { return s.user.Anonymous }), result.Bytes, result.Lower,
 		"what of it is no page of a file: slope of Pss_Anon")
+	if !slices.ContainsFunc(steps, func(s step) bool { return s.heap == 0 }) {
+		r.Add("heap_bytes", slope(steps, func(s step) int64 { return s.heap }), result.Bytes, result.Lower,
+			"heap in use for a connection, garbage included: slope")
+	}
 	if steps[0].kernel == 0 {
 		return
 	}
-	ends := 2.0 // are on this host,
-	if len(c.agents) > 0 {
-		ends = 1 // unless the clients are on others.
-	}
-	r.Add("kernel_bytes", slope(steps, func(s step) int64 { return s.kernel })/ends, result.Bytes, result.Lower,
+	r.Add("kernel_bytes", slope(steps, func(s step) int64 { return s.kernel })/c.ends(), result.Bytes, result.Lower,
 		"kernel memory of a connection's end: slope of the socket slabs")
 }
 

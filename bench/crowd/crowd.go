@@ -79,7 +79,7 @@ func newOptions(flags *daemon.Flags, worker []string, gateways, connections int)
 // metricNames are those of all commands, beside their timings.
 func metricNames(timings ...string) []string {
 	return append(result.TimingNames(timings...), "connections", "opened", "failed", "lost", "sent", "wrong", "missing", "repeated", "misrouted",
-		"cut", "unsent", "late", "open_rate", "gateways.pss", "gateways.cpu_share", "workers.cpu_share")
+		"cut", "unsent", "late", "open_rate", "gateways.pss", "gateways.heap", "kernel_bytes", "gateways.cpu_share", "workers.cpu_share")
 }
 
 // run is one run of a command.
@@ -92,6 +92,7 @@ type run struct {
 	watch  *watch
 	began  time.Time
 	user   string // part of the users' names
+	bare   int64  // of the kernel's socket objects when nobody was connected
 }
 
 // begin refuses what does not fit and starts everything. All connections must fit
@@ -123,7 +124,7 @@ func begin(ctx context.Context, name string, o *options, stdout io.Writer, lost 
 	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
-	r.began = time.Now()
+	r.began, r.bare = time.Now(), host.Slabs()
 	r.watch = newWatch(r.rig, r.crew)
 	return r, nil
 }
@@ -200,6 +201,7 @@ func (r *run) open(ctx context.Context) error {
 		return err
 	}
 	r.result.Add("open_rate", float64(r.connections)/time.Since(began).Seconds(), result.PerSecond, result.Neither, "connections opened a second")
+	r.addKernel("", r.connections)
 	return nil
 }
 
@@ -241,6 +243,7 @@ func (r *run) finish(ctx context.Context, failed error, timings ...*result.Timin
 	count("late", load.CountLate, result.Neither, "echoes that were sent over 10 ms after their time")
 	out.Series = append(out.Series, all.Series()...)
 	r.watch.fill(out)
+	r.addHeap(ctx)
 	out.Detail = map[string]any{"counts": all.Told()}
 	if late, sent := all.Count(load.CountLate), all.Count(load.CountSent); late > sent/100 {
 		out.Invalidate("the generator was late for %d of %d sends, more than 1 %%", late, sent)
@@ -276,18 +279,6 @@ func (r *run) cpu() (d time.Duration) {
 		d += host.CPUTime(p.PID)
 	}
 	return d
-}
-
-// memory is that of the gateways that run.
-func (r *run) memory() (total host.Memory, err error) {
-	for _, p := range r.rig.Processes() {
-		m, err := host.MemoryOf(p.PID)
-		if err != nil {
-			return total, err
-		}
-		total.PSS, total.Anonymous = total.PSS+m.PSS, total.Anonymous+m.Anonymous
-	}
-	return total, nil
 }
 
 // rest waits.

@@ -173,6 +173,7 @@ func (p *phases) run(ctx context.Context, r *run) (timings []*result.Timing, err
 			break
 		}
 		r.crew.NewPhase() // So that nothing is added to it any more.
+		r.addKernel(fmt.Sprintf("%d-%s.", i+1, one.kind), r.crew.All().Open())
 		for _, name := range []string{load.TimeOpen, load.TimeEcho, load.TimeBack} {
 			if t := tally.Timing(name, fmt.Sprintf("%d-%s.%s", i+1, one.kind, name)); t.Count() > 0 {
 				t.What = fmt.Sprintf("%s, phase %d, %s", t.What, i+1, p.lines[i])

@@ -7,7 +7,9 @@
 //	            ▲
 //	   Deliver ─┘ a record as a router would write it
 //
-// Everything ends with Close, and nothing of it is left.
+// Everything ends with Close, and nothing of it is left; nor is it when this process
+// is killed, since the kernel then ends the gateways, and a process that waits for that
+// removes the folder. What is written to a log and a directory of others stays there.
 package rig
 
 import (
@@ -20,12 +22,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/scrape"
 	"switchboard/internal/auth"
 	"switchboard/internal/bus"
 	kfake "switchboard/internal/bus/embedded"
@@ -98,6 +102,11 @@ func (r *Rig) start(ctx context.Context) (err error) {
 		return err
 	}
 	r.close = append(r.close, func() { _ = os.RemoveAll(r.dir) }) // It is a temporary folder.
+	swept, err := sweep(r.dir)
+	if err != nil {
+		return err
+	}
+	r.close = append(r.close, swept)
 	r.Keys = filepath.Join(r.dir, "keys.json")
 	if err := auth.Generate(r.Keys); err != nil {
 		return err
@@ -113,10 +122,8 @@ func (r *Rig) start(ctx context.Context) (err error) {
 		return err
 	}
 	r.Addresses, r.ops = addresses[:r.config.Gateways], addresses[r.config.Gateways:]
-	for i := range r.config.Gateways {
-		if err := r.gateway(i); err != nil {
-			return fmt.Errorf("start a gateway (build it with go build -o bin/ ./...): %w", err)
-		}
+	if err := r.spawn(); err != nil {
+		return fmt.Errorf("start a gateway (build it with go build -o bin/ ./...): %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -172,6 +179,44 @@ func (r *Rig) topics(ctx context.Context) error {
 // server is the slot of gateway i.
 func server(i int) string { return fmt.Sprint("bench-", i+1) }
 
+// sweep starts a process that removes a folder when this one has ended, however that
+// came, and returns what ends it.
+func sweep(dir string) (end func(), err error) {
+	// Not with a context: it ends with its input.
+	command := exec.Command("sh", "-c", `cat >/dev/null; rm -rf -- "$0"`, dir) //nolint:noctx // See above.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                  // A signal from the terminal is not for it.
+	input, err := command.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, fmt.Errorf("start what removes the folder in the end: %w", err)
+	}
+	return func() {
+		_ = input.Close()
+		_ = command.Wait() // What it left, if anything, is removed next.
+	}, nil
+}
+
+// spawn starts the gateways, from a thread that lasts until Close: the kernel ends them
+// with the thread that started them, not with the process.
+func (r *Rig) spawn() error {
+	started, closing := make(chan error), make(chan struct{})
+	var thread sync.WaitGroup
+	r.close = append(r.close, func() { close(closing); thread.Wait() })
+	thread.Go(func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		var err error
+		for i := 0; i < r.config.Gateways && err == nil; i++ {
+			err = r.gateway(i)
+		}
+		started <- err
+		<-closing
+	})
+	return <-started
+}
+
 func (r *Rig) gateway(i int) error {
 	// Not with a context: a signal ends the load first.
 	command := exec.Command(r.config.Program, //nolint:noctx // See above.
@@ -179,7 +224,8 @@ func (r *Rig) gateway(i int) error {
 		"-auth-keys", r.Keys, "-replication", "1", "-heartbeat", r.config.Heartbeat.String(),
 		"-drain-timeout", r.config.DrainTimeout.String(), "-log-level", "warn")
 	command.Stdout, command.Stderr = r.config.Log, r.config.Log
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // A signal from the terminal is not for it.
+	// A signal from the terminal is not for it. If we are killed, it must not live on.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := command.Start(); err != nil {
 		return err
 	}
@@ -238,6 +284,24 @@ func (r *Rig) Processes() (all []host.Process) {
 		}
 	}
 	return all
+}
+
+// Heap is what the heaps of the gateways that run have in use, in bytes; 0 of those that
+// somebody else started. It asks each of them, which costs them some of it: it is for
+// the ends of phases.
+func (r *Rig) Heap(ctx context.Context) (int64, error) {
+	all := make(scrape.Samples)
+	for i, p := range r.gateways {
+		select {
+		case <-p.ended:
+			continue
+		default:
+		}
+		if err := all.Read(ctx, "http://"+r.ops[i]+"/metrics"); err != nil {
+			return 0, err
+		}
+	}
+	return int64(all.Sum(scrape.Heap)), nil
 }
 
 // Signal sends gateway i a signal.

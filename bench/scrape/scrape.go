@@ -18,6 +18,9 @@ import (
 // timeout bounds one look at a program's metrics.
 const timeout = 5 * time.Second
 
+// Heap is what the heap of a program in Go has in use, in bytes.
+const Heap = "go_memstats_heap_inuse_bytes"
+
 // Samples are counters and buckets by name and labels, as Prometheus writes them,
 // added up over programs.
 type Samples map[string]float64
@@ -50,14 +53,14 @@ func (s Samples) read(ctx context.Context, url string) error {
 	return s.parse(response.Body)
 }
 
-// parse adds the samples of one program that are ours.
+// parse adds the samples of one program that are ours, and its heap.
 func (s Samples) parse(text io.Reader) error {
 	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
 		at := strings.LastIndexByte(line, ' ')
-		if at < 0 || !strings.HasPrefix(line, "switchboard_") {
+		if at < 0 || !strings.HasPrefix(line, "switchboard_") && line[:at] != Heap {
 			continue
 		}
 		if v, err := strconv.ParseFloat(line[at+1:], 64); err == nil {
