@@ -94,7 +94,7 @@ TestGuarantee4Sending                        dev/system           TestClusterKee
 TestGuarantee5Resuming                       dev/system           TestCrowdOnAKilledSystem
 TestGuarantee5Resuming                       dev/system           TestClusterKeepsWhatItPromises
 TestGuarantee6Marks                          dev/system           TestMarksOnAKilledSystem
-TestGuarantee6Marks                          dev/system           TestMarksOnAKilledCluster
+TestGuarantee6Marks                          dev/system           TestCrowdAndMarksOnAKilledCluster
 TestGuarantee7Devices                        gateway/session      TestTwoNewcomersAtOnceDoNotCloseEachOther
 TestGuarantee7Devices                        gateway/session      TestTwoNewcomersOfOneDeviceOnTwoGateways
 TestGuarantee7Devices                        gateway/session      TestAWordThatIsLostIsSaidAgain

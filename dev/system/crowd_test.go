@@ -183,10 +183,17 @@ func (c *crowd) check(l *listener, want []chat.Seq) {
 	}
 }
 
-// talkUnder lets people talk in a crowd while faults happen, and for some time
-// after each.
-func talkUnder(t *testing.T, site *soak.Site, calm time.Duration, faults ...func(context.Context) error) {
-	c := &crowd{t: t, site: site}
+// talk is a crowd in which people talk until they are judged.
+type talk struct {
+	*crowd
+	hush, end        context.CancelFunc
+	talkers, devices sync.WaitGroup
+	listeners        map[int][]*listener // by whose device it is
+}
+
+// beginTalk lets people talk in a crowd.
+func beginTalk(t *testing.T, site *soak.Site) *talk {
+	c := &talk{crowd: &crowd{t: t, site: site}, listeners: make(map[int][]*listener)}
 	var members []chat.UserID
 	for n := 1; n < guest; n++ {
 		members = append(members, c.user(n))
@@ -197,48 +204,56 @@ func talkUnder(t *testing.T, site *soak.Site, calm time.Duration, faults ...func
 	}
 	living, end := context.WithCancel(t.Context())
 	talking, hush := context.WithCancel(living)
-	var devices, talkers sync.WaitGroup
-	all := make(map[int][]*listener)
+	c.end, c.hush = end, hush
+	t.Cleanup(c.stop) // Also if the test gives up.
 	for _, n := range []int{1, 2, 3, present, guest} {
 		for device := range 2 {
 			l := new(listener)
-			all[n] = append(all[n], l)
-			devices.Go(func() { c.listen(living, n, device, l) })
+			c.listeners[n] = append(c.listeners[n], l)
+			c.devices.Go(func() { c.listen(living, n, device, l) })
 		}
 	}
 	for n := 1; n <= writers; n++ {
-		talkers.Go(func() { c.write(talking, n) })
+		c.talkers.Go(func() { c.write(talking, n) })
 	}
-	talkers.Go(func() { c.move(talking, living) })
-	for _, fault := range append(faults, func(context.Context) error { return nil }) {
-		if err := fault(t.Context()); err != nil {
-			t.Error(err)
-		}
-		rest(t.Context(), calm)
-	}
-	hush()
-	talkers.Wait()
+	c.talkers.Go(func() { c.move(talking, living) })
+	return c
+}
+
+func (c *talk) stop() {
+	c.end()
+	c.talkers.Wait()
+	c.devices.Wait()
+}
+
+// judge has everybody fall silent, and checks what each device was told.
+func (c *talk) judge() {
+	c.hush()
+	c.talkers.Wait()
 	history := c.history()
 	whole := make([]chat.Seq, len(history))
 	for i := range whole {
 		whole[i] = chat.Seq(i + 1)
 	}
-	heads := 0
-	for n, listeners := range all {
+	for n, listeners := range c.listeners {
 		want := whole
 		if n == guest {
 			want = c.visible(history)
 		}
 		for _, l := range listeners {
 			c.check(l, want)
+		}
+	}
+	c.stop()
+	heads := 0
+	for _, listeners := range c.listeners {
+		for _, l := range listeners {
 			heads += l.heads
 		}
 	}
-	end()
-	devices.Wait()
-	t.Logf("%d events, %d heads", len(history), heads)
-	if heads < len(all)*2 {
-		t.Error("hardly a head was told")
+	c.t.Logf("%d events, %d heads", len(history), heads)
+	if heads < len(c.listeners)*2 {
+		c.t.Error("hardly a head was told")
 	}
 }
 
@@ -366,6 +381,7 @@ func (c *crowd) gather(members int) {
 }
 
 func TestTwoThousandMembersAreToldByTheHead(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, "-members", "2000")
 	talkInThousands(t, h.watched())
 }
@@ -377,13 +393,9 @@ func TestTwoThousandMembersOfAClusterAreToldByTheHead(t *testing.T) {
 }
 
 func TestLargeConversationOnAKilledSystem(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
-	talkUnder(t, h.site(), 6*time.Second, h.restarted, h.restarted)
-}
-
-// Each program that has a hand in it dies, and PostgreSQL, which says who is in
-// the crowd.
-func TestLargeConversationOnAKilledCluster(t *testing.T) {
-	c := commonCluster(t)
-	talkUnder(t, c.Site, 12*time.Second, c.kills("router-1", "postgres", "worker-1", "router-2", "gateway-1")...)
+	c := beginTalk(t, h.site())
+	suffer(t, 6*time.Second, h.restarted, h.restarted)
+	c.judge()
 }

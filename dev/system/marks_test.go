@@ -27,6 +27,9 @@ type readers struct {
 	statuses int
 	lives    int // connections
 	wrong    []string
+
+	endWriting, closeBooks context.CancelFunc
+	writers, living        sync.WaitGroup
 }
 
 func (r *readers) fail(format string, args ...any) {
@@ -224,12 +227,14 @@ func (r *readers) settled(g *gadget) {
 	}
 }
 
-// readUnder lets people read while faults happen, and for some time after each.
-func readUnder(t *testing.T, site *soak.Site, calm time.Duration, faults ...func(context.Context) error) {
-	const people, devices = 5, 2
+// How many readers there are, and how many devices each has.
+const readerCount, deviceCount = 5, 2
+
+// beginReading lets people read and write.
+func beginReading(t *testing.T, site *soak.Site) *readers {
 	r := &readers{t: t, site: site, marked: map[chat.UserID]map[chat.Status]chat.Seq{}}
 	var members []chat.UserID
-	for u := range people {
+	for u := range readerCount {
 		members = append(members, r.gadget(u, 0).user)
 		r.reach(members[u], chat.Read, 1)
 	}
@@ -239,42 +244,44 @@ func readUnder(t *testing.T, site *soak.Site, calm time.Duration, faults ...func
 	}
 	reading, closeBooks := context.WithCancel(t.Context())
 	writing, endWriting := context.WithCancel(reading)
-	var living, writers sync.WaitGroup
-	for u := range people {
-		for d := range devices {
-			living.Go(func() { r.gadget(u, d).live(reading) })
+	r.closeBooks, r.endWriting = closeBooks, endWriting
+	t.Cleanup(r.stop) // Also if the test gives up.
+	for u := range readerCount {
+		for d := range deviceCount {
+			r.living.Go(func() { r.gadget(u, d).live(reading) })
 		}
-		writers.Go(func() { r.gadget(u, devices).write(writing) })
+		r.writers.Go(func() { r.gadget(u, deviceCount).write(writing) })
 	}
-	living.Go(func() { r.gadget(0, devices+1).watch(reading) })
-	for _, fault := range append(faults, func(context.Context) error { return nil }) {
-		if err := fault(t.Context()); err != nil {
-			t.Error(err)
-		}
-		rest(t.Context(), calm) // In which people go on.
-	}
-	endWriting()
-	writers.Wait()
+	r.living.Go(func() { r.gadget(0, deviceCount+1).watch(reading) })
+	return r
+}
+
+func (r *readers) stop() {
+	r.closeBooks()
+	r.writers.Wait()
+	r.living.Wait()
+}
+
+// judge ends the writing, waits until the truth is what was marked, and says what
+// was wrong on the way.
+func (r *readers) judge() {
+	r.endWriting()
+	r.writers.Wait()
 	r.settled(r.gadget(0, 0))
-	closeBooks()
-	living.Wait()
-	t.Logf("%d statuses on %d connections", r.statuses, r.lives)
-	if r.statuses < people*devices {
-		t.Error("hardly anything was told")
+	r.stop()
+	r.t.Logf("%d statuses on %d connections", r.statuses, r.lives)
+	if r.statuses < readerCount*deviceCount {
+		r.t.Error("hardly anything was told")
 	}
 	for _, w := range r.wrong {
-		t.Error(w)
+		r.t.Error(w)
 	}
 }
 
 func TestMarksOnAKilledSystem(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
-	readUnder(t, h.site(), 4*time.Second, h.restarted, h.restarted)
-}
-
-// Each program that has a hand in it dies: what comes of marks does not.
-func TestMarksOnAKilledCluster(t *testing.T) {
-	c := commonCluster(t)
-	calm := 12 * time.Second // Longer than a group waits for a dead member.
-	readUnder(t, c.Site, calm, c.kills("worker-1", "router-1", "gateway-1", "worker-2", "router-2")...)
+	r := beginReading(t, h.site())
+	suffer(t, 4*time.Second, h.restarted, h.restarted)
+	r.judge()
 }

@@ -140,6 +140,7 @@ const (
 // after 30 seconds they are closed with 4003, and what they held is free again; the
 // others have every message, and so has one of the 50 who comes back.
 func TestReadersThatDoNotReadHoldUpNobody(t *testing.T) {
+	t.Parallel()
 	const sluggards, others = 50, 10
 	h := newHouse(t)
 	c := &crowd{t: t, site: h.watched()}

@@ -47,6 +47,7 @@ func judge(t *testing.T, cfg soak.Config) {
 // A small crowd in conversations of all sizes, with people who come and go, read and
 // type and networks that break, while the whole system is killed twice.
 func TestCrowdOnAKilledSystem(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	killed := soak.Fault{Name: "dev killed", Calm: 3 * time.Second, Do: h.restarted}
 	judge(t, soak.Config{
