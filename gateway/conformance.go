@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 
 	"switchboard/gateway/edge"
@@ -38,9 +39,12 @@ func runConformance(ctx context.Context, args []string, stdout io.Writer) error 
 	if err != nil {
 		return err
 	}
+	loops := runtime.GOMAXPROCS(0)
+	daemon.RoomForLoops(loops) // as the gateway does
 	echo := new(echo)
 	echo.server, err = edge.New(edge.Config{
 		Listener:   listener,
+		Loops:      loops,
 		MaxMessage: *maxMessage,
 		// An echo must fit when less than half is taken: then it is never refused.
 		OutboundBytes:  2*(*maxMessage) + 64<<10,

@@ -8,9 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	errorx "github.com/panjf2000/gnet/v2/pkg/errors"
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
-	"github.com/panjf2000/gnet/v2/pkg/queue"
 	"golang.org/x/sys/unix"
 
 	"switchboard/internal/chat"
@@ -37,18 +35,17 @@ const (
 //
 // # The doorbell
 //
-// The poller runs what is triggered until nothing is left, and looks at no socket
-// meanwhile: who posts a task in each task would have the loop for himself. What
-// comes in while the mail is being worked on is therefore not triggered. It waits
-// for again, a descriptor that the poller reports among the sockets.
+// What others have for a loop is its mail, and an eventfd among the sockets says that
+// there is some. It is answered after the sockets of a batch, once, however much comes
+// in meanwhile: who posts a task in each task does not have the loop for himself.
 type loop struct {
 	// Fixed after construction.
 	number  uint16
 	server  *Server
 	handler Handler
 	poller  *netpoll.Poller
-	ring    queue.Func // the doorbell as a func value, made once
-	again   int        // an eventfd, which rings the doorbell after the sockets' next turn
+	epoll   int // the poller's descriptor
+	bell    int // an eventfd, the doorbell
 
 	// Owned by the loop's goroutine.
 	slots      slab
@@ -120,11 +117,13 @@ func newLoop(server *Server, number int) (*loop, error) {
 	l.requests.wait = server.ticks(server.cfg.HandshakeTimeout)
 	l.partials.wait = server.ticks(server.cfg.PartialTimeout)
 	l.closes.wait = server.ticks(closeTimeout)
-	l.ring = func(any) error { return l.answerDoor() }
-	if l.again, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+	if l.epoll, err = descriptor(poller); err != nil {
+		return nil, errors.Join(err, poller.Close())
+	}
+	if l.bell, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return nil, errors.Join(fmt.Errorf("open doorbell %d: %w", number, err), poller.Close())
 	}
-	if err := poller.AddRead(&netpoll.PollAttachment{FD: l.again}, true); err != nil {
+	if err := poller.AddRead(&netpoll.PollAttachment{FD: l.bell}, true); err != nil {
 		return nil, errors.Join(fmt.Errorf("register doorbell %d: %w", number, err), l.closePoller())
 	}
 	return l, nil
@@ -132,15 +131,12 @@ func newLoop(server *Server, number int) (*loop, error) {
 
 // closePoller gives the loop's own descriptors back.
 func (l *loop) closePoller() error {
-	return errors.Join(l.poller.Close(), unix.Close(l.again))
+	return errors.Join(l.poller.Close(), unix.Close(l.bell))
 }
 
 // run is the loop. It ends when end was posted.
 func (l *loop) run() error {
-	err := l.poller.Polling(func(fd int, event netpoll.IOEvent, _ netpoll.IOFlags) error {
-		l.event(fd, event)
-		return nil
-	})
+	err := l.poll()
 	l.mu.Lock()
 	l.closed = true
 	left := l.mail
@@ -151,10 +147,7 @@ func (l *loop) run() error {
 		l.release1()
 	}
 	l.endAll()
-	if closeErr := l.closePoller(); err == nil || errors.Is(err, errorx.ErrEngineShutdown) {
-		err = closeErr
-	}
-	if err != nil {
+	if err = errors.Join(err, l.closePoller()); err != nil {
 		return fmt.Errorf("event loop %d: %w", l.number, err)
 	}
 	return nil
@@ -182,26 +175,28 @@ func (l *loop) post(run func(any), arg any) {
 	}
 }
 
-func (l *loop) wake() {
-	if !l.rung {
-		l.rung = true
-		l.trigger()
-	}
-}
+// one is what an eventfd is told, in the host's order.
+var one = binary.NativeEndian.AppendUint64(nil, 1)
 
-// trigger makes the poller answer the door. The caller has the lock.
-func (l *loop) trigger() {
-	if err := l.poller.Trigger(queue.HighPriority, l.ring, nil); err != nil {
-		l.rung = false // the next one tries again
-		l.server.log.Error("an event loop could not be woken", "loop", l.number, "error", err)
+// wake rings, unless somebody has. The caller has the lock.
+func (l *loop) wake() {
+	if l.rung {
+		return
 	}
+	// Nobody reads the counter, since epoll tells of each change. After 2^64 it is
+	// full, which is never.
+	if _, err := unix.Write(l.bell, one); err != nil {
+		l.server.log.Error("an event loop could not be woken", "loop", l.number, "error", err)
+		return // The next one tries again.
+	}
+	l.rung = true
 }
 
 // keptMail is how many tasks an emptied mailbox keeps room for.
 const keptMail = 4096
 
-// answerDoor takes the mail. The poller calls it after a batch of events.
-func (l *loop) answerDoor() error {
+// answerDoor takes the mail.
+func (l *loop) answerDoor() {
 	l.mu.Lock()
 	m := l.mail
 	l.mail, l.spare = l.spare, mail{}
@@ -220,38 +215,11 @@ func (l *loop) answerDoor() error {
 		clear(m.tasks)
 		l.spare = mail{accepted: m.accepted[:0], tasks: m.tasks[:0]}
 	}
-	if l.over {
-		return errorx.ErrEngineShutdown
-	}
-	l.leaveDoor()
-	return nil
-}
-
-// one is what an eventfd is told, in the host's order.
-var one = binary.NativeEndian.AppendUint64(nil, 1)
-
-// leaveDoor has the door answered again if there is new mail, but after the
-// sockets have had their turn.
-func (l *loop) leaveDoor() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rung = len(l.mail.accepted) > 0 || len(l.mail.tasks) > 0 || l.mail.tick
-	if !l.rung {
-		return
-	}
-	// Nobody reads the counter, since the poller is told of each change. After
-	// 2^64 it is full, which is never.
-	if _, err := unix.Write(l.again, one); err != nil {
-		l.trigger()
-	}
-}
-
-// comeBack is the event of again.
-func (l *loop) comeBack() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rung {
-		l.trigger()
+	l.rung = false
+	if len(l.mail.accepted) > 0 || len(l.mail.tasks) > 0 || l.mail.tick {
+		l.wake() // after the sockets' next turn
 	}
 }
 
@@ -272,9 +240,6 @@ func (l *loop) conn(i uint32, s *slot) Conn { return Conn{Loop: l.number, Slot: 
 func (l *loop) event(fd int, event netpoll.IOEvent) {
 	number := l.server.fds.get(fd)
 	if number == 0 || number > l.slots.used {
-		if fd == l.again {
-			l.comeBack()
-		}
 		return
 	}
 	i := number - 1
