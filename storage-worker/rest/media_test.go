@@ -198,10 +198,9 @@ func TestMembersReadWhatWasSentToThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.refused(bob, chat.BadRequest, "POST", path+"/messages", string(body)) // It is not his.
-	m.do(alice, http.StatusCreated, nil, "POST", path+"/messages", string(body))
-	if err := m.store.Write(t.Context(), &archive.Batch{Media: []archive.MediaRef{{Media: up.MediaID, Conversation: group}}}); err != nil {
-		t.Fatal(err)
-	}
+	var sent wire.MessageSent
+	m.do(alice, http.StatusCreated, &sent, "POST", path+"/messages", string(body))
+	m.refer(up, group, sent.MessageID)
 
 	var page wire.MessagePage
 	m.do(bob, http.StatusOK, &page, "GET", path+"/messages", "")
@@ -235,6 +234,54 @@ func TestMembersReadWhatWasSentToThem(t *testing.T) {
 	m.refused(carol, chat.NotFound, "GET", byToken+"/info", "")
 	m.do(alice, http.StatusNoContent, nil, "DELETE", path+"/members/"+bob.String(), "")
 	m.refused(bob, chat.NotFound, "GET", byToken, "")
+}
+
+// refer notes what the fold does: that a message brought an upload to a conversation.
+func (m *mediaRig) refer(up wire.Upload, c chat.ConversationID, by chat.MessageID) {
+	m.t.Helper()
+	if err := m.store.Write(m.t.Context(), &archive.Batch{Media: []archive.MediaRef{{Media: up.MediaID, Conversation: c, By: by}}}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// An upload is a part of its message: who does not see the one reads nothing of the
+// other, as a member either.
+func TestWhoDoesNotSeeTheMessageDoesNotReadItsUpload(t *testing.T) {
+	m := newMediaRig(t)
+	group, path := m.group(bob, carol)
+	join := func(u chat.UserID) {
+		t.Helper()
+		m.do(alice, http.StatusCreated, nil, "PUT", path+"/members/"+u.String(), "")
+	}
+	leave := func(u chat.UserID) {
+		t.Helper()
+		m.do(u, http.StatusNoContent, nil, "DELETE", path+"/members/"+u.String(), "")
+	}
+	reads := func(up wire.Upload, want map[chat.UserID]int) {
+		t.Helper()
+		for u, status := range want {
+			for _, what := range []string{"", "/info"} {
+				if w := m.serve(m.request(u, "GET", "/api/v1/media/"+up.MediaID.String()+what, "")); w.Code != status {
+					t.Errorf("%v%s: got %d, want %d", u, what, w.Code, status)
+				}
+			}
+		}
+	}
+	dave := chat.DemoUser("dave")
+	up := m.upload(alice, "a.txt", []byte("hello"))
+	leave(carol)
+	m.refer(up, group, m.say(alice, path, "the file").MessageID)
+	join(dave)
+	join(carol)
+	m.say(alice, path, "after it")
+	reads(up, map[chat.UserID]int{alice: http.StatusOK, bob: http.StatusOK, carol: http.StatusNotFound, dave: http.StatusNotFound})
+	leave(bob)
+	join(bob)
+	reads(up, map[chat.UserID]int{bob: http.StatusOK}) // He sees again what he saw.
+	m.refer(up, group, m.say(alice, path, "once more").MessageID)
+	reads(up, map[chat.UserID]int{bob: http.StatusOK, carol: http.StatusOK, dave: http.StatusOK})
+	leave(dave)
+	reads(up, map[chat.UserID]int{dave: http.StatusNotFound})
 }
 
 func TestWhatIsNoUpload(t *testing.T) {
@@ -503,7 +550,10 @@ func TestClientsAreSentToTheStore(t *testing.T) {
 	up := m.upload(alice, "x.html", []byte("<script>alert(1)</script>"))
 	m.web.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	for _, method := range []string{"GET", "HEAD"} {
-		status, h, _ := m.get(method, up.MediaURL)
+		status, h, body := m.get(method, up.MediaURL)
+		if body != "" || h.Get("Content-Type") != "" || h.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: a redirection brings %q, %v; want no page", method, body, h)
+		}
 		at, err := url.Parse(h.Get("Location"))
 		if err != nil || status != http.StatusFound || at.Host != "cdn.example" || !strings.HasSuffix(at.Path, up.MediaID.String()+"/original") {
 			t.Fatalf("%s: got %d, %s, %v", method, status, at, err)

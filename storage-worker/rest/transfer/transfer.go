@@ -166,7 +166,8 @@ func (f Files) Give(w http.ResponseWriter, r *http.Request, about *media.Info, s
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin") // Pages of other hosts show it: who has the URL may.
 	if direct != "" {
 		h.Set("Cache-Control", "private, max-age=600")
-		http.Redirect(w, r, direct, http.StatusFound)
+		h.Set("Location", direct)
+		w.WriteHeader(http.StatusFound) // Without the page that http.Redirect writes.
 		return http.StatusFound, nil
 	}
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
