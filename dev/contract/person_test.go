@@ -85,6 +85,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	stored bool // it is that of the store, to which REST had sent the caller
 }
 
 // call calls; body is JSON if it is text, turned into it otherwise, and none when
@@ -100,6 +101,9 @@ func (s *site) call(t *testing.T, method, path string, body any, header ...strin
 	a.described(method, path, body)
 	return a
 }
+
+// caller follows no redirection: what is described is the first answer.
+var caller = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 func request(t *testing.T, method, url string, body any, header ...string) answer {
 	t.Helper()
@@ -125,7 +129,7 @@ func request(t *testing.T, method, url string, body any, header ...string) answe
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := caller.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
