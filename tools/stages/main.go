@@ -93,7 +93,7 @@ func stages() []stage {
 		{name: "memory", args: words("bin/bench conn -connections 8000 -idle 1s -max-bytes 450")},
 		{name: "servers", holds: true, args: words("bin/dev servers")},
 		{
-			name: "suites", on: true, asks: words(suites), first: "./storage-worker/archive/scylla",
+			name: "suites", on: true, asks: words(suites),
 			args: words("go test -json -race -count=1 -p 2 -parallel 16 -timeout 12m -skip ^TestAKilledServer|Secured"),
 		},
 		// Servers of their own, so that one that dies unasked is not overlooked elsewhere.
