@@ -1,55 +1,18 @@
 package change
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
 	"switchboard/tuning/advice"
 	"switchboard/tuning/host"
+	"switchboard/tuning/host/hosttest"
 	"switchboard/tuning/load"
 )
-
-// Tests that need a kernel run themselves again in a network namespace of their
-// own; this variable says that they are there, and in which folder they write.
-const inside = "SWITCHBOARD_TUNING_NAMESPACE"
-
-// enter runs the test again in a network namespace, where it then goes on. It
-// returns false outside, once the test inside has passed.
-func enter(t *testing.T) (dir string, within bool) {
-	t.Helper()
-	if dir = os.Getenv(inside); dir != "" {
-		return dir, true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace of its own takes root")
-	}
-	cmd := again(t.Context(), t, t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	out, err := cmd.CombinedOutput()
-	if err != nil && strings.Contains(err.Error(), "operation not permitted") {
-		t.Skipf("no network namespace to be had here: %v", err)
-	}
-	if err == nil && strings.Contains(string(out), "--- SKIP: "+t.Name()) {
-		t.Skipf("in the namespace: %s", out)
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("in the namespace: %v\n%s", err, out)
-	}
-	return "", false
-}
-
-// again is this test, once more.
-func again(ctx context.Context, t *testing.T, dir string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"="+dir)
-	return cmd
-}
 
 // here is a Changer of this namespace, with its files in a folder of the test.
 func here(dir string) *Changer {
@@ -79,7 +42,7 @@ func settings(t *testing.T) map[string]string {
 // On the kernel itself: apply, repeat, revert, and nothing of it outside.
 func TestApplyAndRevertInANamespace(t *testing.T) {
 	before := settings(t)
-	dir, within := enter(t)
+	dir, within := hosttest.Namespace(t)
 	if !within {
 		for key, value := range settings(t) {
 			if before[key] != value {
@@ -124,7 +87,7 @@ func TestApplyAndRevertInANamespace(t *testing.T) {
 // set; a second one finds them and takes them back.
 func TestKilledInANamespace(t *testing.T) {
 	const victim = "SWITCHBOARD_TUNING_VICTIM"
-	dir, within := enter(t)
+	dir, within := hosttest.Namespace(t)
 	if !within {
 		return
 	}
@@ -142,7 +105,7 @@ func TestKilledInANamespace(t *testing.T) {
 		t.Fatalf("nobody was killed: %v", err)
 	}
 	before := settings(t)
-	cmd := again(t.Context(), t, dir)
+	cmd := hosttest.Again(t.Context(), t, dir)
 	cmd.Env = append(cmd.Env, victim+"=1")
 	out, err := cmd.CombinedOutput()
 	if err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
@@ -167,7 +130,7 @@ func TestKilledInANamespace(t *testing.T) {
 
 // The file that apply writes is one that the kernel takes at boot.
 func TestBootTakesTheFile(t *testing.T) {
-	dir, within := enter(t)
+	dir, within := hosttest.Namespace(t)
 	if !within {
 		return
 	}
