@@ -1,7 +1,11 @@
 package load
 
 import (
+	"math"
+	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +43,27 @@ func TestPlansThatDoNotFitNameTheLimit(t *testing.T) {
 	s := Shape{Connections: 1e6, Gateways: 52, Places: 52}
 	if err := s.Fit(roomy); err != nil || s.Workers != 51 || s.Sources != 2 {
 		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// What a run is refused by is what docs/capacity.md says that a connection was
+// measured with.
+func TestBytesAreTheMeasuredOnes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/capacity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured := make(map[string]float64)
+	for _, m := range regexp.MustCompile("(?m)^\\| `(kernel_bytes|user_bytes)` \\| ([0-9,]+) \\|").FindAllStringSubmatch(string(text), -1) {
+		if measured[m[1]], err = strconv.ParseFloat(strings.ReplaceAll(m[2], ",", ""), 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if both := 2 * measured["kernel_bytes"]; both == 0 || math.Abs(kernelBytes-both) > both/100 {
+		t.Errorf("docs/capacity.md says %v of the kernel for two ends, a run is reckoned with %d", both, kernelBytes)
+	}
+	if one := measured["user_bytes"]; one == 0 || one > gatewayBytes {
+		t.Errorf("docs/capacity.md says %v of the gateway, which is more than %d", one, gatewayBytes)
 	}
 }
 

@@ -32,9 +32,9 @@ func (r Role) Sockets() int64 {
 }
 
 // What an idle connection costs, in bytes; bench/RESULTS.md and docs/capacity.md
-// say how it was measured.
+// say how it was measured. The first two are kernel_bytes and user_bytes there.
 const (
-	KernelBytes   = 4030   // of one socket, its file and its place in epoll
+	KernelBytes   = 4029   // of one socket, its file and its place in epoll
 	GatewayBytes  = 253    // of a session in the gateway
 	BalancerBytes = 19_500 // of a tunnel with TLS in HAProxy 2.6
 )
