@@ -165,7 +165,7 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	o.origins = flags.List("origins", "`ORIGIN,…` of web pages that may connect, exactly as browsers send them; others get 403")
 	o.proxyProtocol = flags.List("proxy-protocol", "`CIDR,…` of balancers, whose connections must begin with a PROXY header, version 1 or 2;\nempty: it is taken from nobody")
 	flags.BoolVar(&o.reusePort, "reuse-port", false, "listen at an address where other gateways of this user do, all with this flag; the kernel spreads connections over them")
-	flags.IntVar(&o.maxConnections, "max-connections", 0, "`NUMBER` of connections to accept, beyond which newcomers get 503; 0: what the descriptor limit allows")
+	flags.IntVar(&o.maxConnections, "max-connections", 0, "`NUMBER` of connections to accept, beyond which newcomers get 503; 0: what descriptors and the kernel allow")
 	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have, as clients are told; the same as that of storage-worker")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 30*time.Second, "`TIME` without a byte from a client after which it is pinged; two missed close it")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "`TIME` that clients have to leave after SIGTERM")

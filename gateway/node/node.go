@@ -83,7 +83,7 @@ type Config struct {
 	Recheck        time.Duration      // default 6 h
 	Sweep          time.Duration      // default session.SweepEvery; shorter in tests only
 	DrainTimeout   time.Duration      // default 30 s
-	MaxConnections int                // default: what the descriptor limit allows
+	MaxConnections int                // default: what descriptors and the kernel allow
 	Loops          int                // default: the processors
 	Proxies        proxyproto.Trusted // balancers whose connections begin with a PROXY header; none by default
 	Members        int                // the member limit that clients are told; default chat.MembersDefault

@@ -27,9 +27,10 @@ const reservedDescriptors = 256
 // mostDescriptors bounds the table of descriptors where the limit is "unlimited".
 const mostDescriptors = 1 << 24
 
-// The memory of a connection at rest, 4,037 B of it in the kernel, and what is left
-// to everything else: see docs/capacity.md. There it is the host's; a limit of a
-// control group is this process's alone, whose own 16 MB do not count.
+// The memory of a connection at rest, kernel_bytes and user_bytes of docs/capacity.md
+// together and rounded up, and what is left to everything else. There it is the
+// host's; a limit of a control group is this process's alone, whose own 16 MB do not
+// count.
 const (
 	connectionBytes = 4290
 	hostShare       = 10 // a tenth of the host's memory
@@ -56,15 +57,18 @@ func Look(root string, configured int) (Room, error) {
 		return Room{}, fmt.Errorf("read RLIMIT_NOFILE: %w", err)
 	}
 	r := Room{Descriptors: int(min(limit.Cur, mostDescriptors))}
-	r.Bound = bound(configured, r.Descriptors, watches(root))
+	r.Bound = bound(configured, r.Descriptors, files(root), watches(root))
 	r.Memory = memory(root)
 	return r, nil
 }
 
-// bound returns the least of what the operator says and the kernel allows. Half of
-// few descriptors are for connections all the same.
-func bound(configured, descriptors, watches int) Limit {
-	least := Limit{"RLIMIT_NOFILE", max(descriptors-reservedDescriptors-Refusals, descriptors/2)}
+// bound returns the least of what the operator says and the kernel allows; 0 is what
+// nobody knows.
+func bound(configured, descriptors, files, watches int) Limit {
+	least := Limit{"RLIMIT_NOFILE", spare(descriptors)}
+	if files > 0 && spare(files) < least.Connections {
+		least = Limit{"fs.file-max", spare(files)}
+	}
 	if watches > 0 && watches < least.Connections {
 		least = Limit{"fs.epoll.max_user_watches", watches}
 	}
@@ -72,6 +76,18 @@ func bound(configured, descriptors, watches int) Limit {
 		return Limit{"max connections", configured}
 	}
 	return least
+}
+
+// spare returns how many descriptors are left to connections. Half of few are all
+// the same.
+func spare(descriptors int) int {
+	return max(descriptors-reservedDescriptors-Refusals, descriptors/2)
+}
+
+// files returns how many files all processes of the host may have open together, or
+// 0. What others have open now says nothing about what they will.
+func files(root string) int {
+	return number(filepath.Join(root, "proc/sys/fs/file-max"))
 }
 
 // watches returns how many descriptors the user of this process may have in epoll,

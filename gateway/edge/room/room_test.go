@@ -1,8 +1,13 @@
 package room
 
 import (
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -11,20 +16,25 @@ import (
 func TestBound(t *testing.T) {
 	const left = 20000 - reservedDescriptors - Refusals
 	for _, tt := range []struct {
-		configured, descriptors, watches int
-		want                             Limit
+		configured, descriptors, files, watches int
+		want                                    Limit
 	}{
-		{0, 20000, 0, Limit{"RLIMIT_NOFILE", left}},
-		{5000, 20000, 0, Limit{"max connections", 5000}},
-		{left, 20000, 0, Limit{"max connections", left}},
-		{1 << 20, 20000, 0, Limit{"RLIMIT_NOFILE", left}},
-		{0, 256, 0, Limit{"RLIMIT_NOFILE", 128}},
-		{0, 20000, 7000, Limit{"fs.epoll.max_user_watches", 7000}},
-		{8000, 20000, 7000, Limit{"fs.epoll.max_user_watches", 7000}},
-		{6000, 20000, 7000, Limit{"max connections", 6000}},
-		{0, 20000, 5 << 20, Limit{"RLIMIT_NOFILE", left}},
+		{0, 20000, 0, 0, Limit{"RLIMIT_NOFILE", left}},
+		{5000, 20000, 0, 0, Limit{"max connections", 5000}},
+		{left, 20000, 0, 0, Limit{"max connections", left}},
+		{1 << 20, 20000, 0, 0, Limit{"RLIMIT_NOFILE", left}},
+		{0, 256, 0, 0, Limit{"RLIMIT_NOFILE", 128}},
+		{0, 20000, 0, 7000, Limit{"fs.epoll.max_user_watches", 7000}},
+		{8000, 20000, 0, 7000, Limit{"fs.epoll.max_user_watches", 7000}},
+		{6000, 20000, 0, 7000, Limit{"max connections", 6000}},
+		{0, 20000, 0, 5 << 20, Limit{"RLIMIT_NOFILE", left}},
+		{0, 20000, 10000, 0, Limit{"fs.file-max", 10000 - reservedDescriptors - Refusals}},
+		{0, 20000, 256, 7000, Limit{"fs.file-max", 128}},
+		{0, 20000, 10000, 7000, Limit{"fs.epoll.max_user_watches", 7000}},
+		{6000, 20000, 10000, 0, Limit{"max connections", 6000}},
+		{0, 20000, math.MaxInt, 0, Limit{"RLIMIT_NOFILE", left}},
 	} {
-		if got := bound(tt.configured, tt.descriptors, tt.watches); got != tt.want {
+		if got := bound(tt.configured, tt.descriptors, tt.files, tt.watches); got != tt.want {
 			t.Errorf("%+v: got %+v", tt, got)
 		}
 	}
@@ -92,5 +102,40 @@ func TestThisHost(t *testing.T) {
 	few := host(t, map[string]string{"proc/sys/fs/epoll/max_user_watches": "9\n"})
 	if r, err := Look(few, 10); err != nil || r.Bound != (Limit{"fs.epoll.max_user_watches", 9}) || r.Memory != (Limit{}) {
 		t.Errorf("got %+v, %v", r, err)
+	}
+	few = host(t, map[string]string{"proc/sys/fs/file-max": "18\n"})
+	if r, err := Look(few, 10); err != nil || r.Bound != (Limit{"fs.file-max", 9}) {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// What a connection is reckoned with is what docs/capacity.md says that it was
+// measured with, and what operators are told.
+func TestBytesAreTheMeasuredOnes(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/capacity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, name := range []string{"kernel_bytes", "user_bytes"} {
+		m := regexp.MustCompile("(?m)^\\| `" + name + "` \\| ([0-9,]+) \\|").FindSubmatch(text)
+		if m == nil {
+			t.Fatalf("docs/capacity.md has no %s", name)
+		}
+		n, err := strconv.Atoi(strings.ReplaceAll(string(m[1]), ",", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += n
+	}
+	if connectionBytes < sum || connectionBytes > sum+sum/50 {
+		t.Errorf("docs/capacity.md says %d, and it is reckoned with %d: want that or up to 2 %% more", sum, connectionBytes)
+	}
+	told, err := os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("at %d,%03d B a connection", connectionBytes/1000, connectionBytes%1000); !strings.Contains(string(told), want) {
+		t.Errorf("docs/operations.md does not say %q", want)
 	}
 }
