@@ -51,6 +51,8 @@ func (s *secured) flags(servers ...string) (flags []string) {
 			flags = append(flags, "-cql", s.CQL, "-cql-credentials", s.Secure.CQL, "-cql-ca", s.Secure.CA)
 		case "redis":
 			flags = append(flags, "-redis", s.Redis, "-redis-credentials", s.Secure.Redis, "-redis-ca", s.Secure.CA)
+		case "postgres":
+			flags = append(flags, "-postgres", s.Postgres, "-postgres-password", s.Secure.Postgres, "-postgres-ca", s.Secure.CA)
 		}
 	}
 	return append(flags, "-replication", "1")
@@ -69,26 +71,31 @@ func (c *cluster) wrongPasswords(t *testing.T) {
 	}
 	wrong := filepath.Join(t.TempDir(), "credentials")
 	for _, s := range []struct {
-		name, program, server string
-		part                  string // of /readyz
-		needs                 []string
-		file                  string
-		args                  []string
+		name, program string
+		flag          string // that is wrong
+		part          string // of /readyz
+		needs         []string
+		file          string
+		args          []string
 	}{
-		{"gateway and Kafka", "gateway", "kafka", "kafka", []string{"kafka", "redis"}, right.Secure.Kafka, []string{"-server", "gw-9", "-auth-keys", right.AuthKeys, "-listen", "127.0.0.1:0"}},
-		{"router and Redis", "router", "redis", "redis", []string{"kafka", "redis"}, right.Secure.Redis, nil},
-		{"worker and Cassandra", "storage-worker", "cql", "archive", []string{"kafka", "cql"}, right.Secure.CQL, []string{"-archive", "", "-server", "rest-9", "-auth-keys", right.AuthKeys, "-listen", "127.0.0.1:0"}},
+		{"gateway and Kafka", "gateway", "-kafka-credentials", "kafka", []string{"kafka", "redis"}, right.Secure.Kafka, []string{"-server", "gw-9", "-auth-keys", right.AuthKeys, "-listen", "127.0.0.1:0"}},
+		{"router and Redis", "router", "-redis-credentials", "redis", []string{"kafka", "redis"}, right.Secure.Redis, nil},
+		{"worker and Cassandra", "storage-worker", "-cql-credentials", "archive", []string{"kafka", "cql"}, right.Secure.CQL, []string{"-archive", "", "-server", "rest-9", "-auth-keys", right.AuthKeys, "-listen", "127.0.0.1:0"}},
+		{"projection and PostgreSQL", "storage-worker", "-postgres-password", "projection", []string{"kafka", "cql", "postgres"}, right.Secure.Postgres, []string{"-archive", "", "-serve", "projection"}},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			login, err := os.ReadFile(s.file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			user, _, _ := strings.Cut(string(login), ":")
-			if err := os.WriteFile(wrong, []byte(user+":never-the-password\n"), 0o600); err != nil {
+			text := "never-the-password\n"
+			if user, _, named := strings.Cut(string(login), ":"); named { // PostgreSQL has the user in its URL.
+				text = user + ":" + text
+			}
+			if err := os.WriteFile(wrong, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			args := append(right.flags(s.needs...), "-"+s.server+"-credentials", wrong)
+			args := append(right.flags(s.needs...), s.flag, wrong)
 			c.outsider(t, s.program, s.part, append(args, s.args...))
 		})
 	}
