@@ -57,7 +57,7 @@ function done(child) {
  */
 export async function startNetwork() {
   const open = new Set();
-  let isCut = false;
+  let [isCut, isStuck] = [false, false];
   const keep = (socket) => {
     open.add(socket);
     socket.on("close", () => open.delete(socket));
@@ -65,6 +65,7 @@ export async function startNetwork() {
   };
   const server = http.createServer((request, response) => {
     const to = new URL(request.url);
+    if (isStuck && request.method === "POST" && to.pathname === "/api/v1/media/upload") return; // nobody reads it, so it stops on its way
     const { host: _host, "proxy-connection": _proxy, ...headers } = request.headers;
     const onward = http.request({ host: to.hostname, port: to.port, method: request.method, path: to.pathname + to.search, headers: { ...headers, host: to.host } },
       (answer) => {
@@ -93,8 +94,12 @@ export async function startNetwork() {
       isCut = true;
       for (const socket of open) socket.destroy();
     },
+    /** Takes the beginning of an upload and no more of it. */
+    stick() {
+      isStuck = true;
+    },
     mend() {
-      isCut = false;
+      isCut = isStuck = false;
     },
     stop() {
       this.cut();
@@ -160,6 +165,19 @@ export async function pasteImage(p) {
     const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
     document.querySelector("#compose").dispatchEvent(paste);
   });
+}
+
+/** Drags a file of that many bytes over the conversation and drops it there. */
+export async function dropFile(p, name, size) {
+  const dataTransfer = await p.page.evaluateHandle(([name, size]) => {
+    const data = new DataTransfer();
+    data.items.add(new File(["a".repeat(size)], name, { type: "text/plain" }));
+    return data;
+  }, [name, size]);
+  await p.page.dispatchEvent("main.conversation", "dragover", { dataTransfer });
+  await p.page.locator(".drop").waitFor();
+  await p.page.dispatchEvent("main.conversation", "drop", { dataTransfer });
+  await p.page.locator(".drop").waitFor({ state: "detached" });
 }
 
 export function launch() {

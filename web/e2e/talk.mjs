@@ -1,7 +1,8 @@
 // Two people in two real browsers: they talk, see ticks, typing and presence,
 // exchange an image, search a word, lose the network and come back without a gap.
 import assert from "node:assert/strict";
-import { browserPath, launch, pasteImage, person, startNetwork, startSite, tell } from "./site.mjs";
+import { audit } from "./audit.mjs";
+import { browserPath, dropFile, launch, pasteImage, person, startNetwork, startSite, tell } from "./site.mjs";
 
 if (!browserPath()) {
   console.log("skipped: no Chromium on this machine; CHROMIUM names one that is elsewhere");
@@ -62,6 +63,7 @@ try {
   });
   await step("the inspector shows the frames and the road of a message", () => inspect(alice));
   await step("an image goes from one to the other", () => exchangeImage(alice, bob));
+  await step("a file that is dropped shows how far it is; cut off, it goes when it is tried again", () => dropAndRetry(bob, alice));
   await step("a word is found", () => findWord(bob));
   await step("bob loses the network; what he writes waits", async () => {
     network.cut();
@@ -98,6 +100,7 @@ try {
     assert.equal(await theirs(alice, "before the reload").count(), 1);
   });
   await step("a group: three people, and one who is removed", () => group(alice));
+  await step("axe-core finds nothing wrong, on a desk and on a phone, in light and in dark", () => auditPages(alice, bob));
   await step("history comes by scrolling", () => scroll(alice));
   await step("from one conversation to the other by keyboard alone", async () => {
     for (const key of ["Control+k", "Tab", "ArrowDown", "Enter"]) await alice.page.keyboard.press(key);
@@ -194,6 +197,83 @@ async function group(p) {
   await p.page.keyboard.press("Escape");
   assert.deepEqual(carol.complaints, []);
   await carol.context.close();
+  await promoteAndRead(p);
+}
+
+/** Makes the other one of the group an admin, for which the page has no button, and reads of it in both languages. */
+async function promoteAndRead(p) {
+  await p.page.evaluate(async (name) => {
+    const base = document.querySelector('meta[name="switchboard-rest"]').content + "/api/v1/conversations";
+    const { token, user } = JSON.parse(sessionStorage.getItem("switchboard.identity"));
+    const headers = { Authorization: "Bearer " + token, "Content-Type": "application/json" };
+    const { conversations } = await (await fetch(base, { headers })).json();
+    const at = `${base}/${conversations.find((c) => c.name === name).id}/members`;
+    const { members } = await (await fetch(at, { headers })).json();
+    const other = members.find((m) => m.user_id !== user).user_id;
+    const answer = await fetch(`${at}/${other}`, { method: "PUT", headers, body: JSON.stringify({ role: "admin" }) });
+    if (!answer.ok) throw new Error(`the role: ${answer.status}`);
+  }, FRIDAY);
+  await p.page.locator(".event").getByText(`${DAVE} is now admin`).waitFor();
+  await p.page.locator(".menu summary").click();
+  await p.page.getByRole("button", { name: "Язык: русский" }).click();
+  await p.page.locator(".event").getByText(`${DAVE} теперь администратор`).waitFor();
+  await p.page.getByRole("button", { name: "Language: English" }).click();
+  await p.page.locator(".menu summary").click();
+}
+
+async function dropAndRetry(from, to) {
+  network.stick();
+  await dropFile(from, "minutes.txt", 16 << 20); // more than lies in sockets on its way
+  await from.page.waitForFunction(() => {
+    const part = document.querySelector("progress")?.value ?? 0;
+    return part > 0 && part < 100;
+  });
+  network.cut();
+  const waiting = from.page.locator(".waiting").filter({ hasText: "minutes.txt" });
+  await waiting.getByText("not uploaded").waitFor();
+  network.mend();
+  await state(from, "live");
+  await waiting.getByRole("button", { name: "Try again" }).click();
+  const link = to.page.locator("a.file").filter({ hasText: "minutes.txt" });
+  await link.waitFor();
+  const file = await to.context.request.get(await link.evaluate((a) => a.href));
+  assert.equal((await file.body()).length, 16 << 20);
+  await waiting.waitFor({ state: "detached" });
+  assert.equal(await link.count(), 1);
+}
+
+/** What there is to see, each in light and in dark: axe-core wants nothing of it otherwise. */
+async function auditPages(desk, phone) {
+  const nobody = await person(browser, site, "");
+  await audit(nobody, "signing in");
+  await nobody.context.close();
+  const close = () => desk.page.keyboard.press("Escape");
+  await audit(desk, "a group");
+  await desk.page.locator(".menu summary").click();
+  await audit(desk, "the menu");
+  await close();
+  for (const name of ["New conversation", "Members"]) {
+    await desk.page.getByRole("button", { name }).click();
+    await desk.page.locator("dialog[open]").waitFor();
+    await audit(desk, name);
+    await close();
+  }
+  await openChat(desk, BOB);
+  await ours(desk, "first word").hover();
+  await ours(desk, "first word").getByRole("button", { name: "Inspect" }).click();
+  await audit(desk, "the inspector's road");
+  await desk.page.getByRole("tab", { name: "Frames" }).click();
+  await audit(desk, "the inspector's frames");
+  await close();
+  await desk.page.locator("#search").fill("first");
+  await desk.page.locator(".found .chat").first().waitFor();
+  await audit(desk, "what was found");
+  await desk.page.locator("#search").fill("");
+  await openChat(desk, FRIDAY);
+  await audit(phone, "a conversation on a phone");
+  await phone.page.locator("button.back").click();
+  await audit(phone, "the conversations on a phone");
+  await openChat(phone, ALICE);
 }
 
 async function scroll(p) {

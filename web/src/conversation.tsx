@@ -6,7 +6,7 @@ import { Avatar, Dialog, presenceText } from "./parts.tsx";
 import { nameOf } from "./people.ts";
 import { progressOf, type Chat, type Session, type Upload } from "./session.ts";
 import { Line as Connection, titleOf, typingText } from "./sidebar.tsx";
-import { clock, day, language, members, say } from "./words.ts";
+import { clock, day, language, members, role, say } from "./words.ts";
 
 /** How near to an end of the list counts as there, in pixels. */
 const NEAR = 80;
@@ -179,7 +179,7 @@ function eventText(m: Message): string {
     case "created": return say("changeCreated");
     case "member_added": return say("changeAdded", who);
     case "member_removed": return say("changeRemoved", who);
-    case "role_changed": return say("changeRole", who, e.role ?? "");
+    case "role_changed": return say("changeRole", who, role(e.role));
     case "renamed": return say("changeRenamed", e.name ?? "");
     default: return "";
   }
@@ -258,21 +258,21 @@ function Uploading({ upload }: { upload: Upload }) {
       {upload.failed
         ? <span class="meta" role="alert">{say("uploadFailed", upload.failed)}</span>
         : <><progress max={100} value={percent} aria-label={upload.name} /><span class="meta">{say("uploading", percent)}</span></>}
-      <button onClick={upload.end}>{upload.failed ? say("discard") : say("cancel")}</button>
+      <span class="row">
+        {upload.failed && <button onClick={upload.again}>{say("retry")}</button>}
+        <button onClick={upload.end}>{upload.failed ? say("discard") : say("cancel")}</button>
+      </span>
     </li>
   );
 }
 
-/** What was typed and not sent stays with its conversation, for as long as the tab lives. */
-const draftKey = (id: string) => "switchboard.draft." + id;
-
 function Compose({ session, chat, onFiles }: { session: Session; chat: Chat; onFiles: (f: Iterable<File>) => void }) {
   const id = chat.info.id;
-  const [text, setText] = useState(() => sessionStorage.getItem(draftKey(id)) ?? "");
+  const [text, setText] = useState(() => session.draft(id));
   const box = useRef<HTMLTextAreaElement>(null);
   const write = (value: string) => {
     setText(value);
-    sessionStorage.setItem(draftKey(id), value);
+    session.keepDraft(id, value);
   };
   useLayoutEffect(() => {
     const b = box.current;

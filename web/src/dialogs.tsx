@@ -4,7 +4,7 @@ import { uuid7, type ID } from "../sdk/src/index.ts";
 import { Avatar, Dialog, presenceText } from "./parts.tsx";
 import { demo, nameOf, person } from "./people.ts";
 import { reason, type Chat, type Session } from "./session.ts";
-import { say } from "./words.ts";
+import { role, say } from "./words.ts";
 
 const field = (e: SubmitEvent, name: string) => String(new FormData(e.currentTarget as HTMLFormElement).get(name) ?? "").trim();
 
@@ -114,6 +114,6 @@ export function MembersDialog({ session, chat, onClose }: { session: Session; ch
 }
 
 function memberText(session: Session, user: ID, admin: boolean): string {
-  const parts = [user === session.me ? say("you") : presenceText(session.there(user)), admin ? say("admin") : ""];
+  const parts = [user === session.me ? say("you") : presenceText(session.there(user)), admin ? role("admin") : ""];
   return parts.filter(Boolean).join(" · ");
 }

@@ -50,7 +50,10 @@ async function demoToken(base: string, user: ID): Promise<string> {
 /** What gives the tokens of an identity from then on. */
 export function tokensFor(i: Identity, base = ""): (fresh: boolean) => Promise<string> {
   return async (fresh) => {
-    if (fresh && i.name) keep(Object.assign(i, { token: await demoToken(base, i.user) }));
+    if (fresh && i.name) {
+      i.token = await demoToken(base, i.user);
+      if (remembered()?.device === i.device) keep(i); // else signed out meanwhile
+    }
     return i.token;
   };
 }

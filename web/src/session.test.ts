@@ -23,7 +23,7 @@ const conversation: Conversation = {
 const member = (user_id: string, read_seq: number, delivered_seq: number) => ({ user_id, role: "member", joined_at: 1, read_seq, delivered_seq });
 
 /** A session that is live, and the answers that a test may change. */
-async function live() {
+async function live(me = ME) {
   const answers: Record<string, unknown> = {
     "/gateway": { url: "ws://there" }, "/conversations?": { conversations: [conversation] }, "/sync": { events: [], heads: [], has_more: false },
     "/members": { members: [member(ME, 2, 3), member(BOB, 1, 1)], members_version: 1 }, "/presence": [{ user_id: BOB, status: "online" }],
@@ -35,7 +35,7 @@ async function live() {
     const found = Object.keys(answers).find((part) => url.includes(part));
     return new Response(JSON.stringify(found ? await answers[found] : { code: "not_found" }), { status: found ? 200 : 404 });
   }) as typeof fetch;
-  const s = new Session(ME, "", async () => "token", "test");
+  const s = new Session(me, "", async () => "token", "test");
   s.client.start();
   await settle();
   const socket = sockets.at(-1)!;
@@ -206,14 +206,10 @@ test("who is removed sees it, and a conversation that is new appears", async () 
 });
 
 test("a gap that was jumped over begins the window anew", async () => {
-  const { s, socket, answers, seqs } = await live();
+  const of = await live();
+  const { s, seqs } = of;
   await s.show(C);
-  answers["/messages?limit"] = page(2000, 2001).body;
-  answers["/sync"] = { events: [], heads: [{ conversation_id: C, head_seq: 2001 }], has_more: false };
-  answers[`/conversations/${C}`] = { ...conversation, head_seq: 2001, unread: 500 };
-  socket.push("behind", { reason: "slow" });
-  await settle();
-  await settle();
+  await jump(of);
   assert.deepEqual(seqs(), [2000, 2001]);
   s.client.stop();
 });
@@ -229,9 +225,9 @@ function held(answers: Record<string, unknown>, part: string, answer: unknown): 
   return release;
 }
 
-/** Has the server say that what lies between was jumped over. */
-async function jump(of: Awaited<ReturnType<typeof live>>, newest: unknown) {
-  of.answers["/messages?limit"] = newest;
+/** Has the server say that what lies before 2000 was jumped over. */
+async function jump(of: Awaited<ReturnType<typeof live>>) {
+  of.answers["/messages?limit"] = page(2000, 2001).body;
   of.answers["/sync"] = { events: [], heads: [{ conversation_id: C, head_seq: 2001 }], has_more: false };
   of.answers[`/conversations/${C}`] = { ...conversation, head_seq: 2001, unread: 500 };
   of.socket.push("behind", { reason: "slow" });
@@ -239,40 +235,40 @@ async function jump(of: Awaited<ReturnType<typeof live>>, newest: unknown) {
   await settle();
 }
 
+/** Waits for what was asked for before the jump: nothing of it is shown, and what comes live still is. */
+async function nothingOf(late: Promise<unknown>, { s, socket, seqs }: Awaited<ReturnType<typeof live>>) {
+  await late;
+  await settle();
+  assert.deepEqual(seqs(), [2000, 2001]);
+  socket.push("new_message", message(2002));
+  await settle();
+  assert.deepEqual(seqs(), [2000, 2001, 2002]);
+  s.client.stop();
+}
+
 test("a page from before the jump that comes after it is let go", async () => {
   const of = await live();
-  const { s, socket, answers, seqs } = of;
+  const { s, answers, seqs } = of;
   answers["/messages?limit"] = { ...(page(2, 3).body as object), has_more: true };
   await s.show(C);
   const release = held(answers, "before_seq=2", page(1).body);
   const older = s.before(C);
-  await jump(of, page(2000, 2001).body);
+  await jump(of);
   assert.deepEqual(seqs(), [2000, 2001]);
   release();
-  await older;
-  assert.deepEqual(seqs(), [2000, 2001]);
-  socket.push("new_message", message(2002));
-  await settle();
-  assert.deepEqual(seqs(), [2000, 2001, 2002]);
-  s.client.stop();
+  await nothingOf(older, of);
 });
 
 test("the newest page from before the jump is not taken for that of after it", async () => {
   const of = await live();
-  const { s, socket, answers, seqs } = of;
+  const { s, answers } = of;
   const release = held(answers, "/messages?limit", page(2, 3).body);
   const showing = s.show(C);
   await settle();
   delete answers["/messages?limit"];
-  await jump(of, page(2000, 2001).body);
+  await jump(of);
   release();
-  await showing;
-  await settle();
-  assert.deepEqual(seqs(), [2000, 2001]);
-  socket.push("new_message", message(2002));
-  await settle();
-  assert.deepEqual(seqs(), [2000, 2001, 2002]);
-  s.client.stop();
+  await nothingOf(showing, of);
 });
 
 test("a way to the newest that fails leaves no hole", async () => {
@@ -302,5 +298,89 @@ test("a message whose URL has ended is asked for again", async () => {
   answers["after_seq=2&limit=1"] = { messages: [fresh], first_seq: 3, last_seq: 3, has_more: false };
   await s.renew(chat.messages[1]!);
   assert.equal(chat.messages[1]!.media_url, fresh.media_url);
+  s.client.stop();
+});
+
+test("who signs in next in a tab finds neither the drafts nor the acquaintances of who was there", async () => {
+  const alice = await live();
+  alice.s.keepDraft(C, "not for bob");
+  assert.deepEqual([alice.s.draft(C), alice.chat.peer], ["not for bob", BOB]);
+  alice.s.client.stop();
+  const bob = await live(BOB);
+  assert.deepEqual([bob.s.draft(C), bob.chat.peer], ["", ME], "the other one is alice, whom the members name");
+  bob.s.client.stop();
+});
+
+/** An upload as a browser has it, which goes on when the test says so. */
+class FakeRequest {
+  static readonly all: FakeRequest[] = [];
+  readonly upload: { onprogress?: (e: object) => void } = {};
+  onload = () => {};
+  onerror = () => {};
+  onabort = () => {};
+  status = 0;
+  responseText = "";
+  sent: FormData | undefined;
+  open() {}
+  setRequestHeader() {}
+  getResponseHeader = () => null;
+  send(form: FormData) {
+    this.sent = form;
+    FakeRequest.all.push(this);
+  }
+  abort() {
+    this.onabort();
+  }
+  answer(status: number, body: object) {
+    Object.assign(this, { status, responseText: JSON.stringify(body) });
+    this.onload();
+  }
+}
+Object.assign(globalThis, { XMLHttpRequest: FakeRequest });
+
+test("a file whose upload fails is kept and goes up when it is tried again, as one message", async () => {
+  const { s, socket, chat } = await live();
+  const file = new File(["what was said"], "minutes.txt", { type: "text/plain" });
+  const attaching = s.attach(C, file, "");
+  await settle();
+  const [upload] = chat.uploads;
+  const first = FakeRequest.all.at(-1)!;
+  first.upload.onprogress?.({ lengthComputable: true, loaded: 1, total: 4 });
+  assert.deepEqual([upload!.name, upload!.part, upload!.preview], ["minutes.txt", 0.25, ""]);
+  upload!.again();
+  assert.equal(FakeRequest.all.at(-1), first, "it is under way");
+  first.onerror();
+  await attaching;
+  assert.match(upload!.failed, /cut off/);
+
+  upload!.again();
+  await settle();
+  const second = FakeRequest.all.at(-1)!;
+  assert.deepEqual([second === first, upload!.failed, upload!.part], [false, "", 0]);
+  assert.equal(await (second.sent!.get("file") as File).text(), "what was said");
+  second.answer(201, { media_url: "/api/v1/media/x", type: "text/plain" });
+  await settle();
+  assert.deepEqual(socket.wrote("send_message").map((m) => [m["type"], m["content"], m["media_url"], m["client_message_id"]]), [
+    ["file", "minutes.txt", "/api/v1/media/x", upload!.id],
+  ]);
+  assert.equal(chat.uploads.length, 0);
+  s.client.discard(upload!.id); // what nobody answered would be there for the next test
+  s.client.stop();
+});
+
+test("an upload that is ended sends nothing, and one that failed goes when it is discarded", async () => {
+  const { s, socket, chat } = await live();
+  for (const fail of [false, true]) {
+    const attaching = s.attach(C, new File(["x"], "x.txt"), "");
+    await settle();
+    const request = FakeRequest.all.at(-1)!;
+    if (fail) request.answer(404, { code: "not_found" });
+    else chat.uploads[0]!.end();
+    await attaching;
+    if (fail) assert.equal(chat.uploads[0]!.failed, "this server takes no files");
+    chat.uploads[0]?.end();
+    assert.equal(chat.uploads.length, 0);
+  }
+  assert.deepEqual(socket.wrote("send_message"), []);
   s.client.stop();
 });

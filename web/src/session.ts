@@ -46,6 +46,8 @@ export interface Upload {
   preview: string; // a blob: URL, of an image
   part: number;
   failed: string;
+  /** Tries once more after a failure: the file is kept for that, as long as the page is open. */
+  again: () => void;
   end: () => void;
 }
 
@@ -150,7 +152,7 @@ export class Session {
       this.client.begin(info.id, info.head_seq);
     }
     const sender = info.last_message?.sender_id;
-    if (info.type === "direct") chat.peer ??= keptPeer(info.id) ?? (sender && sender !== this.me ? keepPeer(info.id, sender) : undefined);
+    if (info.type === "direct") chat.peer ??= this.keptPeer(info.id) ?? (sender && sender !== this.me ? this.keepPeer(info.id, sender) : undefined);
     return chat;
   }
 
@@ -224,8 +226,23 @@ export class Session {
     const me = members.find((m) => m.user_id === this.me);
     if (me) chat.info.role = me.role;
     const other = members.find((m) => m.user_id !== this.me);
-    if (chat.info.type === "direct" && other) chat.peer = keepPeer(id, other.user_id);
+    if (chat.info.type === "direct" && other) chat.peer = this.keepPeer(id, other.user_id);
     this.tell();
+  }
+
+  // Who the other one of a direct conversation is never changes.
+  private keptPeer(conversation: ID): ID | undefined {
+    return sessionStorage.getItem(this.key("peer", conversation)) ?? undefined;
+  }
+
+  private keepPeer(conversation: ID, peer: ID): ID {
+    sessionStorage.setItem(this.key("peer", conversation), peer);
+    return peer;
+  }
+
+  /** Where the tab keeps something of a conversation: who signs in next in it must not find it as their own. */
+  private key(what: string, conversation: ID): string {
+    return `switchboard.${what}.${this.me}.${conversation}`;
   }
 
   // What comes
@@ -416,6 +433,15 @@ export class Session {
     return this.client.unsent().filter((p) => p.conversation_id === id);
   }
 
+  /** What was typed and not sent: it stays with its conversation for as long as the tab lives. */
+  draft(id: ID): string {
+    return sessionStorage.getItem(this.key("draft", id)) ?? "";
+  }
+
+  keepDraft(id: ID, text: string): void {
+    sessionStorage.setItem(this.key("draft", id), text);
+  }
+
   /** Makes a conversation known that was just made. */
   begin(info: Conversation): ID {
     return this.learn(info).info.id;
@@ -428,6 +454,7 @@ export class Session {
     const image = file.type.startsWith("image/");
     const upload: Upload = {
       id: uuid7(Date.now()), name: file.name, preview: image ? URL.createObjectURL(file) : "", part: 0, failed: "",
+      again: () => upload.failed && void this.upload(id, upload, file, caption, ending.signal),
       end: () => {
         ending.abort();
         chat.uploads = chat.uploads.filter((u) => u !== upload);
@@ -436,20 +463,25 @@ export class Session {
       },
     };
     chat.uploads = [...chat.uploads, upload];
+    await this.upload(id, upload, file, caption, ending.signal);
+  }
+
+  private async upload(id: ID, upload: Upload, file: File, caption: string, signal: AbortSignal): Promise<void> {
+    Object.assign(upload, { part: 0, failed: "" });
     this.tell();
     const progress = (part: number) => {
       upload.part = part;
       this.tell();
     };
     try {
-      const done = await this.rest.upload(file, file.name, progress, ending.signal);
+      const done = await this.rest.upload(file, file.name, progress, signal);
       const type = done.type.startsWith("image/") ? "image" : "file";
       const content = caption || (type === "file" ? file.name : "");
       // The upload's id makes the message's: a second try would be the same message.
       this.client.send({ conversation_id: id, content, type, media_url: done.media_url, client_message_id: upload.id });
       upload.end();
     } catch (e) {
-      if (ending.signal.aborted) return;
+      if (signal.aborted) return;
       upload.failed = e instanceof StatusError && e.status === 404 ? say("noMedia") : reason(e);
       this.tell();
     }
@@ -475,18 +507,6 @@ function mark(chat: Chat, user: ID, read: number, delivered: number): void {
     read: Math.max(old?.read ?? 0, read),
     delivered: Math.max(old?.delivered ?? 0, delivered, read),
   });
-}
-
-// Who the other one of a direct conversation is never changes.
-const peerKey = (conversation: ID) => "switchboard.peer." + conversation;
-
-function keptPeer(conversation: ID): ID | undefined {
-  return sessionStorage.getItem(peerKey(conversation)) ?? undefined;
-}
-
-function keepPeer(conversation: ID, peer: ID): ID {
-  sessionStorage.setItem(peerKey(conversation), peer);
-  return peer;
 }
 
 /** How far a message of one's own has come: by how many of the others it was received and read. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Log, logPlace } from "./roads.ts";
-import { members, preferred, say, speak, unread, type Word } from "./words.ts";
+import { members, preferred, role, say, speak, unread, type Word } from "./words.ts";
 import type { Message } from "../sdk/src/index.ts";
 
 test("the language is the first of the browser's that is spoken here", () => {
@@ -16,6 +16,13 @@ test("what is counted agrees with its number", () => {
   assert.deepEqual([1, 2, 5, 21].map(unread), ["1 непрочитанное", "2 непрочитанных", "5 непрочитанных", "21 непрочитанное"]);
   speak("en");
   assert.deepEqual([1, 2].map(members), ["1 member", "2 members"]);
+});
+
+test("a role is said in the language of the page", () => {
+  speak("ru");
+  assert.deepEqual(["admin", "member", "owner", undefined].map(role), ["администратор", "участник", "owner", ""]);
+  speak("en");
+  assert.deepEqual(["admin", "member"].map(role), ["admin", "member"]);
 });
 
 test("both languages put the same things in the same texts", () => {

@@ -65,6 +65,7 @@ const en = {
   left: "You are no longer in this conversation.",
   rename: "Rename",
   admin: "admin",
+  member: "member",
   inspector: "Inspector",
   frames: "Frames",
   road: "Road",
@@ -175,6 +176,7 @@ const ru: Record<Word, string> = {
   left: "Вы больше не участвуете в этой беседе.",
   rename: "Переименовать",
   admin: "администратор",
+  member: "участник",
   inspector: "Инспектор",
   frames: "Кадры",
   road: "Путь",
@@ -244,6 +246,11 @@ export function unread(n: number): string {
   const form = new Intl.PluralRules(current).select(n);
   if (current === "en") return `${n} unread`;
   return `${n} ${form === "one" ? "непрочитанное" : "непрочитанных"}`;
+}
+
+/** What somebody is in a group; a role that is not known here by its own name. */
+export function role(r: string | undefined): string {
+  return r === "admin" || r === "member" ? say(r) : (r ?? "");
 }
 
 export function members(n: number): string {
