@@ -64,8 +64,11 @@ TestPushConversationUpdatedWithChangeHead    router/fanout        TestHeadComesA
 TestPushReconnect                            dev/single           TestDrainLosesNothing
 TestRoutePostMedia                           storage-worker/rest  TestADirectUploadIsReadAndSentWhenItIsComplete
 TestRoutePostMedia                           storage-worker/media/s3  TestAnInletTakesOneObjectOfOneSize
+TestRoutePostMedia                           dev/system           TestDirectUploadsOnRealServers
 TestRoutePostMediaIDComplete                 storage-worker/rest  TestADirectUploadIsReadAndSentWhenItIsComplete
 TestRoutePostMediaIDComplete                 storage-worker/media/s3  TestWhoKeepsTheURLCannotChangeWhatWasCompleted
+TestRoutePostMediaIDComplete                 dev/system           TestDirectUploadsOnRealServers
+TestRouteGetMediaID                          dev/system           TestDirectUploadsOnRealServers
 TestPaceReads                                storage-worker/rest  TestTheNextCallIsLetInAfterTheTimeThatWasTold
 TestErrorInternal                            storage-worker/rest  TestAStoreThatFails
 TestErrorTimeout                             storage-worker/rest  TestACallWithoutAnAnswerIsUnknown

@@ -44,7 +44,8 @@ type file struct {
 
 // New returns the page for a server whose sockets are elsewhere: connect names the
 // origins, such as wss://chat.example.com, to which the page may connect besides its
-// own; media those from which it may show images.
+// own; media those from which it may show images: REST's, and the store's where REST
+// sends browsers there.
 func New(connect, media []string) (*Page, error) {
 	p := &Page{files: make(map[string]file), policy: Policy(connect, media)}
 	entries, err := fs.ReadDir(dist, "dist")

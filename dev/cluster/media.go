@@ -41,6 +41,15 @@ func (c *cluster) storing(at addresses) []string {
 	return []string{"-s3-endpoint", at.S3, "-s3-endpoint-credentials", c.path(s3Credentials)}
 }
 
+// public returns the flag that sends clients past REST into the bucket, if there is one:
+// who reaches this machine's REST reaches its S3 server as well, by the same address.
+func (a addresses) public() []string {
+	if a.S3 == "" {
+		return nil
+	}
+	return []string{"-media-public-url", a.S3}
+}
+
 // bare returns a URL without the user in it.
 func bare(text string) string {
 	u, err := url.Parse(text)

@@ -29,7 +29,7 @@ func (c *cluster) plan() []*program {
 	}
 	for i := range c.cfg.Workers {
 		p := c.program("worker", "storage-worker", i)
-		p.with(c.linking(), c.storing(at))
+		p.with(c.linking(), c.storing(at), at.public())
 		p.url = "http://" + c.ports.public("worker", i)
 		p.with(at.reach("kafka", "cql", "redis", "postgres"), replication, c.push.worker(), []string{
 			"-archive", "", "-server", fmt.Sprintf("rest-%d", i+1), "-listen", c.ports.public("worker", i), "-auth-keys", c.keys,

@@ -30,9 +30,10 @@ func TestSecuredCluster(t *testing.T) {
 
 // secured is what addresses.json says of servers that are secured.
 type secured struct {
-	Kafka, CQL, Redis, Postgres string
-	AuthKeys                    string `json:"auth_keys"`
-	Secure                      struct {
+	Kafka, CQL, Redis, Postgres, S3 string
+
+	AuthKeys string `json:"auth_keys"`
+	Secure   struct {
 		CA       string `json:"ca"`
 		Kafka    string `json:"kafka_credentials"`
 		CQL      string `json:"cql_credentials"`

@@ -18,7 +18,9 @@ export async function startHost(addresses, port) {
   const site = JSON.parse(readFileSync(addresses, "utf8"));
   const key = JSON.parse(readFileSync(site.auth_keys, "utf8")).keys.find((k) => k.kty === "oct");
   const policy = [
-    "default-src 'none'", "script-src 'self'", "style-src 'self'", `img-src 'self' blob: ${site.rest.join(" ")}`,
+    "default-src 'none'", "script-src 'self'", "style-src 'self'",
+    // REST sends browsers on to the store, whose origin they hold against the policy as well.
+    `img-src 'self' blob: ${[...site.rest, ...(site.s3 ? [site.s3] : [])].join(" ")}`,
     `connect-src 'self' ${[...site.rest, ...site.ws.map((u) => new URL(u).origin)].join(" ")}`,
     "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types 'none'",
   ].join("; ");
@@ -48,5 +50,5 @@ export async function startHost(addresses, port) {
     response.end(text);
   });
   await new Promise((resolve) => server.listen(port, "127.0.0.1", resolve));
-  return { url: `http://127.0.0.1:${port}`, stop: async () => server.close() };
+  return { url: `http://127.0.0.1:${port}`, store: site.s3, stop: async () => server.close() };
 }

@@ -111,14 +111,14 @@ export async function startNetwork() {
 /** How long a page may take to show what it must. No claim about speed: what takes longer is broken. */
 const patience = 60_000;
 
-/** One person: a browser context with a page, all that it said, and what of it were complaints. */
+/** One person: a browser context with a page, all that it said, what of it were complaints, and from which origins it had pictures. */
 export async function person(browser, site, name, { network, knows = [], ...options } = {}) {
   const proxy = network && { server: network.url, bypass: "<-loopback>" };
   const context = await browser.newContext({ locale: "en", viewport: { width: 1280, height: 800 }, ...options, ...(proxy && { proxy }) });
   await context.addInitScript((names) => localStorage.getItem("switchboard.names") ?? localStorage.setItem("switchboard.names", JSON.stringify(names)), knows);
   const page = await context.newPage();
   page.setDefaultTimeout(patience);
-  const [complaints, said] = [[], []];
+  const [complaints, said, pictures] = [[], [], new Set()];
   const hear = (type, text) => {
     said.push(`${new Date().toISOString()} ${name} ${type}: ${text}`);
     if (type === "error") complaints.push(`${name}: ${text}`);
@@ -127,6 +127,7 @@ export async function person(browser, site, name, { network, knows = [], ...opti
   page.on("console", (m) => hear(m.type(), m.text()));
   page.on("requestfailed", (r) => hear("request", `${r.method()} ${r.url()} failed: ${r.failure()?.errorText}`));
   page.on("response", (r) => r.status() >= 400 && hear("response", `${r.status()} to ${r.request().method()} ${r.url()}`));
+  page.on("response", (r) => r.ok() && r.request().resourceType() === "image" && pictures.add(new URL(r.url()).origin));
   people.push({ name, page, said });
   await page.goto(site.url);
   if (name) {
@@ -134,7 +135,7 @@ export async function person(browser, site, name, { network, knows = [], ...opti
     await page.locator("#name").press("Enter");
     await page.locator('[data-state="live"]').waitFor();
   }
-  return { name, page, context, complaints };
+  return { name, page, context, complaints, pictures };
 }
 
 const people = [];

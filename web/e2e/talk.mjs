@@ -80,6 +80,7 @@ try {
     await theirs(bob, "meanwhile 30").waitFor();
     await theirs(alice, "from the tunnel 3").waitFor();
     await ticks(alice, "meanwhile 30", "read");
+    await ticks(bob, "from the tunnel 3", "read"); // alice may have it before he has the answer
     const [a, b] = [await messages(alice).allTextContents(), await messages(bob).allTextContents()];
     assert.deepEqual(b, a);
     for (let n = 1; n <= 30; n++) assert.equal(a.filter((t) => t === `meanwhile ${n}`).length, 1);
@@ -158,6 +159,7 @@ async function exchangeImage(from, to) {
     const image = p.page.locator(".picture img").last();
     await image.waitFor();
     await p.page.waitForFunction(() => [...document.querySelectorAll(".picture img")].at(-1)?.naturalWidth > 0);
+    if (site.store) assert.ok(p.pictures.has(site.store), `${p.name} has pictures from ${[...p.pictures].join(", ")}, none from ${site.store}`);
   }
 }
 
