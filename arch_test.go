@@ -110,7 +110,7 @@ dev/judge                           : docs
 dev/reference                       : docs
 dev/handset                         : client internal/chat internal/wire
 
-bench                               : bench/crowd bench/host bench/load bench/result bench/scrape client internal/auth internal/chat internal/daemon internal/wire
+bench                               : bench/crowd bench/host bench/live bench/load bench/pulse bench/result bench/scrape client internal/auth internal/chat internal/daemon internal/wire
 
 tuning                              : internal/daemon tuning/advice tuning/change tuning/host tuning/limits tuning/load tuning/report
 tuning/load                         :
@@ -120,9 +120,11 @@ tuning/limits                       : tuning/host tuning/load
 tuning/advice                       : tuning/host tuning/limits tuning/load
 tuning/change                       : tuning/advice tuning/host tuning/limits tuning/load
 tuning/report                       : tuning/advice tuning/limits tuning/load
-bench/crowd                         : bench/host bench/load bench/result bench/rig internal/chat internal/daemon internal/wire
+bench/crowd                         : bench/host bench/live bench/load bench/result bench/rig internal/chat internal/daemon internal/wire
 bench/host                          :
+bench/live                          :
 bench/load                          : bench/result internal/auth internal/chat
+bench/pulse                         : bench/host bench/live bench/result
 bench/result                        : bench/host internal/daemon
 bench/rig                           : bench/host bench/scrape internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/loopback internal/metrics internal/presence/embedded
 bench/scrape                        :

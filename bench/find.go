@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
+	"switchboard/bench/live"
 	"switchboard/bench/result"
 )
 
@@ -19,7 +19,7 @@ const (
 
 // find drives the road at higher and higher rates, with new users each time, and
 // reports the highest rate that kept the promise.
-func (r *road) find(ctx context.Context, out io.Writer, file string, results *result.Output) error {
+func (r *road) find(ctx context.Context, screen *live.Screen, file string, results *result.Output) error {
 	var steps []*roadReport
 	var held *roadReport
 	for n := range mostSteps {
@@ -27,12 +27,12 @@ func (r *road) find(ctx context.Context, out io.Writer, file string, results *re
 			target: r.target, users: r.users, groups: r.groups, rate: r.rate, warmup: r.warmup, duration: r.duration,
 			settle: r.settle, seed: r.seed + uint64(n),
 		}
-		report, err := step.drive(ctx, io.Discard)
+		report, err := step.drive(ctx, screen)
 		if err != nil {
 			return fmt.Errorf("at %d/s: %w", step.rate, err)
 		}
 		steps = append(steps, report)
-		fmt.Fprintf(out, "%6d/s  %s  late %d  complete %t\n", report.Rate, report.Delivery, report.Late, report.Complete())
+		fmt.Fprintf(screen, "%6d/s  %s  late %d  complete %t\n", report.Rate, report.Delivery, report.Late, report.Complete())
 		if report.Delivery.P99 >= promised || !report.Complete() {
 			break
 		}
@@ -45,7 +45,7 @@ func (r *road) find(ctx context.Context, out io.Writer, file string, results *re
 	if held == nil {
 		return errors.New("the first rate did not hold")
 	}
-	fmt.Fprintf(out, "\nthe highest rate with p99 < %d ms and nothing lost:\n", promised)
-	held.print(out)
-	return results.Finish(held.result(), out)
+	fmt.Fprintf(screen, "\nthe highest rate with p99 < %d ms and nothing lost:\n", promised)
+	held.print(screen)
+	return results.Finish(held.result(), screen)
 }

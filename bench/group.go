@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/live"
+	"switchboard/bench/pulse"
 	"switchboard/bench/result"
 	"switchboard/client"
 	"switchboard/internal/chat"
@@ -27,8 +28,9 @@ must have applied the whole history, once and in its order, content and all.
 
 Counted are CPU time, look-ups and statements, by the message and by the head. The
 system must allow so many members: run ` + "`dev cluster`" + ` with SWITCHBOARD_MEMBERS=10000
-in its environment. Exit status 1 when somebody was not complete, 99 when a threshold
-was not kept, 4 when the generator was late.`
+in its environment. A signal ends the sending; the report is then of what was sent.
+Exit status 1 when somebody was not complete, 99 when a threshold was not kept, 4 when
+the generator was late, 105 after a signal.`
 
 // gather is how long whoever is not complete may make no progress at the end.
 const gather = 30 * time.Second
@@ -50,7 +52,7 @@ type group struct {
 	people   []*listener
 
 	total   int // messages
-	late    int // sends that began over 10 ms after their time
+	pulse   pulse.Pulse
 	sending sync.WaitGroup
 
 	mu      sync.Mutex
@@ -59,7 +61,7 @@ type group struct {
 }
 
 // runGroup reads the flags, talks and prints the report.
-func runGroup(ctx context.Context, args []string, stdout io.Writer) error {
+func runGroup(ctx context.Context, args []string, screen *live.Screen) error {
 	flags := daemon.NewFlags("bench group", groupManual)
 	whom := newTargetFlags(flags)
 	g := &group{refused: make(map[string]int), answers: result.NewTiming("answer", "from the intended send to message_sent")}
@@ -81,15 +83,15 @@ func runGroup(ctx context.Context, args []string, stdout io.Writer) error {
 	if g.target, err = whom.open(); err != nil {
 		return fmt.Errorf("bench group: %w", err)
 	}
-	report, err := g.drive(ctx, stdout)
+	report, err := g.drive(ctx, screen)
 	if err != nil {
 		return err
 	}
 	if err := writeJSON(*file, report); err != nil {
 		return err
 	}
-	report.print(stdout)
-	judged := out.Finish(report.result(), stdout)
+	report.print(screen)
+	judged := out.Finish(report.result(), screen)
 	if !report.Complete() {
 		return errors.New("somebody is not complete")
 	}
@@ -98,35 +100,42 @@ func runGroup(ctx context.Context, args []string, stdout io.Writer) error {
 
 // drive makes the conversation, connects, talks, waits until all are complete and
 // compares them with history.
-func (g *group) drive(ctx context.Context, progress io.Writer) (*groupReport, error) {
+func (g *group) drive(ctx context.Context, screen *live.Screen) (*groupReport, error) {
 	g.messages = &road{run: chat.NewRequestID()}
 	g.calls.through = &http.Transport{MaxIdleConnsPerHost: 128}
 	defer g.calls.through.CloseIdleConnections()
 	g.http = &http.Client{Transport: &g.calls}
 	report := &groupReport{Members: g.members, Connected: g.connected, Rate: g.rate, Seed: g.seed, Host: host.Describe()}
+	defer g.pulse.Show(screen, "bench group", g.processes, nil)()
+	g.pulse.Now(fmt.Sprintf("making a group of %d", g.members), 0)
 	began := time.Now()
 	if err := g.create(ctx); err != nil {
 		return nil, fmt.Errorf("make a group of %d: %w", g.members, err)
 	}
 	report.Created = time.Since(began).Seconds()
-	fmt.Fprintf(progress, "made a group of %d members in %.1f s\n", g.members, report.Created)
+	fmt.Fprintf(screen, "made a group of %d members in %.1f s\n", g.members, report.Created)
 	defer g.disconnect()
+	g.pulse.Now("connecting", 0)
 	if err := g.connect(ctx); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(progress, "%d are connected and know of it; sending %d/s\n", g.connected, g.rate)
+	fmt.Fprintf(screen, "%d are connected and know of it; sending %d/s\n", g.connected, g.rate)
 	if err := g.talkOn(ctx, report); err != nil {
 		return nil, err
 	}
+	report.aborted = ctx.Err() != nil
+	calm := context.WithoutCancel(ctx) // A signal ends the sending, and nothing else.
 	hushed := time.Now()
+	g.pulse.Now("reading history", 0)
 	g.sending.Wait()
 	report.Answer, report.Refused = summarize(g.answers.Total()), g.refused
 	report.started, report.answers = hushed.Add(-time.Duration(report.Seconds*float64(time.Second))), g.answers
-	history, err := g.history(ctx, report)
+	history, err := g.history(calm, report)
 	if err != nil {
 		return nil, err
 	}
-	g.await(ctx, len(history))
+	g.pulse.Now("until all are complete", 0)
+	g.await(calm, len(history))
 	report.CompleteAfter = time.Since(hushed).Seconds()
 	g.disconnect()
 	for _, p := range g.people {
@@ -171,10 +180,10 @@ func (g *group) connect(ctx context.Context) error {
 	for i := range g.connected {
 		// The maker is among those who are away, if there are any.
 		rest := g.callsOf((i + 1) % g.members)
-		g.people = append(g.people, &listener{rest: rest, url: urls[i%len(urls)], talk: g.talk})
+		g.people = append(g.people, &listener{rest: rest, url: urls[i%len(urls)], talk: g.talk, pulse: &g.pulse})
 	}
 	return each(len(g.people), func(i int) error {
-		g.people[i].begin(ctx)
+		g.people[i].begin(context.WithoutCancel(ctx)) // It ends when all are disconnected.
 		g.people[i].knows(ctx)
 		return ctx.Err()
 	})
@@ -197,32 +206,45 @@ func (g *group) talkOn(ctx context.Context, report *groupReport) error {
 	warm, measured := int(g.warmup.Seconds()*float64(g.rate)), int(g.duration.Seconds()*float64(g.rate))
 	g.total = warm + measured
 	start := time.Now()
+	g.pulse.Now("warm-up", g.warmup)
 	for i := range warm {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		g.send(ctx, random, i, start)
 	}
 	before, err := g.look(ctx)
 	if err != nil {
 		return err
 	}
-	g.late = 0
+	before.late = g.pulse.Late.Load()
+	g.pulse.Now("measured load", g.duration)
 	pages, syncs := g.calls.pages.Load(), g.calls.syncs.Load()
-	began := time.Now()
+	began, calm := time.Now(), context.WithoutCancel(ctx) // A signal ends the sending, and nothing else.
+	away, back := measured/3, 2*measured/3
 	for i := range measured {
-		switch i {
-		case measured / 3:
-			g.everyTenth(func(p *listener) { p.end() })
-		case 2 * measured / 3:
-			g.everyTenth(func(p *listener) { p.begin(ctx) })
+		if ctx.Err() != nil && i > 0 {
+			measured, g.total = i, warm+i
+			break
 		}
-		g.send(ctx, random, warm+i, start)
+		switch i {
+		case away:
+			g.everyTenth(func(p *listener) { p.end() })
+		case back:
+			g.everyTenth(func(p *listener) { p.begin(calm) })
+		}
+		g.send(calm, random, warm+i, start)
 	}
-	after, err := g.look(ctx)
+	if away < measured && measured <= back {
+		g.everyTenth(func(p *listener) { p.begin(calm) })
+	}
+	after, err := g.look(calm)
 	if err != nil {
 		return err
 	}
 	report.Seconds, report.Messages = time.Since(began).Seconds(), measured
 	report.Pages, report.Syncs = g.calls.pages.Load()-pages, g.calls.syncs.Load()-syncs
-	report.Late, report.BenchCPU = g.late, (after.self - before.self).Seconds()
+	report.Late, report.BenchCPU = int(g.pulse.Late.Load()-before.late), (after.self - before.self).Seconds()
 	report.CPU = perMessage(before.cpu, after.cpu, measured)
 	if g.cluster != nil {
 		report.count(after.samples.Since(before.samples))
@@ -243,8 +265,10 @@ func (g *group) send(ctx context.Context, random *rand.Rand, i int, start time.T
 	if wait := time.Until(at); wait > 0 {
 		time.Sleep(wait)
 	} else if wait < -10*time.Millisecond {
-		g.late++
+		g.pulse.Late.Add(1)
 	}
+	g.pulse.Sent.Add(1)
+	g.pulse.Owed.Add(int64(len(g.people)))
 	sender := g.people[random.IntN((len(g.people)+9)/10)*10].device
 	g.sending.Go(func() {
 		_, err := sender.Send(ctx, client.Outgoing{
@@ -257,6 +281,7 @@ func (g *group) send(ctx context.Context, random *rand.Rand, i int, start time.T
 			return
 		}
 		g.answers.Record(int(at.Sub(start)/time.Second), time.Since(at))
+		g.pulse.Took(time.Since(at))
 	})
 }
 

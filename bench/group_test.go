@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 
+	"switchboard/bench/pulse"
 	"switchboard/bench/result"
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
@@ -40,6 +43,27 @@ func TestGroupOnTheEmbeddedSystem(t *testing.T) {
 	}
 }
 
+// A signal in the middle of the load ends it while a tenth is away, and all are complete
+// all the same.
+func TestGroupIsAborted(t *testing.T) {
+	flags := embedded(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := t.TempDir()
+	out := &noticing{what: regexp.MustCompile(`measured load: 18 open .* sent, `), then: cancel}
+	err := run(ctx, append([]string{"group"}, append(flags,
+		"-members", "30", "-connected", "20", "-rate", "20", "-warmup", "1s", "-duration", "12s", "-out", dir)...), out)
+	if err == nil || err.Error() != "exit status 105" {
+		t.Errorf("got %v, want exit status 105", err)
+	}
+	r, err := result.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Aborted || r.Seconds >= 11 || r.Timings[0].Count() < 80 {
+		t.Errorf("aborted: %t, after %v s, %d answers", r.Aborted, r.Seconds, r.Timings[0].Count())
+	}
+}
+
 func TestWhoIsNotCompleteIsFound(t *testing.T) {
 	talk, another := chat.ConversationID{1}, chat.ConversationID{2}
 	var history []wire.Message
@@ -64,7 +88,7 @@ func TestWhoIsNotCompleteIsFound(t *testing.T) {
 		"two swapped":           {[]wire.Message{history[0], history[2], history[1], history[3]}, 0, 2},
 		"other content":         {[]wire.Message{history[0], history[1], other, history[3]}, 0, 1},
 	} {
-		l := &listener{talk: talk}
+		l := &listener{talk: talk, pulse: new(pulse.Pulse)}
 		for _, m := range tt.got {
 			l.apply(m)
 		}

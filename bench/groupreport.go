@@ -44,6 +44,7 @@ type groupReport struct {
 	PerHead    []cost             `json:"costs_per_head,omitempty"`
 
 	started time.Time
+	aborted bool
 	answers *result.Timing
 }
 
@@ -56,7 +57,7 @@ func groupMetrics() []string {
 // result says it in the words of all results.
 func (r *groupReport) result() *result.Result {
 	out := result.New("group")
-	out.Started, out.Seconds, out.Detail = r.started.UTC(), r.Seconds, r
+	out.Started, out.Seconds, out.Aborted, out.Detail = r.started.UTC(), r.Seconds, r.aborted, r
 	out.Set("members", fmt.Sprintf("%d, %d of them connected", r.Members, r.Connected))
 	out.Set("rate", fmt.Sprintf("%d messages a second", r.Rate))
 	out.Set("seed", r.Seed)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"switchboard/bench/pulse"
 	"switchboard/client"
 	"switchboard/internal/chat"
 	"switchboard/internal/wire"
@@ -18,6 +19,7 @@ type listener struct {
 	rest   *client.REST
 	url    string
 	talk   chat.ConversationID
+	pulse  *pulse.Pulse
 	device *client.Client // of the present life
 	end    func()         // ends it and waits for that
 
@@ -44,8 +46,10 @@ func (l *listener) begin(ctx context.Context) {
 	})
 	device, ended := l.device, make(chan struct{})
 	ctx, cancel := context.WithCancel(ctx)
+	l.pulse.Open.Add(1)
 	go func() {
 		defer close(ended)
+		defer l.pulse.Open.Add(-1)
 		_ = device.Run(ctx) // Who is told not to come back is not complete at the end.
 	}()
 	l.end = func() {
@@ -62,6 +66,9 @@ func (l *listener) apply(m wire.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.applied = append(l.applied, applied{m.Seq, fingerprint(m)})
+	if m.Event == nil {
+		l.pulse.Got.Add(1)
+	}
 }
 
 // hear counts heads.

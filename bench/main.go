@@ -25,6 +25,7 @@ import (
 	"os"
 
 	"switchboard/bench/crowd"
+	"switchboard/bench/live"
 	"switchboard/bench/load"
 	"switchboard/internal/daemon"
 )
@@ -42,7 +43,8 @@ const manual = `bench measures the system as its users meet it.
 	bench slow [flags]   readers that do not read: what they cost, and whom
 	bench compare BEFORE AFTER   results of two runs, metric by metric
 
-Each command prints its own manual with -help.`
+Each command prints its own manual with -help. On a terminal a run shows how it stands,
+elsewhere that is a line a second; TERM=dumb asks for lines, NO_COLOR for no colours.`
 
 const roadManual = `bench road sends messages on a fixed schedule, 70 % in direct conversations and
 the rest in groups of 8, and checks each one: in history exactly once, on every
@@ -63,17 +65,18 @@ func main() { os.Exit(daemon.Main(run)) }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) > 0 {
+		screen := live.Open(stdout, os.Getenv)
 		switch args[0] {
 		case "road":
-			return runRoad(ctx, args[1:], stdout)
+			return runRoad(ctx, args[1:], screen)
 		case "conn", "echo", "fanout", "storm", "drain", "plan":
-			return runCrowd(ctx, args, stdout)
+			return runCrowd(ctx, args, screen)
 		case "worker":
 			return load.Work(ctx, os.Stdin, stdout) // Of one of those.
 		case "group":
-			return runGroup(ctx, args[1:], stdout)
+			return runGroup(ctx, args[1:], screen)
 		case "slow":
-			return runSlow(ctx, args[1:], stdout)
+			return runSlow(ctx, args[1:], screen)
 		case "compare":
 			return runCompare(args[1:], stdout)
 		}
@@ -86,14 +89,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 }
 
 // runCrowd measures gateways alone. Their load comes from processes of this program.
-func runCrowd(ctx context.Context, args []string, stdout io.Writer) error {
+func runCrowd(ctx context.Context, args []string, screen *live.Screen) error {
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	command := map[string]func(ctx context.Context, args, worker []string, stdout io.Writer) error{
+	command := map[string]func(ctx context.Context, args, worker []string, screen *live.Screen) error{
 		"conn": crowd.Conn, "echo": crowd.Echo, "fanout": crowd.Fanout, "storm": crowd.Storm, "drain": crowd.Drain,
 		"plan": crowd.Plan,
 	}[args[0]]
-	return command(ctx, args[1:], []string{program, "worker"}, stdout)
+	return command(ctx, args[1:], []string{program, "worker"}, screen)
 }

@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"switchboard/bench/result"
 	"switchboard/client"
 	"switchboard/internal/chat"
@@ -49,6 +47,7 @@ func (p *person) send(ctx context.Context, talk *conversation, i int) {
 	for _, m := range talk.members {
 		m.expected.Add(1)
 	}
+	p.road.pulse.Owed.Add(int64(len(talk.members)))
 	request := p.road.requestOf(i)
 	// A failed write shows as a message that was never answered.
 	_ = p.conn.Write(ctx, "send_message", "", wire.SendMessage{
@@ -75,6 +74,7 @@ func (r *road) numberOfRequest(id chat.RequestID) int {
 // listen notes whatever arrives until the connection ends.
 func (p *person) listen(ctx context.Context) {
 	defer close(p.done)
+	defer p.road.pulse.Open.Add(-1)
 	for {
 		e, err := p.conn.Next(ctx)
 		if err != nil {
@@ -84,7 +84,11 @@ func (p *person) listen(ctx context.Context) {
 		switch e.Type {
 		case "new_message":
 			m := decode[wire.Message](e.Data)
-			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, p.road.numberOf(m.Content), false, now})
+			a := arrival{m.ConversationID, m.Seq, p.road.numberOf(m.Content), false, now}
+			p.seen = append(p.seen, a)
+			if a.number >= 0 && a.number < len(p.road.intended) {
+				p.road.pulse.Took(time.Duration(now - p.road.intended[a.number].Load()))
+			}
 		case "message_sent":
 			m := decode[wire.MessageSent](e.Data)
 			p.seen = append(p.seen, arrival{m.ConversationID, m.Seq, p.road.numberOfRequest(m.ClientMessageID), true, now})
@@ -99,6 +103,7 @@ func (p *person) listen(ctx context.Context) {
 			continue
 		}
 		p.received.Add(1)
+		p.road.pulse.Got.Add(1)
 	}
 }
 
@@ -111,9 +116,6 @@ func (p *person) lastOf(talk chat.ConversationID) (last chat.Seq) {
 	}
 	return last
 }
-
-// newHistogram holds latencies in microseconds up to a minute.
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
 
 // record adds this user's arrivals of the measured messages to the timings, counted
 // from when each should have been sent, and by the second of that.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/live"
+	"switchboard/bench/pulse"
 	"switchboard/bench/result"
 	"switchboard/client"
 	"switchboard/internal/chat"
@@ -26,9 +27,6 @@ const (
 	directShare = 0.7
 	groupSize   = 8
 )
-
-// progressEvery is how many seconds of load are a line of progress.
-const progressEvery = 5
 
 // road drives the whole road, socket to socket, and checks every message of it.
 type road struct {
@@ -46,7 +44,7 @@ type road struct {
 	talks  []*conversation
 
 	intended []atomic.Int64 // Unix nanoseconds by message number; 0 = not sent
-	late     atomic.Int64   // sends that began over 10 ms after their time
+	pulse    pulse.Pulse
 }
 
 // conversation is one conversation of the plan and what became of it.
@@ -56,7 +54,7 @@ type conversation struct {
 }
 
 // runRoad reads the flags, drives the road and prints the report.
-func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
+func runRoad(ctx context.Context, args []string, screen *live.Screen) error {
 	flags := daemon.NewFlags("bench road", roadManual)
 	whom := newTargetFlags(flags)
 	r := &road{settle: 5 * time.Second}
@@ -77,17 +75,17 @@ func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("bench road: %w", err)
 	}
 	if *find {
-		return r.find(ctx, stdout, *file, out)
+		return r.find(ctx, screen, *file, out)
 	}
-	report, err := r.drive(ctx, stdout)
+	report, err := r.drive(ctx, screen)
 	if err != nil {
 		return err
 	}
 	if err := writeJSON(*file, report); err != nil {
 		return err
 	}
-	report.print(stdout)
-	judged := out.Finish(report.result(), stdout)
+	report.print(screen)
+	judged := out.Finish(report.result(), screen)
 	if !report.Complete() {
 		return errors.New("messages were lost, doubled or out of order")
 	}
@@ -96,42 +94,44 @@ func runRoad(ctx context.Context, args []string, stdout io.Writer) error {
 
 // drive opens the connections, sends on schedule, waits for the last deliveries
 // and audits what everybody saw.
-func (r *road) drive(ctx context.Context, progress io.Writer) (*roadReport, error) {
+func (r *road) drive(ctx context.Context, screen *live.Screen) (*roadReport, error) {
 	r.run = chat.NewRequestID()
 	r.intended = make([]atomic.Int64, int(r.warmup.Seconds()+r.duration.Seconds()+1)*r.rate)
+	defer r.pulse.Show(screen, fmt.Sprintf("bench road, %d/s", r.rate), r.processes, nil)()
+	r.pulse.Now("connecting", 0)
 	if err := r.connect(ctx); err != nil {
 		return nil, err
 	}
 	defer r.disconnect()
+	r.pulse.Now("making conversations", 0)
 	if err := r.converse(ctx); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(progress, "connected %d users, %d conversations; sending %d/s\n", len(r.people), len(r.talks), r.rate)
+	fmt.Fprintf(screen, "connected %d users, %d conversations; sending %d/s\n", len(r.people), len(r.talks), r.rate)
 	warm := int(r.warmup.Seconds() * float64(r.rate))
 	total := warm + int(r.duration.Seconds()*float64(r.rate))
 	random := rand.New(rand.NewPCG(r.seed, 2))
 	start := time.Now()
+	r.pulse.Now("warm-up", r.warmup)
 	for i := range warm {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		r.send(ctx, random, i, start)
 	}
 	before, err := r.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	r.late.Store(0)
+	before.late = r.pulse.Late.Load()
 	began, calm := time.Now(), context.WithoutCancel(ctx) // A signal ends the sending, and nothing else.
+	r.pulse.Now("measured load", r.duration)
 	for i := warm; i < total; i++ {
 		if ctx.Err() != nil && i > warm {
 			total = i
 			break
 		}
 		r.send(calm, random, i, start)
-		if n := i + 1 - warm; n%(r.rate*progressEvery) == 0 {
-			fmt.Fprintf(progress, "%4d s: %d sent, %d of them late\n", n/r.rate, n, r.late.Load())
-		}
 	}
 	report, err := r.sum(calm, before, warm, total)
 	if err != nil {
@@ -150,14 +150,16 @@ func (r *road) sum(ctx context.Context, before sight, warm, total int) (*roadRep
 	}
 	report := &roadReport{
 		Rate: r.rate, Seconds: float64(total-warm) / float64(r.rate), Messages: total - warm, Seed: r.seed,
-		Late: r.late.Load(), BenchCPU: (after.self - before.self).Seconds(), Host: host.Describe(),
+		Late: r.pulse.Late.Load() - before.late, BenchCPU: (after.self - before.self).Seconds(), Host: host.Describe(),
 		CPU: perMessage(before.cpu, after.cpu, total-warm),
 	}
 	if r.cluster != nil {
 		report.Inside = newInside(after.samples.Since(before.samples), total-warm)
 	}
+	r.pulse.Now("last deliveries", 0)
 	r.await(ctx)
 	r.measure(report, warm, total)
+	r.pulse.Now("comparing with history", 0)
 	return report, r.audit(ctx, report, total)
 }
 
@@ -180,6 +182,7 @@ func (r *road) connect(ctx context.Context) error {
 			return fmt.Errorf("user %d: %w", i, err)
 		}
 		r.people[i] = newPerson(r, i, user, conn)
+		r.pulse.Open.Add(1)
 		go r.people[i].listen(context.WithoutCancel(ctx)) // It ends with its connection.
 		return nil
 	})
@@ -248,9 +251,10 @@ func (r *road) send(ctx context.Context, random *rand.Rand, i int, start time.Ti
 	if wait := time.Until(at); wait > 0 {
 		time.Sleep(wait)
 	} else if wait < -10*time.Millisecond {
-		r.late.Add(1)
+		r.pulse.Late.Add(1)
 	}
 	r.intended[i].Store(at.UnixNano())
+	r.pulse.Sent.Add(1)
 	sender.send(ctx, talk, i)
 }
 

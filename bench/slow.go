@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/live"
+	"switchboard/bench/result"
 	"switchboard/internal/chat"
 	"switchboard/internal/daemon"
 	"switchboard/internal/wire"
@@ -29,9 +30,11 @@ slowly, when the first is closed, to see the close code.
 It measures on ` + "`dev cluster`" + `, with as many members allowed (SWITCHBOARD_MEMBERS=2000
 in its environment): what a reader costs its gateway, in queues, in memory of the
 process and in the kernel; the latency of the others before and meanwhile; when the
-readers were closed; and what is left of it afterwards. Exit status 1 when a reader
-costs more than -max-bytes or was not closed with 4003, when none read that code, or
-when somebody else missed something.`
+readers were closed; and what is left of it afterwards. A signal ends the sending; the
+report is then of what was done. Exit status 1 when a reader costs more than -max-bytes
+or was not closed with 4003, when none read that code, or when somebody else missed
+something; 99 when a threshold was not kept, 4 when the generator was late, 105 after a
+signal.`
 
 // slow is one run of `bench slow`.
 type slow struct {
@@ -54,7 +57,7 @@ type slow struct {
 }
 
 // runSlow reads the flags, measures and prints the report.
-func runSlow(ctx context.Context, args []string, stdout io.Writer) error {
+func runSlow(ctx context.Context, args []string, screen *live.Screen) error {
 	flags := daemon.NewFlags("bench slow", slowManual)
 	whom := newTargetFlags(flags)
 	s := &slow{
@@ -70,7 +73,8 @@ func runSlow(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.DurationVar(&s.hold, "hold", 70*time.Second, "how long the readers do not read")
 	flags.Int64Var(&s.most, "max-bytes", 100_000, "memory for one reader, process and kernel, that is still right on average; 0 = any")
 	flags.Uint64Var(&s.others.seed, "seed", 1, "seed of the plan")
-	out := flags.String("json", "", "file for the report as JSON")
+	file := flags.String("json", "", "file for the report as JSON")
+	out := result.NewOutput(flags.FlagSet, slowMetrics()...)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -78,69 +82,105 @@ func runSlow(ctx context.Context, args []string, stdout io.Writer) error {
 	if s.others.target, err = whom.open(); err != nil {
 		return fmt.Errorf("bench slow: %w", err)
 	}
-	if s.others.cluster == nil || s.others.users < groupSize || s.readers < 1 || s.bytes > chat.ContentBytes {
-		return daemon.Usagef("-cluster is needed, %d -others at least, and -bytes up to %d", groupSize, chat.ContentBytes)
+	if s.others.cluster == nil || s.others.users < groupSize || s.readers < 1 || s.bytes > chat.ContentBytes || s.hold <= 0 {
+		return daemon.Usagef("-cluster is needed, %d -others at least, -bytes up to %d, and a time to -hold", groupSize, chat.ContentBytes)
 	}
-	report, err := s.run(ctx, stdout)
+	report, err := s.run(ctx, screen)
 	if err != nil {
 		return err
 	}
-	if err := writeJSON(*out, report); err != nil {
+	if err := writeJSON(*file, report); err != nil {
 		return err
 	}
-	report.print(stdout)
-	return report.judge(s.most)
+	report.print(screen)
+	judged := out.Finish(report.result(), screen)
+	if report.aborted {
+		return judged // Nobody knows what would have become of the readers.
+	}
+	if err := report.judge(s.most); err != nil {
+		return err
+	}
+	return judged
 }
 
-// run goes through the phases.
-func (s *slow) run(ctx context.Context, progress io.Writer) (*slowReport, error) {
+// course is what was sent, and when the readers stopped.
+type course struct {
+	start, from       time.Time // of the load, and of the measured time
+	shut              time.Time // when the readers stopped; zero if a signal came before
+	warm, calm, total int       // messages until the measured time, until the readers stopped, in all
+}
+
+// run goes through the phases. A signal ends the sending, and what follows is short.
+func (s *slow) run(ctx context.Context, screen *live.Screen) (*slowReport, error) {
 	r := s.others
 	r.run, r.groups, r.duration = chat.NewRequestID(), r.users/groupSize, s.calm+s.hold
 	r.intended = make([]atomic.Int64, int(r.warmup.Seconds()+r.duration.Seconds()+1)*r.rate)
+	var err error
+	if s.watch, err = newWatch(r.cluster, s.drip); err != nil {
+		return nil, err
+	}
+	defer r.pulse.Show(screen, "bench slow", r.processes, s.watch.rows)()
 	defer r.disconnect()
+	r.pulse.Now("connecting", 0)
 	if err := s.gather(ctx); err != nil {
 		return nil, err
 	}
 	defer s.release()
-	fmt.Fprintf(progress, "%d read, and %d others\n", s.readers, r.users)
+	fmt.Fprintf(screen, "%d read, and %d others\n", s.readers, r.users)
 	var running sync.WaitGroup
-	watching, end := context.WithCancel(ctx)
+	calmly := context.WithoutCancel(ctx)
+	watching, end := context.WithCancel(calmly)
 	running.Go(func() { s.watch.run(watching) })
-	speaking, hush := context.WithCancel(ctx)
+	speaking, hush := context.WithCancel(calmly)
 	running.Go(func() { s.speak(speaking) })
 	stop := func() { hush(); end(); running.Wait() }
 	defer stop()
 
-	random := rand.New(rand.NewPCG(r.seed, 2))
-	start := time.Now()
-	warm, calm := int(r.warmup.Seconds()*float64(r.rate)), int((r.warmup+s.calm).Seconds()*float64(r.rate))
-	total := calm + int(s.hold.Seconds()*float64(r.rate))
-	for i := range calm {
-		r.send(ctx, random, i, start)
-	}
-	shut := time.Now()
-	close(s.shut)
-	fmt.Fprintf(progress, "they stop reading\n")
-	for i := calm; i < total; i++ {
-		r.send(ctx, random, i, start)
-	}
+	c := s.load(ctx, screen)
 	hush()
-	r.await(ctx)
+	r.pulse.Now("last deliveries", 0)
+	r.await(calmly)
 	time.Sleep(time.Second) // The last head may be on its way.
 	report := &slowReport{
 		Readers: s.readers, Others: r.users, Bytes: s.bytes, Every: s.every.Seconds(), Rate: r.rate,
-		Hold: s.hold.Seconds(), Seed: r.seed, Host: host.Describe(), Late: r.late.Load(),
+		Hold: s.hold.Seconds(), Seed: r.seed, Host: host.Describe(), Late: r.pulse.Late.Load(), course: c,
 	}
 	s.testify(report)
 	s.release()
+	r.pulse.Now("what remains", afterwards)
 	select {
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		report.aborted = true
 	case <-time.After(afterwards):
 	}
 	stop()
-	s.watch.sum(report, start.Add(r.warmup), shut)
-	return report, s.compare(ctx, report, start, shut, warm, calm, total)
+	s.watch.sum(report, c.from, c.shut)
+	r.pulse.Now("comparing with history", 0)
+	return report, s.compare(calmly, report)
+}
+
+// load sends on schedule, and has the readers stop in the middle of it.
+func (s *slow) load(ctx context.Context, screen *live.Screen) (c course) {
+	r, calmly := s.others, context.WithoutCancel(ctx) // A signal ends the sending, and nothing else.
+	random := rand.New(rand.NewPCG(r.seed, 2))
+	c.start = time.Now()
+	c.from = c.start.Add(r.warmup)
+	c.warm, c.calm = int(r.warmup.Seconds()*float64(r.rate)), int((r.warmup+s.calm).Seconds()*float64(r.rate))
+	r.pulse.Now("warm-up", r.warmup)
+	for all := c.calm + int(s.hold.Seconds()*float64(r.rate)); c.total < all && ctx.Err() == nil; c.total++ {
+		if c.total == c.warm {
+			r.pulse.Now("all read", s.calm)
+		}
+		if c.total == c.calm {
+			c.shut = time.Now()
+			close(s.shut)
+			fmt.Fprintln(screen, "they stop reading")
+			r.pulse.Now("the readers do not read", s.hold)
+		}
+		r.send(calmly, random, c.total, c.start)
+	}
+	c.warm, c.calm = min(c.warm, c.total), min(c.calm, c.total)
+	return c
 }
 
 // afterwards is how long after the end of the last connection memory is looked at:
@@ -150,10 +190,6 @@ const afterwards = 25 * time.Second
 // gather connects everybody and makes the conversations.
 func (s *slow) gather(ctx context.Context) error {
 	r := s.others
-	var err error
-	if s.watch, err = newWatch(r.cluster, s.drip); err != nil {
-		return err
-	}
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
@@ -169,7 +205,7 @@ func (s *slow) gather(ctx context.Context) error {
 		s.idle[i] = &reader{valve: valve{shut: s.shut, drip: s.drip, witness: i%10 == 0}}
 		members = append(members, s.user(i))
 	}
-	err = each(len(s.idle), func(i int) error {
+	err := each(len(s.idle), func(i int) error {
 		token, err := r.keys.Mint(s.user(i), time.Hour)
 		if err != nil {
 			return err
@@ -254,14 +290,22 @@ func (s *slow) testify(report *slowReport) {
 }
 
 // compare looks what the others got and when.
-func (s *slow) compare(ctx context.Context, report *slowReport, start, shut time.Time, warm, calm, total int) error {
-	r := s.others
+func (s *slow) compare(ctx context.Context, report *slowReport) error {
+	r, c := s.others, report.course
 	road := &roadReport{}
-	r.measure(road, warm, calm)
-	report.Calm.Messages = road.Delivery
-	r.measure(road, calm, total)
-	report.Meanwhile.Messages = road.Delivery
-	report.Calm.Heads, report.Meanwhile.Heads = s.heads(start.Add(r.warmup), shut)
+	r.measure(road, c.warm, c.calm)
+	before := road.delivery.Clone("messages_before")
+	r.measure(road, c.calm, c.total)
+	meanwhile := result.NewTiming("messages", "")
+	for second, h := range road.delivery.Intervals() {
+		meanwhile.Merge(second+(c.calm-c.warm)/r.rate, h)
+	}
+	before.What = "from the intended send of a message of the others to a member's socket, before"
+	meanwhile.What = "from the intended send of a message of the others to a member's socket, meanwhile"
+	earlier, later := s.heads(c.from, c.shut)
+	report.timings = []*result.Timing{meanwhile, later, before, earlier}
+	report.Calm = phase{summarize(before.Total()), summarize(earlier.Total())}
+	report.Meanwhile = phase{summarize(meanwhile.Total()), summarize(later.Total())}
 	newest := chat.Seq(0)
 	s.mu.Lock()
 	for seq := range s.said {
@@ -274,7 +318,7 @@ func (s *slow) compare(ctx context.Context, report *slowReport, start, shut time
 			report.Missed++
 		}
 	}
-	if err := r.audit(ctx, road, total); err != nil {
+	if err := r.audit(ctx, road, c.total); err != nil {
 		return err
 	}
 	if !road.Complete() {
@@ -283,24 +327,25 @@ func (s *slow) compare(ctx context.Context, report *slowReport, start, shut time
 	return nil
 }
 
-// heads returns the latency of the large conversation's messages to the others,
-// between two times and after the second.
-func (s *slow) heads(from, shut time.Time) (before, after latency) {
-	early, late := newHistogram(), newHistogram()
+// heads returns how long the large conversation's messages took to the others, between
+// two times and after the second; zero is never.
+func (s *slow) heads(from, shut time.Time) (before, after *result.Timing) {
+	before = result.NewTiming("heads_before", "from a message in the large conversation until a member is told, before")
+	after = result.NewTiming("heads", "from a message in the large conversation until a member is told, meanwhile")
 	for _, p := range s.others.people {
 		for _, a := range p.seen {
 			at, ok := s.said[a.seq]
 			if !ok || a.talk != s.talk || at < from.UnixNano() {
 				continue
 			}
-			h := early
-			if at >= shut.UnixNano() {
-				h = late
+			timing := before
+			if !shut.IsZero() && at >= shut.UnixNano() {
+				timing = after
 			}
-			_ = h.RecordValue(min(max((a.nanos-at)/1000, 1), 60_000_000)) // within the range
+			timing.Record(int((at-from.UnixNano())/int64(time.Second)), time.Duration(a.nanos-at))
 		}
 	}
-	return summarize(early), summarize(late)
+	return before, after
 }
 
 // judge returns what is not as it should be.

@@ -95,6 +95,7 @@ func (t *target) processes() []host.Process {
 type sight struct {
 	cpu     map[string]time.Duration
 	self    time.Duration
+	late    int64          // sends so far; whoever sends fills it in
 	samples scrape.Samples // empty without a cluster
 }
 

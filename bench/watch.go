@@ -7,9 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/live"
+	"switchboard/bench/result"
 	"switchboard/bench/scrape"
 )
 
@@ -23,6 +26,7 @@ type watch struct {
 	drip    chan struct{} // closed when the first reader is closed
 
 	once    sync.Once
+	newest  atomic.Pointer[moment] // for the view
 	moments []moment
 	err     error
 }
@@ -66,6 +70,7 @@ func (w *watch) run(ctx context.Context) {
 			w.closing()
 		}
 		w.moments = append(w.moments, m)
+		w.newest.Store(&m)
 	}
 }
 
@@ -101,8 +106,49 @@ func (w *watch) look(ctx context.Context) (m moment, err error) {
 	return m, err
 }
 
+// rows are what a view tells of the gateways.
+func (w *watch) rows() []live.Row {
+	m := w.newest.Load()
+	if m == nil {
+		return nil
+	}
+	size := func(n int64) string { return result.Format(float64(n), result.Bytes) }
+	return []live.Row{
+		{Name: "gateways", Text: fmt.Sprintf("PSS %s, queues %s, kernel %s", size(m.pss), size(m.queued), size(m.kernel.Bytes))},
+		{Name: "readers", Text: fmt.Sprintf("%.0f pushes left out, %.0f connections closed with 4003, %.0f otherwise", m.skipped, m.closed, m.others)},
+	}
+}
+
+// series are the moments by the second, from a time on.
+func (w *watch) series(from time.Time) []result.Series {
+	all := []result.Series{
+		{Name: "gateways.pss", Unit: result.Bytes, What: "memory of the gateways"},
+		{Name: "gateways.queued", Unit: result.Bytes, What: "what waits in them to be read"},
+		{Name: "kernel.sockets", Unit: result.Bytes, What: "what waits in their sockets"},
+		{Name: "closed", What: "connections closed with 4003"},
+	}
+	for _, m := range w.moments {
+		second := int(m.at.Sub(from) / time.Second)
+		if m.at.Before(from) {
+			continue
+		}
+		for i, value := range []float64{float64(m.pss), float64(m.queued), float64(m.kernel.Bytes), m.closed - w.moments[0].closed} {
+			s := &all[i]
+			for len(s.Values) <= second { // What was not seen is as it was seen last.
+				last := value
+				if n := len(s.Values); n > 0 {
+					last = s.Values[n-1]
+				}
+				s.Values = append(s.Values, last)
+			}
+			s.Values[second] = value
+		}
+	}
+	return all
+}
+
 // sum puts what was seen into the report: the means while all read, the highest
-// when they did not, and the last.
+// when they did not, and the last. shut is zero if they always read.
 func (w *watch) sum(report *slowReport, from, shut time.Time) {
 	if w.err != nil {
 		report.Unseen = w.err.Error()
@@ -110,6 +156,7 @@ func (w *watch) sum(report *slowReport, from, shut time.Time) {
 	if len(w.moments) == 0 {
 		return
 	}
+	report.series = w.series(from)
 	first, last := w.moments[0], w.moments[len(w.moments)-1]
 	report.Closed, report.ClosedElse = int(last.closed-first.closed), int(last.others-first.others)
 	report.After = weightOf(last)
@@ -118,12 +165,12 @@ func (w *watch) sum(report *slowReport, from, shut time.Time) {
 	for _, m := range w.moments {
 		switch {
 		case m.at.Before(from):
-		case m.at.Before(shut):
+		case shut.IsZero() || m.at.Before(shut):
 			calm = append(calm, m)
 		default:
 			report.Peak.raise(weightOf(m))
 		}
-		if stalled.IsZero() && m.at.After(shut) && m.skipped > first.skipped {
+		if stalled.IsZero() && !shut.IsZero() && m.at.After(shut) && m.skipped > first.skipped {
 			stalled = m.at
 		}
 		if begun.IsZero() && m.closed > first.closed {
@@ -136,8 +183,13 @@ func (w *watch) sum(report *slowReport, from, shut time.Time) {
 	for _, m := range calm {
 		report.Before.add(weightOf(m), len(calm))
 	}
+	if stalled.IsZero() {
+		return // Nobody was left out, or it was not seen.
+	}
 	report.StalledAfter = stalled.Sub(shut).Seconds()
-	report.ClosedFrom, report.ClosedTo = begun.Sub(stalled).Seconds(), done.Sub(stalled).Seconds()
+	if !begun.IsZero() {
+		report.ClosedFrom, report.ClosedTo = begun.Sub(stalled).Seconds(), done.Sub(stalled).Seconds()
+	}
 }
 
 // weight is what the gateways hold at one time, in bytes.

@@ -3,10 +3,10 @@ package crowd
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
+	"switchboard/bench/live"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
 	"switchboard/internal/daemon"
@@ -60,7 +60,7 @@ type conn struct {
 }
 
 // Conn is `bench conn`. worker is the command that starts a worker.
-func Conn(ctx context.Context, args, worker []string, stdout io.Writer) error {
+func Conn(ctx context.Context, args, worker []string, screen *live.Screen) error {
 	flags := daemon.NewFlags("bench conn", connManual)
 	c := &conn{options: newOptions(flags, worker, 1, 8000), frame: load.Heartbeat}
 	flags.IntVar(&c.steps, "steps", 4, "steps in which they are opened; memory is measured from three on")
@@ -79,11 +79,11 @@ func Conn(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	if err := aim.take(c); err != nil {
 		return err
 	}
-	return c.run(ctx, "conn", stdout)
+	return c.run(ctx, "conn", screen)
 }
 
 // Echo is `bench echo`.
-func Echo(ctx context.Context, args, worker []string, stdout io.Writer) error {
+func Echo(ctx context.Context, args, worker []string, screen *live.Screen) error {
 	flags := daemon.NewFlags("bench echo", echoManual)
 	c := &conn{options: newOptions(flags, worker, 1, 1000), steps: 1}
 	flags.StringVar(&c.frame, "frame", load.Heartbeat, "`KIND` of message: heartbeat or ping; of a -target text or ping")
@@ -99,14 +99,14 @@ func Echo(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	if err := aim.take(c); err != nil {
 		return err
 	}
-	return c.run(ctx, "echo", stdout)
+	return c.run(ctx, "echo", screen)
 }
 
-func (c *conn) run(ctx context.Context, name string, stdout io.Writer) error {
+func (c *conn) run(ctx context.Context, name string, screen *live.Screen) error {
 	if c.steps < 1 || c.duration <= 0 {
 		return daemon.Usagef("-steps is at least 1, -duration above 0")
 	}
-	r, err := begin(ctx, name, c.options, stdout, 0)
+	r, err := begin(ctx, name, c.options, screen, 0)
 	if err != nil {
 		return err
 	}
@@ -134,6 +134,7 @@ func (c *conn) run(ctx context.Context, name string, stdout io.Writer) error {
 
 // phases are the run, until it is done or ctx ends.
 func (c *conn) phases(ctx context.Context, r *run) error {
+	r.view.now("nobody is connected", c.idle)
 	alone, err := c.idling(ctx, r)
 	if err != nil {
 		return err
@@ -141,6 +142,7 @@ func (c *conn) phases(ctx context.Context, r *run) error {
 	if err := c.climb(ctx, r); err != nil {
 		return err
 	}
+	r.view.now("all are idle", c.idle)
 	loaded, err := c.idling(ctx, r)
 	if err != nil {
 		return err
@@ -149,12 +151,14 @@ func (c *conn) phases(ctx context.Context, r *run) error {
 		r.result.Add("idle_cpu", (loaded-alone).Seconds()/float64(c.connections)/c.idle.Seconds(), result.Seconds, result.Lower,
 			"gateways' processor time of an idle connection in a second")
 	}
+	r.view.now("holding", c.hold)
 	if err := r.crew.Hold(ctx, func() bool { return c.hold == 0 }, c.hold); err != nil {
 		return err
 	}
 	if c.echoes <= 0 {
 		return nil
 	}
+	r.view.now("echoes", c.duration)
 	before := r.cpu()
 	if err := r.crew.Echo(ctx, load.Echo{Frame: c.frame, Bytes: c.bytes, Text: c.text, Rate: c.echoes, Seconds: c.duration.Seconds()}); err != nil {
 		return err
@@ -179,11 +183,13 @@ func (c *conn) climb(ctx context.Context, r *run) error {
 	var opening, busy time.Duration
 	for i := 1; i <= c.steps; i++ {
 		total := c.connections * i / c.steps
+		r.opening(total)
 		before, began := r.cpu(), time.Now()
 		if err := r.crew.Open(ctx, total, c.rate); err != nil {
 			return err
 		}
 		opening, busy = opening+r.cpu()-before, busy+time.Since(began)
+		r.view.now("gateways come to rest", c.settle)
 		if err := rest(ctx, c.settle); err != nil {
 			return err
 		}
@@ -192,7 +198,7 @@ func (c *conn) climb(ctx context.Context, r *run) error {
 			return err
 		}
 		steps = append(steps, s)
-		fmt.Fprintf(r.stdout, "%8d connections: PSS %10d bytes, %10d of them anonymous, kernel %11d bytes\n",
+		fmt.Fprintf(r.screen, "%8d connections: PSS %10d bytes, %10d of them anonymous, kernel %11d bytes\n",
 			s.connections, s.user.PSS, s.user.Anonymous, s.kernel)
 	}
 	r.result.Add("open_rate", float64(c.connections)/busy.Seconds(), result.PerSecond, result.Neither, "connections opened a second")

@@ -15,12 +15,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/live"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
 	"switchboard/bench/rig"
@@ -85,11 +85,12 @@ func metricNames(timings ...string) []string {
 // run is one run of a command.
 type run struct {
 	*options
-	stdout *live
+	screen *live.Screen
 	rig    *rig.Rig
 	crew   *load.Crew
 	result *result.Result
 	watch  *watch
+	view   view
 	began  time.Time
 	user   string // part of the users' names
 	bare   int64  // of the kernel's socket objects when nobody was connected
@@ -97,15 +98,15 @@ type run struct {
 
 // begin refuses what does not fit and starts everything. All connections must fit
 // when lost gateways are gone, too.
-func begin(ctx context.Context, name string, o *options, stdout io.Writer, lost int) (*run, error) {
+func begin(ctx context.Context, name string, o *options, screen *live.Screen, lost int) (*run, error) {
 	if o.gateways < 1 || o.connections < o.gateways || o.rate <= 0 || o.workers < 0 || o.sources < 0 {
 		return nil, daemon.Usagef("want at least one gateway, a connection for each, and a rate above 0")
 	}
 	if err := o.fit(lost); err != nil {
-		fmt.Fprintf(stdout, "REFUSED: %v\n", err)
+		fmt.Fprintf(screen, "REFUSED: %v\n", err)
 		return nil, daemon.Status(result.StatusUnfit)
 	}
-	r := &run{options: o, stdout: newLive(stdout), result: result.New(name), user: chat.NewRequestID().String()}
+	r := &run{options: o, screen: screen, result: result.New(name), user: chat.NewRequestID().String()}
 	for _, s := range []struct {
 		name  string
 		value any
@@ -125,7 +126,8 @@ func begin(ctx context.Context, name string, o *options, stdout io.Writer, lost 
 		return nil, err
 	}
 	r.began, r.bare = time.Now(), host.Slabs()
-	r.watch = newWatch(r.rig, r.crew)
+	r.view.now("starting", 0)
+	r.watch = newWatch(r.rig, r.crew, func(w *watch) { screen.Show(r.stands(w)) })
 	return r, nil
 }
 
@@ -164,7 +166,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	} else {
 		r.rig, err = rig.Start(ctx, rig.Config{
 			Program: r.program, Gateways: r.gateways, Heartbeat: r.heartbeat, DrainTimeout: r.drainTimeout,
-			Kafka: r.kafka, Redis: r.redis, Log: os.Stderr,
+			Kafka: r.kafka, Redis: r.redis, Log: r.screen.Log(os.Stderr),
 		})
 	}
 	if err != nil {
@@ -172,7 +174,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	}
 	r.crew, err = load.Start(load.Config{
 		Command: r.worker, Workers: r.workers, Total: r.connections, Gateways: r.rig.Addresses, Path: r.path, Greeting: r.greeting, Keys: r.rig.Keys,
-		Run: r.user, Sources: r.addresses, Agents: r.agents, Every: r.every, Progress: r.stdout.Say,
+		Run: r.user, Sources: r.addresses, Agents: r.agents, Every: r.every, Log: r.screen.Log(os.Stderr),
 	})
 	if err != nil {
 		r.rig.Close()
@@ -189,13 +191,20 @@ func orInside(address string) string {
 
 // end ends everything.
 func (r *run) end() {
-	r.watch.stop()
+	r.still()
 	r.rig.Close()      // First: gateways would tell the directory of every connection that ends.
 	_ = r.crew.Close() // What failed in it has been told.
 }
 
+// still ends the looking: the view goes, and what the run was follows.
+func (r *run) still() {
+	r.watch.stop()
+	r.screen.Clear()
+}
+
 // open opens all connections.
 func (r *run) open(ctx context.Context) error {
+	r.opening(r.connections)
 	began := time.Now()
 	if err := r.crew.Open(ctx, r.connections, r.rate); err != nil {
 		return err
@@ -211,7 +220,7 @@ func (r *run) finish(ctx context.Context, failed error, timings ...*result.Timin
 	if failed != nil && !errors.Is(failed, context.Canceled) {
 		return failed
 	}
-	r.watch.stop()
+	r.still()
 	out, all := r.result, r.crew.All()
 	out.Started, out.Seconds, out.Aborted = r.began.UTC(), time.Since(r.began).Seconds(), ctx.Err() != nil
 	own := out.Metrics
@@ -225,13 +234,9 @@ func (r *run) finish(ctx context.Context, failed error, timings ...*result.Timin
 	count := func(name, counted string, better result.Better, what string) {
 		out.Add(name, float64(all.Count(counted)), result.Count, better, what)
 	}
-	failures := 0
-	for _, n := range all.Causes(load.CountFailed) {
-		failures += n
-	}
 	out.Add("connections", float64(all.Open()), result.Count, result.Neither, "connections open at the end")
 	count("opened", load.CountOpened, result.Neither, "openings that succeeded")
-	out.Add("failed", float64(failures), result.Count, result.Lower, "openings that failed and were tried again")
+	out.Add("failed", float64(sum(all.Causes(load.CountFailed))), result.Count, result.Lower, "openings that failed and were tried again")
 	count("lost", load.CountLost, result.Lower, "connections that ended unasked")
 	count("sent", load.CountSent, result.Neither, "echoes sent")
 	out.Add("wrong", float64(all.Wrong()), result.Count, result.Lower, "echoes and deliveries that were missing, doubled or elsewhere")
@@ -249,7 +254,7 @@ func (r *run) finish(ctx context.Context, failed error, timings ...*result.Timin
 		out.Invalidate("the generator was late for %d of %d sends, more than 1 %%", late, sent)
 	}
 	r.print()
-	judged := r.out.Finish(out, r.stdout)
+	judged := r.out.Finish(out, r.screen)
 	if all.Wrong() > 0 {
 		return errors.New("echoes or deliveries were missing, doubled or out of order")
 	}
@@ -258,17 +263,17 @@ func (r *run) finish(ctx context.Context, failed error, timings ...*result.Timin
 
 // print writes the report for the terminal.
 func (r *run) print() {
-	fmt.Fprintf(r.stdout, "%s\n%s\n", r.result.Host, r.result.Build)
+	fmt.Fprintf(r.screen, "%s\n%s\n", r.result.Host, r.result.Build)
 	for _, m := range r.result.Metrics {
 		suffix := m.Name[strings.LastIndexByte(m.Name, '.')+1:]
 		if suffix == "p90" || suffix == "p999" || m.Value == 0 && m.Name != "wrong" {
 			continue // result.json has them.
 		}
-		fmt.Fprintf(r.stdout, "%-22s %14s  %s\n", m.Name, result.Format(m.Value, m.Unit), m.What)
+		fmt.Fprintf(r.screen, "%-22s %14s  %s\n", m.Name, result.Format(m.Value, m.Unit), m.What)
 	}
 	for _, prefix := range []string{load.CountFailed, load.CountClosed, load.CountSaid} {
 		if causes := r.crew.All().Causes(prefix); len(causes) > 0 {
-			fmt.Fprintf(r.stdout, "%s %v\n", strings.TrimSpace(prefix), causes)
+			fmt.Fprintf(r.screen, "%s %v\n", strings.TrimSpace(prefix), causes)
 		}
 	}
 }

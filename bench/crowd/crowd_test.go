@@ -8,13 +8,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"switchboard/bench/host"
+	"switchboard/bench/live"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
+	"switchboard/internal/daemon"
 	"switchboard/internal/loopback"
 )
 
@@ -51,7 +55,7 @@ var gateway = sync.OnceValues(func() (string, error) {
 })
 
 // command is one of this package.
-type command func(ctx context.Context, args, worker []string, stdout io.Writer) error
+type command func(ctx context.Context, args, worker []string, screen *live.Screen) error
 
 // measured runs a command with real gateways and returns its result. That the
 // generator was late is the machine's matter: tests are about whether, not when.
@@ -66,7 +70,7 @@ func measured(t *testing.T, run command, args ...string) *result.Result {
 	}
 	dir := t.TempDir()
 	args = append([]string{"-gateway", program, "-out", dir, "-open-rate", "1000"}, args...)
-	if err := run(t.Context(), args, []string{os.Args[0], "worker"}, t.Output()); err != nil && err.Error() != "exit status 4" {
+	if err := run(t.Context(), args, []string{os.Args[0], "worker"}, live.Open(t.Output(), os.Getenv)); err != nil && err.Error() != "exit status 4" {
 		t.Fatal(err)
 	}
 	r, err := result.Load(dir)
@@ -236,7 +240,7 @@ func TestWhatIsNoPlan(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := Plan(t.Context(), []string{"-file", file}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), "-file") {
+		if err := Plan(t.Context(), []string{"-file", file}, nil, live.Open(io.Discard, os.Getenv)); err == nil || !strings.Contains(err.Error(), "-file") {
 			t.Errorf("%q: got %v", text, err)
 		}
 	}
@@ -245,7 +249,7 @@ func TestWhatIsNoPlan(t *testing.T) {
 func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 	for name, run := range map[string]command{"conn": Conn, "storm": Storm} {
 		var out strings.Builder
-		err := run(t.Context(), []string{"-gateway", "none", "-gateways", "2", "-connections", "100000000", "-workers", "1000000"}, nil, &out)
+		err := run(t.Context(), []string{"-gateway", "none", "-gateways", "2", "-connections", "100000000", "-workers", "1000000"}, nil, live.Open(&out, os.Getenv))
 		if err == nil || err.Error() != "exit status 3" || !strings.Contains(out.String(), "RLIMIT_NOFILE") {
 			t.Errorf("%s: got %v, %q", name, err, out.String())
 		}
@@ -255,7 +259,7 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 		"-greeting x", "-text #", "-target 127.0.0.1:80 -text number", "-target 127.0.0.1:80 -text #0",
 	} {
 		args := strings.Fields(line)
-		if err := Conn(t.Context(), args, nil, io.Discard); err == nil || strings.HasPrefix(err.Error(), "exit status") {
+		if err := Conn(t.Context(), args, nil, live.Open(io.Discard, os.Getenv)); err == nil || strings.HasPrefix(err.Error(), "exit status") {
 			t.Errorf("%q: got %v", args, err)
 		}
 	}
@@ -273,7 +277,7 @@ func TestASignalLeavesAReport(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	out := &noticing{t: t, what: " sent ", then: cancel}
-	err = Echo(ctx, []string{"-gateway", program, "-out", dir, "-connections", "10", "-rate", "100", "-duration", "10m"}, []string{os.Args[0], "worker"}, out)
+	err = Echo(ctx, []string{"-gateway", program, "-out", dir, "-connections", "10", "-rate", "100", "-duration", "10m"}, []string{os.Args[0], "worker"}, live.Open(out, os.Getenv))
 	if err == nil || err.Error() != "exit status 105" {
 		t.Errorf("got %v, want exit status 105", err)
 	}
@@ -300,20 +304,63 @@ func (n *noticing) Write(p []byte) (int, error) {
 	return n.t.Output().Write(p)
 }
 
-// On a terminal the line that says how it stands gives way to what stays.
-func TestTheLiveLineGivesWay(t *testing.T) {
-	for terminal, want := range map[bool]string{true: "\r\x1b[K1 open\r\x1b[K2 open\r\x1b[Kreport\n", false: "1 open\n2 open\nreport\n"} {
-		var out strings.Builder
-		l := newLive(&out)
-		if l.terminal {
-			t.Error("it takes a string for a terminal")
+// What is looked at while a run lasts is what its view tells.
+func TestAViewTellsHowARunStands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a gateway")
+	}
+	program, err := gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := daemon.NewFlags("bench echo", "")
+	o := newOptions(flags, []string{os.Args[0], "worker"}, 1, 20)
+	if err := flags.Parse([]string{"-gateway", program, "-open-rate", "1000"}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := begin(t.Context(), "echo", o, live.Open(t.Output(), os.Getenv), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.end()
+	if err := r.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.view.now("echoes", time.Hour)
+	if err := r.crew.Echo(t.Context(), load.Echo{Frame: load.Heartbeat, Rate: 200, Seconds: 2.5}); err != nil {
+		t.Fatal(err)
+	}
+	r.still()
+	s := r.stands(r.watch)
+	if left := s.Ends - s.Passed; s.Title != "bench echo" || s.Phase != "echoes" || left <= 0 || left > time.Hour {
+		t.Errorf("got %q, %q and %v left", s.Title, s.Phase, left)
+	}
+	var rows strings.Builder
+	for _, row := range s.Rows {
+		fmt.Fprintf(&rows, "%s: %s\n", row.Name, row.Text)
+	}
+	for _, pattern := range []string{
+		"connections: 20 of 20 open, .*0 failed, 0 lost\n", "bytes: .*B/s out, .*B/s in\n", "messages: .*/s in; 500 sent, 500 back, 0 wrong\n",
+		"echo: .*p50 .*, p99 .* in this phase\n", "open: p50", "generator: .* cores, loops late by p50 .* of 500 sends late", "gateways: .* cores, PSS .*MiB",
+	} {
+		if !regexp.MustCompile(pattern).MatchString(rows.String()) {
+			t.Errorf("want %q in\n%s", pattern, rows.String())
 		}
-		l.terminal = terminal
-		l.Say("1 open")
-		l.Say("2 open")
-		fmt.Fprintln(l, "report")
-		if got := out.String(); got != want {
-			t.Errorf("got %q, want %q", got, want)
+	}
+	if !strings.HasPrefix(s.Line, "20 open  sent 500  back 500  wrong 0  late ") {
+		t.Errorf("a log gets %q", s.Line)
+	}
+}
+
+// Workers report every second, so rates are of some seconds.
+func TestRatesAreOfTheLastLooks(t *testing.T) {
+	var v view
+	at := time.Now()
+	for i, want := range []float64{0, 0, 10, 10, 10, 20} {
+		n := []int{0, 0, 20, 30, 30, 80}[i]
+		per := v.rates(look{at.Add(time.Duration(i) * time.Second), map[string]int{load.CountSent: n}})
+		if got := per(load.CountSent, load.CountLost); got != want {
+			t.Errorf("look %d: got %v a second, want %v", i, got, want)
 		}
 	}
 }

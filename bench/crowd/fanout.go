@@ -3,11 +3,11 @@ package crowd
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
 
+	"switchboard/bench/live"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
 	"switchboard/internal/chat"
@@ -38,7 +38,7 @@ type fanout struct {
 }
 
 // Fanout is `bench fanout`.
-func Fanout(ctx context.Context, args, worker []string, stdout io.Writer) error {
+func Fanout(ctx context.Context, args, worker []string, screen *live.Screen) error {
 	flags := daemon.NewFlags("bench fanout", fanoutManual)
 	f := &fanout{options: newOptions(flags, worker, 1, 10000)}
 	flags.IntVar(&f.messages, "messages", 30, "messages")
@@ -52,7 +52,7 @@ func Fanout(ctx context.Context, args, worker []string, stdout io.Writer) error 
 	if f.gateways != 1 || f.messages < 1 || f.every <= 0 || f.batch < 1 || f.batch > 40000 {
 		return daemon.Usagef("one gateway, at least one message, and records of 1 to 40000 recipients")
 	}
-	r, err := begin(ctx, "fanout", f.options, stdout, 0)
+	r, err := begin(ctx, "fanout", f.options, screen, 0)
 	if err != nil {
 		return err
 	}
@@ -87,6 +87,7 @@ func (f *fanout) phases(ctx context.Context, r *run) error {
 	entry := &chat.Entry{
 		Conversation: chat.ConversationID(chat.NewRequestID()), Sender: load.UserOf(r.user, f.connections), Kind: chat.KindText,
 	}
+	r.view.now("one message to all, again and again", time.Duration(f.messages)*f.every)
 	before, start := r.cpu(), time.Now().Add(f.every)
 	for i := range f.messages {
 		at := start.Add(time.Duration(i) * f.every)

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"switchboard/bench/live"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
 	"switchboard/internal/daemon"
@@ -49,7 +49,7 @@ type phases struct {
 }
 
 // Plan is `bench plan`.
-func Plan(ctx context.Context, args, worker []string, stdout io.Writer) error {
+func Plan(ctx context.Context, args, worker []string, screen *live.Screen) error {
 	flags := daemon.NewFlags("bench plan", planManual)
 	p := &phases{conn: &conn{options: newOptions(flags, worker, 1, 0), frame: load.Heartbeat}}
 	file := flags.String("file", "", "`FILE` with the plan")
@@ -68,7 +68,7 @@ func Plan(ctx context.Context, args, worker []string, stdout io.Writer) error {
 	if err := p.read(*file); err != nil {
 		return daemon.Usagef("-file %q: %v", *file, err)
 	}
-	r, err := begin(ctx, "plan", p.options, stdout, 0)
+	r, err := begin(ctx, "plan", p.options, screen, 0)
 	if err != nil {
 		return err
 	}
@@ -165,8 +165,9 @@ func (p *phases) run(ctx context.Context, r *run) (timings []*result.Timing, err
 		return nil, err
 	}
 	for i, one := range p.all {
-		fmt.Fprintf(r.stdout, "phase %d, %s\n", i+1, p.lines[i])
+		fmt.Fprintf(r.screen, "phase %d, %s\n", i+1, p.lines[i])
 		r.result.Set(fmt.Sprintf("phase %d", i+1), p.lines[i])
+		r.view.now(p.lines[i], one.lasts(r.crew.All().Open()))
 		r.crew.NewPhase()
 		tally := r.crew.Phase()
 		if err = p.one(ctx, r, one); err != nil {
@@ -182,6 +183,15 @@ func (p *phases) run(ctx context.Context, r *run) (timings []*result.Timing, err
 		}
 	}
 	return timings, err
+}
+
+// lasts is how long a phase should take when so many connections are open; 0: nobody
+// knows.
+func (one phase) lasts(open int) time.Duration {
+	if one.kind == "ramp" {
+		return time.Duration(float64(max(one.total-open, 0)) / one.amount * float64(time.Second))
+	}
+	return one.time
 }
 
 // back waits until all are connected again who were dropped, but for those whose

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"syscall"
 	"time"
 
+	"switchboard/bench/live"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
 	"switchboard/internal/daemon"
@@ -45,13 +45,13 @@ type storm struct {
 }
 
 // Storm is `bench storm`.
-func Storm(ctx context.Context, args, worker []string, stdout io.Writer) error {
-	return newStorm("storm", stormManual, syscall.SIGKILL, args, worker).run(ctx, "storm", stdout)
+func Storm(ctx context.Context, args, worker []string, screen *live.Screen) error {
+	return newStorm("storm", stormManual, syscall.SIGKILL, args, worker).run(ctx, "storm", screen)
 }
 
 // Drain is `bench drain`.
-func Drain(ctx context.Context, args, worker []string, stdout io.Writer) error {
-	return newStorm("drain", drainManual, syscall.SIGTERM, args, worker).run(ctx, "drain", stdout)
+func Drain(ctx context.Context, args, worker []string, screen *live.Screen) error {
+	return newStorm("drain", drainManual, syscall.SIGTERM, args, worker).run(ctx, "drain", screen)
 }
 
 // parsed is a storm as the flags say, or why they are wrong.
@@ -79,12 +79,12 @@ func newStorm(name, manual string, signal os.Signal, args, worker []string) pars
 	return parsed{s, err}
 }
 
-func (p parsed) run(ctx context.Context, name string, stdout io.Writer) error {
+func (p parsed) run(ctx context.Context, name string, screen *live.Screen) error {
 	if p.err != nil {
 		return p.err
 	}
 	s := p.storm
-	r, err := begin(ctx, name, s.options, stdout, 1)
+	r, err := begin(ctx, name, s.options, screen, 1)
 	if err != nil {
 		return err
 	}
@@ -132,6 +132,7 @@ func (s *storm) phases(ctx context.Context, r *run) error {
 	echo := load.Echo{Frame: load.Heartbeat, Rate: s.rate, Gateways: others, Seconds: s.before.Seconds()}
 	r.result.Set("echo", fmt.Sprintf("%.0f a second over the others' connections", s.rate))
 	r.crew.NewPhase()
+	r.view.now("echoes before", s.before)
 	if err := r.crew.Echo(ctx, echo); err != nil {
 		return err
 	}
@@ -162,7 +163,8 @@ func (s *storm) strike(ctx context.Context, r *run) error {
 	if err := r.rig.Signal(0, s.signal); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.stdout, "sent %v to a gateway with %d connections\n", s.signal, s.connections/s.gateways)
+	fmt.Fprintf(r.screen, "sent %v to a gateway with %d connections\n", s.signal, s.connections/s.gateways)
+	r.view.now("until all are back", s.within)
 	var back time.Time
 	all := func() bool {
 		// The first reports may be from before the signal.
@@ -185,6 +187,7 @@ func (s *storm) strike(ctx context.Context, r *run) error {
 		s.all = time.Since(struck)
 	}
 	if s.signal == syscall.SIGTERM {
+		r.view.now("until the gateway has ended", s.drainTimeout+s.within)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -21,9 +21,10 @@ type watch struct {
 	gateways, workers, memory, kernel []float64
 }
 
-func newWatch(r *rig.Rig, c *load.Crew) *watch {
+// newWatch begins to look, and calls show after each look.
+func newWatch(r *rig.Rig, c *load.Crew, show func(w *watch)) *watch {
 	w := &watch{began: time.Now(), end: make(chan struct{})}
-	w.ended.Go(func() { w.run(r, c) })
+	w.ended.Go(func() { w.run(r, c, show) })
 	return w
 }
 
@@ -33,7 +34,7 @@ func (w *watch) stop() {
 	w.ended.Wait()
 }
 
-func (w *watch) run(r *rig.Rig, c *load.Crew) {
+func (w *watch) run(r *rig.Rig, c *load.Crew, show func(w *watch)) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	gateways, workers := make(map[int]time.Duration), make(map[int]time.Duration)
@@ -68,6 +69,7 @@ func (w *watch) run(r *rig.Rig, c *load.Crew) {
 		w.workers = append(w.workers, cores(workers, c.PIDs(), now.Sub(last)))
 		w.memory, w.kernel = append(w.memory, memory), append(w.kernel, float64(host.Slabs()))
 		last = now
+		show(w)
 	}
 }
 

@@ -76,6 +76,7 @@ func (c *conn) kept(ctx context.Context, r *run) error {
 	if c.full.user.PSS == 0 {
 		return nil
 	}
+	r.view.now("gateways come to rest", c.settle)
 	if err := rest(ctx, c.settle); err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ func TestOwnMemoryAndTimeAreReadable(t *testing.T) {
 	if _, err := PSS(-1); err == nil {
 		t.Error("a process that is not there has memory")
 	}
+	if here, gone := Resident(os.Getpid()), Resident(-1); here < 1<<20 || gone != 0 {
+		t.Errorf("got %d bytes in RAM, and %d of nobody", here, gone)
+	}
 	if h := Describe(); h.Kernel == "" || h.Cores < 1 || h.Load == "" {
 		t.Errorf("got %+v", h)
 	}

@@ -46,9 +46,8 @@ type conn struct {
 // dial begins an opening.
 func (w *worker) dial(slot int) {
 	c := &w.conns[slot]
-	n := w.number(slot)
 	w.now = w.clock()
-	fd, err := dial(w.sources[n/len(w.gateways)%len(w.sources)], w.gateways[c.gateway])
+	fd, err := dial(w.source(w.number(slot)), w.gateways[c.gateway])
 	c.began, c.upped, c.rest, c.owed, c.asked, c.got = w.now.UnixNano(), false, nil, -1, false, 0
 	w.unfree++
 	c.fd, c.state = int32(fd), connecting

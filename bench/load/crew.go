@@ -29,8 +29,8 @@ type Config struct {
 	Keys     string // file with the key set that tokens are minted from, which agents do not get; empty: no tokens
 	Run      string
 	Sources  []string
-	Every    time.Duration     // between reports; 0: a second
-	Progress func(line string) // how it stands, once a second
+	Every    time.Duration // between reports; 0: a second
+	Log      io.Writer     // of the workers
 }
 
 // Crew is the coordinator: workers, and what they have done.
@@ -45,7 +45,6 @@ type Crew struct {
 
 	mu    sync.Mutex
 	phase *Tally
-	said  time.Time // the last line of progress
 	order int
 	done  map[int]int   // by order: workers
 	woken chan struct{} // closed by the next report
@@ -101,7 +100,8 @@ func (c *Crew) hire(i int) error {
 	}
 	// Not with a context: a signal ends the load in its order, and the crew last.
 	command := exec.Command(words[0], words[1:]...) //nolint:noctx // See above.
-	command.Stderr = os.Stderr
+	command.Stderr = c.config.Log
+	command.WaitDelay = time.Second // What an agent has left running may hold the log open.
 	// A signal from the terminal is for the coordinator alone.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	orders, err := command.StdinPipe()
@@ -211,35 +211,6 @@ func (c *Crew) give(o *Order) error {
 	return nil
 }
 
-// sayEvery is the least time between two lines of progress.
-const sayEvery = 900 * time.Millisecond
-
-// say writes a line of progress.
-func (c *Crew) say() {
-	c.mu.Lock()
-	if time.Since(c.said) < sayEvery {
-		c.mu.Unlock()
-		return // Somebody else waits as well.
-	}
-	c.said = time.Now()
-	c.mu.Unlock()
-	t := c.Phase()
-	line := fmt.Sprintf("%5.0f s  %d open", time.Since(c.all.start).Seconds(), t.Open())
-	if n := t.Count(CountSent); n > 0 {
-		line += fmt.Sprintf("  sent %d  back %d  wrong %d  late %d", n, t.Count(CountEchoed), t.Wrong(), t.Count(CountLate))
-	}
-	if n := t.Count(CountReceived); n > 0 {
-		line += fmt.Sprintf("  read %d  wrong %d", n, t.Wrong())
-	}
-	if failed := t.Causes(CountFailed); len(failed) > 0 {
-		line += fmt.Sprintf("  failed %v", failed)
-	}
-	if closed := t.Causes(CountClosed); len(closed) > 0 {
-		line += fmt.Sprintf("  closed %v", closed)
-	}
-	c.config.Progress(line)
-}
-
 // Open opens connections until there are total, at a rate a second, and returns
 // when each is open or given up.
 func (c *Crew) Open(ctx context.Context, total int, rate float64) error {
@@ -276,11 +247,8 @@ func (c *Crew) Drop(ctx context.Context, share float64) error {
 func (c *Crew) Hush(ctx context.Context) error { return c.do(ctx, Order{Hush: &Hush{}}) }
 
 // Hold waits until something holds, which it looks at with each report, or for the
-// longest time, 0 being none, and says every second how it stands. It fails when a
-// worker ends.
+// longest time, 0 being none. It fails when a worker ends.
 func (c *Crew) Hold(ctx context.Context, until func() bool, longest time.Duration) error {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
 	var end <-chan time.Time
 	if longest > 0 {
 		end = time.After(longest)
@@ -299,8 +267,6 @@ func (c *Crew) Hold(ctx context.Context, until func() bool, longest time.Duratio
 			return err
 		case <-end:
 			return nil
-		case <-ticker.C:
-			c.say()
 		case <-woken:
 		}
 	}

@@ -30,6 +30,7 @@ type Plan struct {
 	Run      string   `json:"run"`              // part of the users' names
 	Sources  []string `json:"sources"`          // addresses to connect from; 0.0.0.0: as the host chooses
 	Slots    int      `json:"slots"`            // the most connections of this worker
+	Fill     int      `json:"fill,omitempty"`   // so many connections to one gateway, then the next; 0: to each in turn
 	// Greeting is the text that a server without tokens hears first; its first answer
 	// then opens the connection. Empty: the upgrade does.
 	Greeting string `json:"greeting,omitempty"`

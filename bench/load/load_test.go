@@ -17,10 +17,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"switchboard/bench/result"
 	"switchboard/internal/auth"
 	"switchboard/internal/chat"
 )
@@ -193,7 +195,7 @@ func crew(t *testing.T, workers, total int, agents []string, gateways ...*gatewa
 	}
 	c, err := Start(Config{
 		Command: []string{os.Args[0], "worker"}, Workers: workers, Total: total, Gateways: addresses, Path: "/api/v1/ws", Keys: keys,
-		Run: "test", Sources: Loopback(3), Progress: func(line string) { t.Log(line) }, Every: 20 * time.Millisecond, Agents: agents,
+		Run: "test", Sources: Loopback(3), Every: 20 * time.Millisecond, Log: t.Output(), Agents: agents,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -477,4 +479,41 @@ func TestAWorkerThatEndsEndsTheLoad(t *testing.T) {
 	if err := c.Hold(t.Context(), func() bool { return false }, time.Minute); err == nil || !strings.Contains(err.Error(), "worker 1 ended") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// A glance is of now: of the last second with reports, unless that is long ago.
+func TestAGlanceIsOfTheLastSecondWithReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tally := newTally(time.Now())
+		for _, d := range []time.Duration{10 * time.Millisecond, 20 * time.Millisecond} {
+			h := result.NewInterval()
+			if err := h.RecordValue(result.Micros(d)); err != nil {
+				t.Fatal(err)
+			}
+			encoded, err := h.EncodeV2()
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(500 * time.Millisecond) // The first is of second 0, the other of second 1.
+			if err := tally.add(&Report{Times: map[string]string{TimeEcho: string(encoded)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		near := func(d, want time.Duration) bool { return (d - want).Abs() < want/500 }
+		last, all := tally.Glances(TimeEcho)
+		if last.Count != 1 || !near(last.P50, 10*time.Millisecond) || all.Count != 2 || !near(all.P99, 20*time.Millisecond) {
+			t.Errorf("got %v and %v of all", last, all)
+		}
+		time.Sleep(2 * time.Second)
+		if last, _ = tally.Glances(TimeEcho); last.Count != 1 || !near(last.P99, 20*time.Millisecond) {
+			t.Errorf("got %v after two seconds", last)
+		}
+		time.Sleep(5 * time.Second)
+		if last, all = tally.Glances(TimeEcho); last.Count != 0 || all.Count != 2 {
+			t.Errorf("got %v after long, and %v of all", last, all)
+		}
+		if last, all = tally.Glances(TimeBack); last.Count+all.Count != 0 {
+			t.Errorf("got %v and %v of nothing", last, all)
+		}
+	})
 }

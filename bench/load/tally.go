@@ -153,6 +153,50 @@ func (t *Tally) Timing(name, as string) *result.Timing {
 	return timing.Clone(as)
 }
 
+// Glance is how long something takes: the median and the 99th percentile, and of how
+// many.
+type Glance struct {
+	P50, P99 time.Duration
+	Count    int64
+}
+
+// glanceBack is how many seconds may pass without a report before what was timed last
+// says nothing about now.
+const glanceBack = 3
+
+// Glances are what was timed under a name in the last whole second with reports, and
+// since the tally began.
+func (t *Tally) Glances(name string) (last, all Glance) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	timing := t.timings[name]
+	if timing == nil {
+		return last, all
+	}
+	all = glance(timing.Total())
+	intervals, now := timing.Intervals(), int(time.Since(t.start)/time.Second)
+	for second := now - 1; second >= max(now-glanceBack, 0) && last.Count == 0; second-- {
+		if second < len(intervals) {
+			last = glance(intervals[second])
+		}
+	}
+	return last, all
+}
+
+// distribution is a histogram of microseconds, packed or not.
+type distribution interface {
+	TotalCount() int64
+	ValueAtPercentile(q float64) int64
+}
+
+func glance(h distribution) (g Glance) {
+	if g.Count = h.TotalCount(); g.Count > 0 {
+		g.P50 = time.Duration(h.ValueAtPercentile(50)) * time.Microsecond
+		g.P99 = time.Duration(h.ValueAtPercentile(99)) * time.Microsecond
+	}
+	return g
+}
+
 // Series returns what was counted by the second.
 func (t *Tally) Series() (all []result.Series) {
 	t.mu.Lock()
