@@ -46,6 +46,7 @@ type options struct {
 	rate         float64
 	workers      int
 	sources      int
+	fill         bool
 	heartbeat    time.Duration
 	drainTimeout time.Duration
 	kafka, redis string
@@ -68,6 +69,8 @@ func newOptions(flags *daemon.Flags, worker []string, gateways, connections int)
 	flags.IntVar(&o.gateways, "gateways", gateways, "gateway processes")
 	flags.IntVar(&o.connections, "connections", connections, "authenticated connections, spread over the gateways")
 	flags.Float64Var(&o.rate, "open-rate", 2000, "connections that are opened a second")
+	flags.BoolVar(&o.fill, "fill", false, "fill one gateway after the other, not all at once: many on one host then\n"+
+		"open cheaper, since each wakes up for many")
 	flags.IntVar(&o.workers, "workers", 0, "worker processes; 0: as many as descriptors ask for, two at least")
 	flags.IntVar(&o.sources, "sources", 0, "addresses of 127.0.0.0/8 to connect from; 0: as many as ports ask for")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 25*time.Second, "heartbeat of the gateways")
@@ -174,7 +177,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	}
 	r.crew, err = load.Start(load.Config{
 		Command: r.worker, Workers: r.workers, Total: r.connections, Gateways: r.rig.Addresses, Path: r.path, Greeting: r.greeting, Keys: r.rig.Keys,
-		Run: r.user, Sources: r.addresses, Agents: r.agents, Every: r.every, Log: r.screen.Log(os.Stderr),
+		Run: r.user, Fill: r.fill, Sources: r.addresses, Agents: r.agents, Every: r.every, Log: r.screen.Log(os.Stderr),
 	})
 	if err != nil {
 		r.rig.Close()

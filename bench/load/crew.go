@@ -24,6 +24,7 @@ type Config struct {
 	Workers  int      // all, agents among them
 	Total    int      // the most connections
 	Gateways []string
+	Fill     bool // gateways one after the other
 	Path     string
 	Greeting string // that servers without tokens hear first; empty: none
 	Keys     string // file with the key set that tokens are minted from, which agents do not get; empty: no tokens
@@ -137,6 +138,9 @@ func (c *Crew) plan(i int) (*Plan, error) {
 		Worker: i, Workers: c.config.Workers, Gateways: c.config.Gateways, Path: c.config.Path, Greeting: c.config.Greeting, Run: c.config.Run,
 		Sources: c.config.Sources, Slots: (c.config.Total - i + c.config.Workers - 1) / c.config.Workers,
 		Every: c.config.Every,
+	}
+	if c.config.Fill {
+		p.Fill = ceil(c.config.Total, len(c.config.Gateways))
 	}
 	if i >= len(c.config.Agents) {
 		p.Keys = c.config.Keys
