@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"strings"
 
@@ -12,6 +13,8 @@ const compareManual = `bench compare BEFORE AFTER [flags] sets results side by s
 of the two is a folder that -out wrote, a result.json, or several with commas
 between them: of repeated runs the median counts, and how far they lie apart is the
 noise, which a change must exceed.
+
+What only one side has, and what of plan and host differs, is named below the table.
 
 Exit status 99 when something got worse by more than the noise and the tolerance.
 A run that is invalid or was aborted is refused.`
@@ -44,7 +47,11 @@ func runCompare(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if result.PrintComparison(stdout, table) {
+	worse := result.PrintComparison(stdout, table)
+	for _, remark := range result.Remarks(runs[0], runs[1]) {
+		fmt.Fprintln(stdout, remark)
+	}
+	if worse {
 		return daemon.Status(result.StatusThreshold)
 	}
 	return nil

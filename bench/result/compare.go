@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 )
 
 // Comparison is one metric before and after: medians, and how far repeated runs
@@ -25,7 +27,7 @@ var (
 )
 
 // Compare sets several runs of before against several of after, metric by metric
-// in the order of the first run. A metric got worse when it went the wrong way by
+// in the order of the first run, as far as both sides have it. A metric got worse when it went the wrong way by
 // more than tolerance, a share, and by more than the spread of the runs of either
 // side.
 func Compare(before, after []*Result, tolerance float64) ([]Comparison, error) {
@@ -41,7 +43,7 @@ func Compare(before, after []*Result, tolerance float64) ([]Comparison, error) {
 		}
 	}
 	var all []Comparison
-	for _, m := range before[0].Metrics {
+	for _, m := range metricsOf(before) {
 		was, now := values(before, m.Name), values(after, m.Name)
 		if len(was) == 0 || len(now) == 0 {
 			continue
@@ -62,6 +64,91 @@ func Compare(before, after []*Result, tolerance float64) ([]Comparison, error) {
 		all = append(all, c)
 	}
 	return all, nil
+}
+
+// metricsOf are the metrics of some runs, each once.
+func metricsOf(results []*Result) (all []Metric) {
+	seen := make(map[string]bool)
+	for _, r := range results {
+		for _, m := range r.Metrics {
+			if !seen[m.Name] {
+				seen[m.Name], all = true, append(all, m)
+			}
+		}
+	}
+	return all
+}
+
+// Remarks say what a reader of a comparison must know: what only one side has, what else
+// than the code was different, and that nobody knows the noise of a single run.
+func Remarks(before, after []*Result) (all []string) {
+	for _, side := range []struct {
+		name        string
+		these, rest []*Result
+	}{{"before", before, after}, {"after", after, before}} {
+		var names []string
+		for _, m := range metricsOf(side.these) {
+			if len(values(side.rest, m.Name)) == 0 {
+				names = append(names, m.Name)
+			}
+		}
+		if len(names) > 0 {
+			all = append(all, fmt.Sprintf("only %s: %s", side.name, strings.Join(names, ", ")))
+		}
+	}
+	was, now := settings(before), settings(after)
+	names := maps.Clone(was)
+	maps.Copy(names, now)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if was[name] != now[name] {
+			all = append(all, fmt.Sprintf("%s: %s before, %s after", name, orNone(was[name]), orNone(now[name])))
+		}
+	}
+	for _, side := range []struct {
+		name string
+		runs int
+	}{{"before", len(before)}, {"after", len(after)}} {
+		if side.runs == 1 {
+			all = append(all, "one run "+side.name+": how far repeated runs lie apart is not known")
+		}
+	}
+	return all
+}
+
+func orNone(value string) string {
+	if value == "" {
+		return "nothing"
+	}
+	return value
+}
+
+// settings are the plan and the host of some runs by their names; several values where
+// they differ. What changes from run to run by itself is left out.
+func settings(results []*Result) map[string]string {
+	values := make(map[string][]string)
+	add := func(name, value string) {
+		if !slices.Contains(values[name], value) {
+			values[name] = append(values[name], value)
+		}
+	}
+	for _, r := range results {
+		add("kernel", r.Host.Kernel)
+		add("processor", fmt.Sprintf("%d × %s", r.Host.Cores, r.Host.CPU))
+		add("Go", r.Host.Go)
+		for _, s := range r.Plan {
+			add("plan, "+s.Name, s.Value)
+		}
+		for _, s := range r.System {
+			if s.Name != "MemAvailable" {
+				add("host, "+s.Name, s.Value)
+			}
+		}
+	}
+	all := make(map[string]string, len(values))
+	for name, v := range values {
+		all[name] = strings.Join(slices.Sorted(slices.Values(v)), " or ")
+	}
+	return all
 }
 
 func values(results []*Result, name string) (all []float64) {

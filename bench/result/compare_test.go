@@ -1,8 +1,11 @@
 package result
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"switchboard/bench/host"
 )
 
 // runs are results that differ in one metric.
@@ -54,5 +57,53 @@ func TestWhatComparesWithNothing(t *testing.T) {
 		if _, err := Compare(runs(Lower, 1), after, 0.1); err == nil {
 			t.Errorf("%s was compared", name)
 		}
+	}
+}
+
+// ofHost is a run on some host, by some plan.
+func ofHost(kernel, connections string, metrics ...string) *Result {
+	r := &Result{
+		Bench: "conn", Host: host.Host{Kernel: kernel, CPU: "x", Cores: 2, Load: "0 0 " + connections},
+		System: []host.Setting{{Name: "MemAvailable", Value: connections}},
+	}
+	r.Set("connections", connections)
+	for _, name := range metrics {
+		r.Add(name, 1, Count, Lower, "")
+	}
+	return r
+}
+
+func TestWhatAComparisonCannotSayIsSaid(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before, after []*Result
+		want          []string
+	}{
+		"alike, and repeated": {
+			before: []*Result{ofHost("6.1", "10", "a"), ofHost("6.1", "10", "a", "b")},
+			after:  []*Result{ofHost("6.1", "10", "b", "a"), ofHost("6.1", "10", "a")},
+		},
+		"one run": {
+			before: []*Result{ofHost("6.1", "10", "a")},
+			after:  []*Result{ofHost("6.1", "10", "a"), ofHost("6.1", "10", "a")},
+			want:   []string{"one run before: how far repeated runs lie apart is not known"},
+		},
+		"all that differs": {
+			before: []*Result{ofHost("6.1", "10", "a", "b"), ofHost("6.1", "10", "a")},
+			after:  []*Result{ofHost("6.2", "10", "a", "c", "d"), ofHost("6.1", "20", "a")},
+			want: []string{
+				"only before: b",
+				"only after: c, d",
+				"kernel: 6.1 before, 6.1 or 6.2 after",
+				"plan, connections: 10 before, 10 or 20 after",
+			},
+		},
+	} {
+		if got := Remarks(tt.before, tt.after); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+	table, err := Compare([]*Result{ofHost("6.1", "1", "a"), ofHost("6.1", "1", "a", "b")}, []*Result{ofHost("6.1", "1", "b")}, 0.1)
+	if err != nil || len(table) != 1 || table[0].Name != "b" {
+		t.Errorf("got %+v, %v: what only the second run has is compared, too", table, err)
 	}
 }
