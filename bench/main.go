@@ -13,7 +13,8 @@
 //
 // bench compare sets the results of two runs side by side; see package result.
 //
-// Load goes to loopback addresses only. Latency counts from the time at which a
+// Load goes to what it starts itself, on loopback addresses, or to where -target or the
+// flags of road, group and slow say. Latency counts from the time at which a
 // message should have been sent, so a stalled system cannot hide behind a
 // generator that waited for it.
 package main

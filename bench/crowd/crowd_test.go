@@ -233,8 +233,9 @@ func TestPhasesFollowAFile(t *testing.T) {
 func TestWhatIsNoPlan(t *testing.T) {
 	for _, text := range []string{
 		"", "- hold: 5m", "ramp: 1/s to 5", "- ramp: 1 to 5", "- ramp: 1/s for 5", "- ramp: 1/s to 0", "- ramp: 0/s to 5", "- ramp: x/s to 5",
-		"- ramp: 1/s to 5\n- rate: 5 for 1m", "- ramp: 1/s to 5\n- rate: 5/s for 0s", "- ramp: 1/s to 5\n- rate: 5/s", "- ramp: 1/s to 5\n- drop: 30",
+		"- ramp: 1/s to 5\n- rate: 5 for 1m", "- ramp: 1/s to 5\n- rate: 5/s for 0s", "- ramp: 1/s to 5\n- rate: 5/s msg/s", "- ramp: 1/s to 5\n- drop: 30",
 		"- ramp: 1/s to 5\n- drop: 101%", "- ramp: 1/s to 5\n- churn: 1% for 1m", "- ramp: 1/s to 5\n- hold: 5", "- ramp: 1/s to 5\n- storm: 5%",
+		"- ramp: 1/s to 5\n- rate: 5%/min", "- ramp: 1/s to 5\n- churn: 5 msg/s", "- ramp: 1/s to 5\n- hold: drop 5%", "- ramp: 1/s to 5\n- rate: 5 msg/sec",
 	} {
 		file := filepath.Join(t.TempDir(), "plan.yaml")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -242,6 +243,25 @@ func TestWhatIsNoPlan(t *testing.T) {
 		}
 		if err := Plan(t.Context(), []string{"-file", file}, nil, live.Open(io.Discard, os.Getenv)); err == nil || !strings.Contains(err.Error(), "-file") {
 			t.Errorf("%q: got %v", text, err)
+		}
+	}
+}
+
+func TestPhasesHaveTwoSpellings(t *testing.T) {
+	for line, want := range map[string]phase{
+		"- ramp: 5k/s to 200k":         {kind: "ramp", amount: 5000, total: 200000},
+		"- hold: 10m":                  {kind: "hold", amount: 1, time: 10 * time.Minute},
+		"- rate: 50k msg/s":            {kind: "rate", amount: 50000, time: time.Minute},
+		"- rate: 50k msg/s for 10s":    {kind: "rate", amount: 50000, time: 10 * time.Second},
+		"- rate: 50k/s for 10s":        {kind: "rate", amount: 50000, time: 10 * time.Second},
+		"- churn: 1%/min":              {kind: "churn", amount: 0.01, time: time.Minute},
+		"- churn: 1%/m for 10m":        {kind: "churn", amount: 0.01, time: 10 * time.Minute},
+		"- churn: 1.5%/min for 1m30s ": {kind: "churn", amount: 0.015, time: 90 * time.Second},
+		"- storm: drop 30%":            {kind: "drop", amount: 0.3},
+		"- drop: 30%":                  {kind: "drop", amount: 0.3},
+	} {
+		if got, err := parsePhase(line); err != nil || got != want {
+			t.Errorf("%q: got %+v, %v, want %+v", line, got, err, want)
 		}
 	}
 }
@@ -411,4 +431,38 @@ func TestMemoryAfterMessagesIsComparedWithThatBefore(t *testing.T) {
 	last := steps[len(steps)-1].user
 	c.addKept(r, host.Memory{PSS: last.PSS + 3000*9, Anonymous: last.Anonymous - 3000*2})
 	want(t, r, map[string]float64{"after_bytes": 9, "after_anon_bytes": -2})
+}
+
+// A generator that cannot keep up says nothing of times, whatever they are of.
+func TestALateGeneratorJudgesItself(t *testing.T) {
+	lag := func(often time.Duration) *result.Timing {
+		timing := result.NewTiming("lag", "")
+		for i := range 100 {
+			d := time.Millisecond
+			if i%10 == 0 { // One time in ten.
+				d = often
+			}
+			timing.Record(i, d)
+		}
+		return timing
+	}
+	for name, tt := range map[string]struct {
+		bench          string
+		late, sent     int
+		lag            time.Duration
+		invalid, noted int
+	}{
+		"in time":                   {"storm", 1, 100, 9 * time.Millisecond, 0, 0},
+		"sends are late":            {"echo", 2, 100, 0, 1, 0},
+		"clients come back late":    {"storm", 0, 100, 20 * time.Millisecond, 1, 0},
+		"deliveries are read late":  {"fanout", 0, 0, 20 * time.Millisecond, 1, 0},
+		"openings of a phase":       {"plan", 0, 0, 20 * time.Millisecond, 1, 0},
+		"memory is what it is":      {"conn", 0, 0, 20 * time.Millisecond, 0, 1},
+		"echoes of conn are judged": {"conn", 5, 100, 20 * time.Millisecond, 1, 1},
+	} {
+		r := &result.Result{Bench: tt.bench}
+		if judgeGenerator(r, tt.late, tt.sent, lag(tt.lag)); len(r.Invalid) != tt.invalid || len(r.Notes) != tt.noted {
+			t.Errorf("%s: got %q and %q", name, r.Invalid, r.Notes)
+		}
+	}
 }

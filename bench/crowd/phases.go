@@ -20,12 +20,13 @@ const planManual = `bench plan goes through the phases of a file, a line each:
 	# how a day begins
 	- ramp: 2k/s to 40k     open connections, so many a second, until there are so many
 	- hold: 5m              hold them, with heartbeats
-	- rate: 10k/s for 1m    messages that come back, each checked
-	- churn: 2%/m for 10m   drop a share a minute, evenly
-	- drop: 30%             drop a share at once; like churn it ends when all are back
+	- rate: 10k/s for 1m    messages that come back, each checked; also 10k msg/s
+	- churn: 2%/m for 10m   drop a share a minute, evenly; also 2%/min
+	- drop: 30%             drop a share at once; like churn it ends when all are back;
+	                        also storm: drop 30%
 
 It is YAML, a list of maps with one pair. Numbers may have k or M behind them, times
-are those of Go. Each phase has timings of its own: 3-rate.echo.p99, 5-drop.back.max.
+are those of Go. Rate and churn without a time last a minute. Each phase has timings of its own: 3-rate.echo.p99, 5-drop.back.max.
 Connections that are lost come back as the protocol says.` + elsewhere + plan
 
 // phase is a line of the file.
@@ -35,6 +36,9 @@ type phase struct {
 	total  int           // of a ramp
 	time   time.Duration // of the rest
 }
+
+// aMinute is how long a rate or a churn lasts that does not say so.
+const aMinute = "1m"
 
 // mostPhases bounds a plan.
 const mostPhases = 50
@@ -108,6 +112,9 @@ func (p *phases) read(file string) error {
 // parsePhase reads a line.
 func parsePhase(line string) (one phase, err error) {
 	kind, rest, ok := strings.Cut(strings.TrimPrefix(line, "- "), ": ")
+	if share, drop := strings.CutPrefix(strings.TrimSpace(rest), "drop "); kind == "storm" && drop {
+		kind, rest = "drop", share
+	}
 	one.kind = kind
 	amount, behind, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	behind = strings.TrimSpace(behind)
@@ -126,7 +133,15 @@ func parsePhase(line string) (one phase, err error) {
 		one.amount, wrong = 1, wrong || behind != ""
 	case "rate", "churn":
 		unit := map[string]string{"rate": "/s", "churn": "%/m"}[kind]
+		if messages, more := strings.CutPrefix(behind, "msg/s"); more && kind == "rate" {
+			amount, behind = amount+unit, strings.TrimSpace(messages)
+		} else if kind == "churn" && strings.HasSuffix(amount, "%/min") {
+			amount = strings.TrimSuffix(amount, "in")
+		}
 		rate, right := strings.CutSuffix(amount, unit)
+		if behind == "" {
+			behind = "for " + aMinute
+		}
 		duration, lasts := strings.CutPrefix(behind, "for ")
 		one.amount, errs[0] = number(rate)
 		one.time, errs[1] = time.ParseDuration(duration)

@@ -178,7 +178,7 @@ func (w *worker) digest(slot int, in []byte) ([]byte, error) {
 		case w.plain && w.plan.Greeting == "":
 			w.opened(slot)
 		case w.plain:
-			w.frame = appendFrame(w.frame[:0], opText, []byte(w.plan.Greeting))
+			w.frame = appendFrame(w.frame[:0], w.mask(), opText, []byte(w.plan.Greeting))
 			if err := w.write(c, w.frame); err != nil {
 				return nil, err
 			}
@@ -206,7 +206,7 @@ func (w *worker) heed(slot int, op byte, payload []byte) error {
 	c := &w.conns[slot]
 	switch op {
 	case opPing:
-		w.frame = appendFrame(w.frame[:0], opPong, payload)
+		w.frame = appendFrame(w.frame[:0], w.mask(), opPong, payload)
 		return w.write(c, w.frame)
 	case opPong:
 		if len(payload) == 8 {

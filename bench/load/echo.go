@@ -111,16 +111,16 @@ func (w *worker) sendOne(e *echoing, k int64) {
 	}
 	c.sent = now.UnixNano()
 	e.under++
-	if err := w.write(c, e.frame(w.frame[:0], k)); err != nil {
+	if err := w.write(c, e.frame(w.frame[:0], w.mask(), k)); err != nil {
 		w.end(slot, err)
 	}
 }
 
 // frame is message k as it is sent.
-func (e *echoing) frame(dst []byte, k int64) []byte {
+func (e *echoing) frame(dst []byte, mask uint32, k int64) []byte {
 	switch e.echo.Frame {
 	case Ping:
-		return appendFrame(dst, opPing, binary.BigEndian.AppendUint64(nil, uint64(k)))
+		return appendFrame(dst, mask, opPing, binary.BigEndian.AppendUint64(nil, uint64(k)))
 	case Text:
 		text := strconv.AppendInt(bytes.Clone(e.before), k, 10)
 		if e.echo.Text != "" {
@@ -128,10 +128,10 @@ func (e *echoing) frame(dst []byte, k int64) []byte {
 		} else {
 			text = append(append(text, ' '), e.pad[min(len(text)+1, len(e.pad)):]...)
 		}
-		return appendFrame(dst, opText, text)
+		return appendFrame(dst, mask, opText, text)
 	}
 	text := append(strconv.AppendInt([]byte(`{"type":"heartbeat","id":"`), k, 10), `"}`...)
-	return appendFrame(dst, opText, text)
+	return appendFrame(dst, mask, opText, text)
 }
 
 // outstanding is how many echoes a connection is owed.

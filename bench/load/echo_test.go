@@ -3,11 +3,13 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -266,5 +268,37 @@ func TestMissedBeatsAreRecorded(t *testing.T) {
 	}
 	if got := lag.Count(); got != lagged {
 		t.Errorf("a timing that was taken before has %d of %d beats: it is no copy", got, lagged)
+	}
+}
+
+// What leaves the host is masked as RFC 6455 wants it; on a loopback the mask is zero.
+func TestFramesThatLeaveTheHostAreMasked(t *testing.T) {
+	for length := range 300 {
+		text := strings.Repeat("ab", length)[:length]
+		const mask = 0x01020304
+		frame := appendFrame([]byte("before"), mask, opText, []byte(text))
+		in := frame[len("before"):]
+		head := 2
+		if length > 125 {
+			head = 4
+		}
+		if in[1]&0x80 == 0 || binary.BigEndian.Uint32(in[head:]) != mask || len(in) != head+4+length {
+			t.Fatalf("%d bytes: got % x", length, in[:head+4])
+		}
+		for i, b := range in[head+4:] {
+			if b^byte(i%4+1) != text[i] {
+				t.Fatalf("byte %d of %d is masked as %x", i, length, b)
+			}
+		}
+	}
+	for gateway, want := range map[string]bool{"127.0.0.1:80": false, "127.3.0.1:80": false, "10.0.0.7:80": true} {
+		w := &worker{plan: Plan{Gateways: []string{gateway}, Sources: []string{"0.0.0.0"}, Slots: 1, Workers: 1}}
+		if err := w.prepare(); err != nil {
+			t.Fatal(err)
+		}
+		w.close()
+		if one, other := w.mask(), w.mask(); (one != other) != want || !want && one != 0 {
+			t.Errorf("to %s: got masks %x and %x", gateway, one, other)
+		}
 	}
 }

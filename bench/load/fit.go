@@ -122,6 +122,13 @@ func (s *Shape) Fit(l Limits) error {
 	return nil
 }
 
+// fit says whether a worker's part of a plan fits into its host, which is not the
+// coordinator's for an agent. The gateways are elsewhere as far as a worker can tell.
+func (p *Plan) fit(l Limits) error {
+	s := Shape{Connections: p.Slots, Places: len(p.Gateways), Workers: 1, Sources: len(p.Sources)}
+	return s.Fit(l)
+}
+
 // ends of a connection are on this host.
 func (s *Shape) ends() int64 {
 	if s.Gateways > 0 {

@@ -67,6 +67,26 @@ func TestBytesAreTheMeasuredOnes(t *testing.T) {
 	}
 }
 
+// A worker asks its own host, which no coordinator has seen.
+func TestAWorkerRefusesWhatItsHostDoesNotHold(t *testing.T) {
+	roomy := Limits{Descriptors: 20000, Files: 1 << 30, Watches: 1 << 30, Ports: 28232, Available: 1 << 40}
+	plan := Plan{Slots: 19000, Gateways: []string{"10.0.0.7:8081"}, Sources: []string{"0.0.0.0"}}
+	for limit, change := range map[string]func(l *Limits){
+		"":                             func(*Limits) {},
+		"RLIMIT_NOFILE":                func(l *Limits) { l.Descriptors = 19000 },
+		"net.ipv4.ip_local_port_range": func(l *Limits) { l.Ports = 20000 },
+		"fs.file-max":                  func(l *Limits) { l.Files = 18999 },
+		"fs.epoll.max_user_watches":    func(l *Limits) { l.Watches = 18999 },
+		"MemAvailable":                 func(l *Limits) { l.Available = 64 << 20 },
+	} {
+		l := roomy
+		change(&l)
+		if err := plan.fit(l); (err != nil) != (limit != "") || err != nil && !strings.Contains(err.Error(), limit) {
+			t.Errorf("got %v, want %q in it", err, limit)
+		}
+	}
+}
+
 func TestThisHostHasLimits(t *testing.T) {
 	l := Host()
 	if l.Descriptors < 64 || l.Files < 1 || l.Ports < 1 || l.Available < 1<<20 {

@@ -47,9 +47,10 @@ func dial(source netip.Addr, to netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// appendFrame appends a client's frame. The mask is zero: what masking protects
-// from is no matter on a loopback.
-func appendFrame(dst []byte, op byte, payload []byte) []byte {
+// appendFrame appends a client's frame. mask is what nobody can foresee, as RFC 6455
+// wants it, or zero where the way is a loopback: what masking protects from is no matter
+// there, and it would cost.
+func appendFrame(dst []byte, mask uint32, op byte, payload []byte) []byte {
 	const final, masked = 0x80, 0x80
 	dst = append(dst, final|op)
 	if n := len(payload); n < 126 {
@@ -57,7 +58,15 @@ func appendFrame(dst []byte, op byte, payload []byte) []byte {
 	} else {
 		dst = binary.BigEndian.AppendUint16(append(dst, masked|126), uint16(n))
 	}
-	return append(append(dst, 0, 0, 0, 0), payload...)
+	dst = binary.BigEndian.AppendUint32(dst, mask)
+	start := len(dst)
+	dst = append(dst, payload...)
+	if mask != 0 {
+		for i := range payload {
+			dst[start+i] ^= byte(mask >> (24 - 8*(i%4)))
+		}
+	}
+	return dst
 }
 
 // nextFrame takes the first frame of what was read. size is 0 when it is not

@@ -53,6 +53,7 @@ type worker struct {
 	sources  []netip.Addr
 	keys     *auth.Keys // nil: the plan has the tokens, or none are wanted
 	plain    bool       // no tokens: a server that echoes text
+	masked   bool       // frames may leave this host
 	orders   <-chan *Order
 	out      *json.Encoder
 	clock    func() time.Time
@@ -145,6 +146,7 @@ func (w *worker) prepare() (err error) {
 			return fmt.Errorf("address of a gateway: %w", err)
 		}
 		w.gateways = append(w.gateways, at)
+		w.masked = w.masked || !at.Addr().IsLoopback()
 	}
 	for _, s := range w.plan.Sources {
 		at, err := netip.ParseAddr(s)
@@ -160,8 +162,8 @@ func (w *worker) prepare() (err error) {
 	if n := len(w.plan.Tokens); w.plan.Tokens != nil && n < w.plan.Slots {
 		return fmt.Errorf("%d tokens are too few for %d connections", n, w.plan.Slots)
 	}
-	if allowed := Host().Descriptors - ReservedWorker; w.plan.Slots > allowed {
-		return fmt.Errorf("%d connections are more than the %d that RLIMIT_NOFILE allows a worker here", w.plan.Slots, allowed)
+	if err := w.plan.fit(Host()); err != nil {
+		return err
 	}
 	w.conns = make([]conn, w.plan.Slots)
 	for i := range w.conns {
@@ -197,6 +199,14 @@ func openKeys(set string) (*auth.Keys, error) {
 		return nil, fmt.Errorf("read the keys: %w", err)
 	}
 	return auth.Open(fmt.Sprintf("/proc/self/fd/%d", fd), "", "")
+}
+
+// mask is that of the next frame.
+func (w *worker) mask() uint32 {
+	if w.masked {
+		return rand.Uint32()
+	}
+	return 0
 }
 
 // number is a slot's number among the connections of all workers.

@@ -95,6 +95,9 @@ func (o *Output) Finish(r *Result, w io.Writer) error {
 	for _, why := range r.Invalid {
 		fmt.Fprintf(w, "INVALID: %s\n", why)
 	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(w, "note: %s\n", note)
+	}
 	switch {
 	case r.Aborted:
 		return daemon.Status(StatusAborted)
