@@ -120,7 +120,7 @@ tuning/limits                       : tuning/host tuning/load
 tuning/advice                       : tuning/host tuning/limits tuning/load
 tuning/change                       : tuning/advice tuning/host tuning/limits tuning/load
 tuning/report                       : tuning/advice tuning/limits tuning/load
-bench/crowd                         : bench/host bench/live bench/load bench/result bench/rig internal/chat internal/daemon internal/wire
+bench/crowd                         : bench/host bench/live bench/load bench/result bench/rig internal/chat internal/daemon internal/metrics internal/wire
 bench/host                          :
 bench/live                          :
 bench/load                          : bench/result internal/auth internal/chat

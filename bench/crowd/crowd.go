@@ -60,6 +60,7 @@ type options struct {
 	processes    []host.Process
 	out          *result.Output
 	worker       []string
+	opsListen    string // for Prometheus; empty: nowhere
 }
 
 // newOptions adds the flags.
@@ -76,6 +77,7 @@ func newOptions(flags *daemon.Flags, worker []string, gateways, connections int)
 	flags.DurationVar(&o.heartbeat, "heartbeat", 25*time.Second, "heartbeat of the gateways")
 	flags.StringVar(&o.kafka, "kafka", "", "`HOST:PORT` of a Kafka of its own; empty: one inside this process")
 	flags.StringVar(&o.redis, "redis", "", "`HOST:PORT` of a Redis of its own; empty: one inside this process")
+	flags.StringVar(&o.opsListen, "ops-listen", "", "`HOST:PORT` where Prometheus reads /metrics of the run while it lasts; empty: nowhere")
 	return o
 }
 
@@ -97,6 +99,8 @@ type run struct {
 	began  time.Time
 	user   string // part of the users' names
 	bare   int64  // of the kernel's socket objects when nobody was connected
+
+	unserve func() // ends what answers Prometheus
 }
 
 // begin refuses what does not fit and starts everything. All connections must fit
@@ -109,7 +113,7 @@ func begin(ctx context.Context, name string, o *options, screen *live.Screen, lo
 		fmt.Fprintf(screen, "REFUSED: %v\n", err)
 		return nil, daemon.Status(result.StatusUnfit)
 	}
-	r := &run{options: o, screen: screen, result: result.New(name), user: chat.NewRequestID().String()}
+	r := &run{options: o, screen: screen, result: result.New(name), user: chat.NewRequestID().String(), unserve: func() {}}
 	for _, s := range []struct {
 		name  string
 		value any
@@ -127,6 +131,10 @@ func begin(ctx context.Context, name string, o *options, screen *live.Screen, lo
 	}
 	if err := r.start(ctx); err != nil {
 		return nil, err
+	}
+	if err := r.serve(screen.Log(os.Stderr)); err != nil {
+		r.rig.Close()
+		return nil, errors.Join(err, r.crew.Close())
 	}
 	r.began, r.bare = time.Now(), host.Slabs()
 	r.view.now("starting", 0)
@@ -195,6 +203,7 @@ func orInside(address string) string {
 // end ends everything.
 func (r *run) end() {
 	r.still()
+	r.unserve()
 	r.rig.Close()      // First: gateways would tell the directory of every connection that ends.
 	_ = r.crew.Close() // What failed in it has been told.
 }

@@ -18,6 +18,7 @@ import (
 	"switchboard/bench/live"
 	"switchboard/bench/load"
 	"switchboard/bench/result"
+	"switchboard/bench/scrape"
 	"switchboard/internal/daemon"
 	"switchboard/internal/loopback"
 )
@@ -464,5 +465,63 @@ func TestALateGeneratorJudgesItself(t *testing.T) {
 		if judgeGenerator(r, tt.late, tt.sent, lag(tt.lag)); len(r.Invalid) != tt.invalid || len(r.Notes) != tt.noted {
 			t.Errorf("%s: got %q and %q", name, r.Invalid, r.Notes)
 		}
+	}
+}
+
+// A run shows itself to Prometheus while it lasts.
+func TestPrometheusSeesARun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a gateway")
+	}
+	program, err := gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses, err := loopback.Addresses(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen := make(scrape.Samples)
+	out := &noticing{t: t, what: " sent ", then: func() {
+		if ctx.Err() != nil {
+			return
+		}
+		clear(seen)
+		if err := seen.Read(ctx, "http://"+addresses[0]+"/metrics"); err != nil {
+			t.Error(err)
+		}
+		if seen.Sum("switchboard_bench_echoed_total") > 0 {
+			cancel()
+		}
+	}}
+	err = Echo(ctx, []string{"-gateway", program, "-connections", "10", "-rate", "100", "-duration", "10m", "-ops-listen", addresses[0]},
+		[]string{os.Args[0], "worker"}, live.Open(out, os.Getenv))
+	if err == nil || err.Error() != "exit status 105" {
+		t.Errorf("got %v, want exit status 105", err)
+	}
+	for name, want := range map[string]float64{
+		`switchboard_bench_run{bench="echo"}`: 1, "switchboard_bench_connections": 10, "switchboard_bench_opened_total": 10,
+		"switchboard_bench_wrong_total": 0, "switchboard_bench_failed_total": 0,
+	} {
+		if got, ok := seen[name]; !ok || got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	for _, name := range []string{
+		"switchboard_bench_gateways_cpu_seconds_total", "switchboard_bench_gateways_pss_bytes",
+		`switchboard_bench_echo_seconds{quantile="0.99"}`, `switchboard_bench_open_seconds{quantile="1"}`,
+	} {
+		if seen[name] <= 0 {
+			t.Errorf("%s is %v", name, seen[name])
+		}
+	}
+	if err := make(scrape.Samples).Read(t.Context(), "http://"+addresses[0]+"/metrics"); err == nil {
+		t.Error("it is served when the run is over")
+	}
+	if err := Echo(t.Context(), []string{"-gateway", program, "-connections", "10", "-ops-listen", "nowhere"}, []string{os.Args[0], "worker"}, live.Open(io.Discard, os.Getenv)); err == nil ||
+		!strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -153,6 +153,16 @@ func (t *Tally) Timing(name, as string) *result.Timing {
 	return timing.Clone(as)
 }
 
+// Quantile is a percentile, 0 to 100, of what was timed under a name; 0 of nothing.
+func (t *Tally) Quantile(name string, q float64) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if timing := t.timings[name]; timing != nil {
+		return timing.Quantile(q)
+	}
+	return 0
+}
+
 // Glance is how long something takes: the median and the 99th percentile, and of how
 // many.
 type Glance struct {
