@@ -105,6 +105,39 @@ func TestDevicesThatAreGoneAreRemoved(t *testing.T) {
 	}
 }
 
+// A device that registers anew while the old address is called hears at the new one
+// what the old one does not take any more.
+func TestADeviceThatRegistersAnewMeanwhileMissesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.browser(bob, "browser", "old")
+	w.phone(bob, "phone", "old token")
+	w.answer = func(h heard) int {
+		switch h.device {
+		case "old":
+			w.browser(bob, "browser", "new")
+			return http.StatusGone
+		case "old token":
+			w.phone(bob, "phone", "new token")
+			return http.StatusGone
+		}
+		return 0
+	}
+	stop := w.start(plain)
+	w.put(note(bob, talk(1), 1))
+	said := w.said(4)
+	w.settled(stop)
+	got := make(map[string]chat.Seq)
+	for _, h := range said {
+		got[h.device] = h.notice.Seq
+	}
+	if want := map[string]chat.Seq{"old": 1, "new": 1, "old token": 1, "new token": 1}; !maps.Equal(got, want) || w.count() != 4 {
+		t.Errorf("heard %v in %d calls, want %v", got, w.count(), want)
+	}
+	if names := w.devices(bob); len(names) != 2 || len(w.dead()) != 0 {
+		t.Errorf("%v are registered, %v is undelivered; want both devices, and nothing", names, w.dead())
+	}
+}
+
 func (w *world) devices(u chat.UserID) (names []string) {
 	w.t.Helper()
 	all, err := w.store.Of(w.t.Context(), []chat.UserID{u})

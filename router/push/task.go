@@ -129,10 +129,15 @@ func (p *passage) note(r report) {
 	t := r.task
 	d := t.told[r.to.Device]
 	d.busy = false
-	if r.later {
+	switch {
+	case r.later:
 		d.tries++
 		d.due = time.Now().Add(r.after)
-	} else {
+	case r.verdict == Gone:
+		// Its address is. Under another one it may have registered meanwhile and still has
+		// to hear this; if it is not there any more, the next look finds that.
+		d.tries, d.due = 0, time.Time{}
+	default:
 		d.said, d.from, d.tries, d.due = d.saying, d.since, 0, time.Time{}
 	}
 	d.since = -1
