@@ -117,7 +117,8 @@ type Progress struct {
 	Clock    chat.Clock
 }
 
-// MediaRef says that an upload was sent to a conversation, by an event.
+// MediaRef says that an upload was sent to a conversation, by an event. Of several
+// events the last one is kept.
 type MediaRef struct {
 	Media        chat.MediaID
 	Conversation chat.ConversationID
@@ -217,9 +218,9 @@ type Store interface {
 	// Watermark returns one user's mark in a stay; a missing one is at Joined.
 	Watermark(ctx context.Context, c chat.ConversationID, u chat.UserID, joined chat.Seq) (Watermark, error)
 
-	// MediaRefs returns conversations that an upload was sent to, at most limit of
-	// them, in any order.
-	MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]chat.ConversationID, error)
+	// MediaRefs returns conversations that an upload was sent to, each with the last
+	// message that did, at most limit of them, in any order.
+	MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]MediaRef, error)
 
 	// Progress returns how far a partition was worked off; the zero value when
 	// nothing is known.

@@ -324,11 +324,11 @@ func TestMembersOfAnyConversationReadAnUpload(t *testing.T) {
 	sent := &archive.Batch{}
 	members := []chat.UserID{bob, carol, chat.DemoUser("dave"), chat.DemoUser("erin")}
 	for _, u := range members {
-		c, _ := m.group(u)
-		sent.Media = append(sent.Media, archive.MediaRef{Media: up.MediaID, Conversation: c})
+		c, path := m.group(u)
+		sent.Media = append(sent.Media, archive.MediaRef{Media: up.MediaID, Conversation: c, By: m.say(alice, path, "the file").MessageID})
 	}
 	for len(sent.Media) < 2000 {
-		sent.Media = append(sent.Media, archive.MediaRef{Media: up.MediaID, Conversation: chat.ConversationID(chat.NewRequestID())})
+		sent.Media = append(sent.Media, archive.MediaRef{Media: up.MediaID, Conversation: chat.ConversationID(chat.NewRequestID()), By: sent.Media[0].By})
 	}
 	if err := m.store.Write(t.Context(), sent); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"switchboard/internal/wire"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/media"
+	"switchboard/storage-worker/search"
 )
 
 // mediaPath begins the routes of uploads, and directPath begins a direct one.
@@ -18,9 +19,15 @@ const (
 	directPath = "/api/v1/media"
 )
 
-// MediaConversations is in how many of the conversations that an upload was sent to
-// a caller without a signed URL is looked for: twice as many as its owner may be in.
-const MediaConversations = 2 * chat.ConversationsPerUser
+// Whoever comes without a signed URL is looked for in the conversations that an upload
+// was sent to.
+const (
+	// MediaConversations is in how many of them: twice as many as its owner may be in.
+	MediaConversations = 2 * chat.ConversationsPerUser
+	// MediaLooks is in how many of those that the caller is in the message is looked for:
+	// where it came before the caller did, it may be seen in another one.
+	MediaLooks = 64
+)
 
 // raw answers a request by itself and returns the status.
 type raw func(w http.ResponseWriter, r *http.Request) int
@@ -100,8 +107,8 @@ func (s *Server) completeUpload(w http.ResponseWriter, r *http.Request) int {
 // was signed.
 type opener func(w http.ResponseWriter, r *http.Request, about *media.Info, who chat.UserID) (reply, error)
 
-// opened lets in who has a signed URL, the owner, and the members of conversations
-// that an upload was sent to. What others ask for is not there.
+// opened lets in who has a signed URL, the owner, and the members who see the message
+// that has an upload. What others ask for is not there.
 func (s *Server) opened(open opener) raw {
 	return func(w http.ResponseWriter, r *http.Request) int {
 		id, err := chat.ParseMediaID(r.PathValue("media"))
@@ -132,8 +139,10 @@ func (s *Server) opened(open opener) raw {
 	}
 }
 
-// mayRead asks the archive in which conversations the upload is. A refusal costs two
-// reads, however many they are.
+// mayRead asks the archive in which conversations the upload is, and whether the caller
+// sees the message that brought it there: who joined later, or was away, does not. Of
+// several messages in a conversation the last one counts. To refuse somebody who is in
+// none of them costs two reads, however many they are.
 func (s *Server) mayRead(ctx context.Context, about *media.Info, who chat.UserID) error {
 	if about.Owner == who {
 		return nil
@@ -149,8 +158,18 @@ func (s *Server) mayRead(ctx context.Context, about *media.Info, who chat.UserID
 	if err != nil {
 		return err
 	}
-	for _, c := range refs {
+	looks := 0
+	for i := range refs {
+		c := refs[i].Conversation
 		if _, in := scope[c]; !in {
+			continue
+		}
+		if looks++; looks > MediaLooks {
+			break
+		}
+		if sees, err := s.covers(ctx, scope, &refs[i]); err != nil {
+			return err
+		} else if !sees {
 			continue
 		}
 		if _, err = s.membership(ctx, who, c); err == nil || chat.AsError(err).Code != chat.NotMember {
@@ -158,6 +177,25 @@ func (s *Server) mayRead(ctx context.Context, about *media.Info, who chat.UserID
 		}
 	}
 	return media.ErrNoUpload
+}
+
+// covers reports whether the message that brought an upload to a conversation is in
+// what somebody may see.
+func (s *Server) covers(ctx context.Context, scope search.Scope, ref *archive.MediaRef) (bool, error) {
+	below, err := s.Store.Tip(ctx, ref.Conversation, ref.By)
+	if err != nil {
+		return false, fmt.Errorf("find the message that has an upload: %w", err)
+	}
+	seq := below.Seq + 1
+	if !scope.Covers(ref.Conversation, seq) {
+		return false, nil
+	}
+	// While a Write is under way, what is below may not be there yet.
+	rows, err := s.Store.Entries(ctx, ref.Conversation, seq, seq, 1, false)
+	if err != nil {
+		return false, fmt.Errorf("read the message that has an upload: %w", err)
+	}
+	return len(rows) == 1 && rows[0].ID == ref.By, nil
 }
 
 // sign gives the messages that a reader sees URLs that open.

@@ -22,7 +22,7 @@ type Store struct {
 	seen          map[archive.Key]map[chat.Position]archive.Seen
 	stays         map[chat.UserID]map[stayKey]*stay
 	progress      map[progressKey]archive.Progress
-	media         map[chat.MediaID]map[chat.ConversationID]bool
+	media         map[chat.MediaID]map[chat.ConversationID]chat.MessageID
 }
 
 var _ archive.Store = (*Store)(nil)
@@ -71,7 +71,7 @@ func New() *Store {
 		seen:          map[archive.Key]map[chat.Position]archive.Seen{},
 		stays:         map[chat.UserID]map[stayKey]*stay{},
 		progress:      map[progressKey]archive.Progress{},
-		media:         map[chat.MediaID]map[chat.ConversationID]bool{},
+		media:         map[chat.MediaID]map[chat.ConversationID]chat.MessageID{},
 	}
 }
 
@@ -112,21 +112,26 @@ func (s *Store) Write(ctx context.Context, b *archive.Batch) error {
 	}
 	for _, m := range b.Media {
 		if s.media[m.Media] == nil {
-			s.media[m.Media] = map[chat.ConversationID]bool{}
+			s.media[m.Media] = map[chat.ConversationID]chat.MessageID{}
 		}
-		s.media[m.Media][m.Conversation] = true
+		if by, known := s.media[m.Media][m.Conversation]; !known || chat.CompareMessageIDs(m.By, by) > 0 {
+			s.media[m.Media][m.Conversation] = m.By
+		}
 	}
 	return nil
 }
 
 // MediaRefs implements [archive.Store].
-func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]chat.ConversationID, error) {
+func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]archive.MediaRef, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	refs := slices.Collect(maps.Keys(s.media[id]))
+	var refs []archive.MediaRef
+	for c, by := range s.media[id] {
+		refs = append(refs, archive.MediaRef{Media: id, Conversation: c, By: by})
+	}
 	return refs[:min(limit, len(refs))], nil
 }
 

@@ -196,9 +196,10 @@ func (s *Store) Progress(ctx context.Context, generation uint32, partition int32
 }
 
 // MediaRefs implements [archive.Store].
-func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]chat.ConversationID, error) {
-	return collect(ctx, s, s.lane, &getMedia, func(scan func(...any) bool, c *chat.ConversationID) (bool, error) {
-		return scan((*gocql.UUID)(c)), nil
+func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]archive.MediaRef, error) {
+	return collect(ctx, s, s.lane, &getMedia, func(scan func(...any) bool, m *archive.MediaRef) (bool, error) {
+		m.Media = id
+		return scan((*gocql.UUID)(&m.Conversation), (*gocql.UUID)(&m.By)), nil
 	}, gocql.UUID(id), limit)
 }
 

@@ -82,7 +82,7 @@ var (
 	getStaysIn  = built(conversationsOf, find(conversationsOf, stayColumns, "user_id", "conversation_id"))
 	getMarks    = built(watermarks, find(watermarks, markColumns, "conversation_id"))
 	getMark     = built(watermarks, find(watermarks, markColumns, "conversation_id", "user_id", "joined_seq"))
-	getMedia    = built(mediaRefs, find(mediaRefs, []string{"conversation_id"}, "media_id").LimitNamed("limit"))
+	getMedia    = built(mediaRefs, find(mediaRefs, []string{"conversation_id", "message_id"}, "media_id").LimitNamed("limit"))
 	getProgress = built(progress, find(progress, []string{"inbound_offset", "clock"}, "generation", "partition"))
 )
 

@@ -56,7 +56,7 @@ func newReader(ctx context.Context, db *sql.DB, connections int) (*reader, error
 		{&r.staysIn, stay + ` AND conversation_id = ? ORDER BY joined_seq`},
 		{&r.marks, `SELECT user_id, joined_seq, read_seq, delivered_seq FROM watermarks WHERE conversation_id = ? ORDER BY user_id, joined_seq`},
 		{&r.mark, `SELECT read_seq, delivered_seq FROM watermarks WHERE conversation_id = ? AND user_id = ? AND joined_seq = ?`},
-		{&r.media, `SELECT conversation_id FROM media_refs WHERE media_id = ? LIMIT ?`},
+		{&r.media, `SELECT conversation_id, message_id FROM media_refs WHERE media_id = ? LIMIT ?`},
 		{&r.progress, `SELECT inbound_offset, clock FROM progress WHERE generation = ? AND partition = ?`},
 		{&r.clocks, selectClocks},
 		{&r.keys, `SELECT conversation_id, sender_id, request_id, generation, inbound_offset, message_id FROM message_keys
@@ -293,13 +293,14 @@ func (s *Store) Watermark(ctx context.Context, c chat.ConversationID, u chat.Use
 }
 
 // MediaRefs implements [archive.Store].
-func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]chat.ConversationID, error) {
-	refs, err := collect(ctx, s.reader.media, func(rows *sql.Rows, c *chat.ConversationID) error {
-		var conversation sql.RawBytes
-		if err := rows.Scan(&conversation); err != nil {
+func (s *Store) MediaRefs(ctx context.Context, id chat.MediaID, limit int) ([]archive.MediaRef, error) {
+	refs, err := collect(ctx, s.reader.media, func(rows *sql.Rows, m *archive.MediaRef) error {
+		var conversation, by sql.RawBytes
+		if err := rows.Scan(&conversation, &by); err != nil {
 			return err
 		}
-		copy(c[:], conversation)
+		m.Media, m.By = id, fromTimeOrdered(by)
+		copy(m.Conversation[:], conversation)
 		return nil
 	}, id[:], limit)
 	return refs, s.wrap("read who has an upload", err)

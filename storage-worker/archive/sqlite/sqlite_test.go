@@ -157,7 +157,7 @@ func TestOpenUpgrades(t *testing.T) {
 		if err := s.Write(t.Context(), &archive.Batch{Media: []archive.MediaRef{ref}}); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := s.MediaRefs(t.Context(), ref.Media, 10); err != nil || len(got) != 1 || got[0] != c {
+		if got, err := s.MediaRefs(t.Context(), ref.Media, 10); err != nil || len(got) != 1 || got[0] != ref {
 			t.Errorf("got %v, %v; want the conversation", got, err)
 		}
 		if got, err := s.Entries(t.Context(), c, 1, 1, 1, false); err != nil || len(got) != 1 || got[0].Content != "kept" {
