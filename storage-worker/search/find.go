@@ -203,8 +203,11 @@ func (w *window) after(at place) []Hit {
 }
 
 // place is where a page begins: in which window, and after which hit of it. It is
-// also what a cursor says. Nothing in it is secret, and nothing is believed of it
-// but that: the scope is the caller's of now.
+// also what a cursor says, to anybody who decodes it. Its top and bottom may be the id
+// of a message outside of the scope, where a store stopped looking: so a cursor can
+// tell when a message was sent that has the words, and in which partition, but nothing
+// else of it. What is believed of a cursor is where to go on: the scope is the
+// caller's of now.
 type place struct {
 	now         chat.Clock // as of which ages are
 	top, bottom chat.MessageID
