@@ -63,7 +63,7 @@ func (w *worker) runSearch(ctx context.Context) error {
 		return err
 	}
 	return search.NewIndexer(search.Config{
-		Log: w.client.Log(), Generation: generation, Store: w.index, Archive: w.store, Health: health,
+		Log: w.client.Log(), Generation: generation, Store: w.index, Prepare: w.prepareIndex, Archive: w.store, Health: health,
 		Accepted: w.client.Group(bus.AcceptedTopic(generation), bus.SearchGroup, kafka.GroupConfig{}),
 		Logger:   w.log, Metrics: w.set,
 	}).Run(ctx)

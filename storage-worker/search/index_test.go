@@ -3,7 +3,6 @@ package search_test
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,39 +70,6 @@ func TestARemovedMemberFindsNothingOfLater(t *testing.T) {
 			w.finds("word", search.ScopeOf(test.stays), test.want...)
 			w.finds("from:me", search.ScopeOf(test.stays), test.want...)
 			w.finds("word in:"+kitchen.String()+" in:"+garden.String(), search.ScopeOf(test.stays), test.want...)
-		}
-	})
-}
-
-func TestADroppedIndexGivesTheSameAnswersWhenItIsBuiltAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		for i := range 700 {
-			c := chat.GroupConversation(alice, chat.RequestID{byte(i % 7)})
-			w.say(c, alice, fmt.Sprintf("message %d of the number%d", i, i%13))
-			time.Sleep(time.Second)
-		}
-		w.run(passing)
-		queries := []string{"message", "number7", "numb*", `"message 77"`, "the of", "number1 message"}
-		answers := func() (all [][]string) {
-			for _, q := range queries {
-				all = append(all, w.find(q, everything(w.conversations()...)))
-			}
-			return all
-		}
-		before := answers()
-		w.dropIndex()
-		if got := w.find("message", everything(w.conversations()...)); len(got) != 0 {
-			t.Fatalf("an empty index finds %d", len(got))
-		}
-		w.run(passing)
-		for i, after := range answers() {
-			if !slices.Equal(after, before[i]) || len(after) == 0 {
-				t.Errorf("query %q: %d answers, before %d", queries[i], len(after), len(before[i]))
-			}
-		}
-		if w.asked != 0 {
-			t.Errorf("the archive was asked %d times, although the log has everything", w.asked)
 		}
 	})
 }
@@ -192,6 +158,19 @@ func TestAnIndexThatAnswersTooLateHasEachMessageOnce(t *testing.T) {
 		w.finds("from:me", everything(kitchen), "one", "two", "three")
 		if w.committed != 3 {
 			t.Errorf("committed %d, want 3", w.committed)
+		}
+	})
+}
+
+func TestAnIndexThatIsDeletedWhileItIsFilledIsFilledAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.say(kitchen, alice, "one", "two")
+		w.run(passing, w.locked(func() { w.gone = true }), func() { w.say(garden, alice, "three") }, passing, func() {
+			w.finds("from:me", everything(kitchen, garden), "one", "two", "three")
+		})
+		if w.asked != 0 {
+			t.Errorf("the archive was asked %d times, although the log has everything", w.asked)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package search
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -30,13 +31,16 @@ type Archive interface {
 	Entries(ctx context.Context, c chat.ConversationID, from, to chat.Seq, limit int, newest bool) ([]archive.Row, error)
 }
 
-// Config is what an [Indexer] needs. Every field but Health must be set.
+// Config is what an [Indexer] needs. Every field but Health must be set, and Prepare
+// for a store that may be gone.
 type Config struct {
 	Log        bus.Log
 	Accepted   bus.Group // of the accepted log, with the name [bus.SearchGroup]
 	Generation uint32    // of the accepted log
 	Store      Store
-	Archive    Archive
+	// Prepare makes an index that is gone anew, or finds the one that others made.
+	Prepare func(context.Context) error
+	Archive Archive
 	// Health is told when the index or the archive fails, and with nil when it works
 	// again. It must not block.
 	Health  func(error)
@@ -80,14 +84,22 @@ func NewIndexer(c Config) *Indexer {
 }
 
 // Run indexes until ctx ends, and then returns nil. Nothing else ends it but a group
-// that cannot be joined as it is configured.
+// that cannot be joined as it is configured. When the index is gone it fills another,
+// of which no passage may know what it knew of the old one: all begin anew.
 func (x *Indexer) Run(ctx context.Context) error {
-	err := x.follower.Run(ctx, x.cfg.Accepted, func(ctx context.Context, claim bus.Claim, oldest *atomic.Int64) error {
-		p := &passage{Indexer: x, claim: claim, oldest: oldest, reached: make(map[chat.ConversationID]chat.Seq)}
-		return p.run(ctx)
-	})
-	if err != nil {
-		return fmt.Errorf("index the accepted log: %w", err)
+	for {
+		err := x.follower.Run(ctx, x.cfg.Accepted, func(ctx context.Context, claim bus.Claim, oldest *atomic.Int64) error {
+			p := &passage{Indexer: x, claim: claim, oldest: oldest, reached: make(map[chat.ConversationID]chat.Seq)}
+			return p.run(ctx)
+		})
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrGone) || x.cfg.Prepare == nil {
+			return fmt.Errorf("index the accepted log: %w", err)
+		}
+		x.cfg.Logger.Warn("the search index is gone and is built anew", "error", err)
+		// It fails when ctx ends, and so does what comes next.
+		_ = x.follower.Repeat(ctx, "prepare the index", func() error { return x.cfg.Prepare(ctx) })
 	}
-	return nil
 }

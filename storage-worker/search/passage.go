@@ -54,7 +54,7 @@ func (p *passage) run(ctx context.Context) error {
 func (p *passage) start(ctx context.Context) error {
 	var at Progress
 	known := false
-	err := p.follower.Repeat(ctx, "read the index's progress", func() (err error) {
+	err := p.ask(ctx, "read the index's progress", func() (err error) {
 		at, known, err = p.cfg.Store.Progress(ctx, p.cfg.Generation, p.claim.Partition())
 		return err
 	})
@@ -183,7 +183,23 @@ func (p *passage) flush(ctx context.Context) error {
 
 func (p *passage) apply(ctx context.Context, b *Batch) error {
 	p.counts.batches.Inc()
-	return p.follower.Repeat(ctx, "write the index", func() error { return p.cfg.Store.Apply(ctx, b) })
+	return p.ask(ctx, "write the index", func() error { return p.cfg.Store.Apply(ctx, b) })
+}
+
+// ask asks the store until it answers, the index is gone or ctx ends.
+func (p *passage) ask(ctx context.Context, what string, try func() error) error {
+	var gone error
+	err := p.follower.Repeat(ctx, what, func() error {
+		err := try()
+		if errors.Is(err, ErrGone) {
+			gone, err = fmt.Errorf("%s: %w", what, err), nil // Trying again does not help.
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return gone
 }
 
 // learn asks how far the conversations are that are not known yet.
@@ -202,7 +218,7 @@ func (p *passage) learn(ctx context.Context) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	return p.follower.Repeat(ctx, "read how far conversations are in the index", func() error {
+	return p.ask(ctx, "read how far conversations are in the index", func() error {
 		reached, err := p.cfg.Store.Reached(ctx, unknown)
 		maps.Copy(p.reached, reached)
 		return err

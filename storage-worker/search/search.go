@@ -33,6 +33,7 @@ package search
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sort"
 
@@ -169,9 +170,14 @@ type Batch struct {
 	Progress Progress
 }
 
+// ErrGone says that an index is not the one that was prepared: somebody deleted that,
+// and perhaps made another. What was read of its progress is not true of any that
+// is there.
+var ErrGone = errors.New("the search index is gone")
+
 // Store is an index. All methods are safe for concurrent use and wait for the store.
-// They return ctx's error when it ends first; after any other the call may be
-// repeated.
+// They return ctx's error when it ends first, and all but Match may return [ErrGone];
+// after any other the call may be repeated.
 type Store interface {
 	// Apply writes a batch, all of it or nothing, or at least the documents before
 	// the rest. A document whose version is not above the stored one's changes

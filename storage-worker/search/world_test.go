@@ -22,6 +22,7 @@ import (
 	"switchboard/internal/metrics"
 	"switchboard/storage-worker/archive"
 	"switchboard/storage-worker/search"
+	"switchboard/storage-worker/search/opensearch"
 	"switchboard/storage-worker/search/sqlite"
 )
 
@@ -42,6 +43,7 @@ type world struct {
 	t       *testing.T
 	metrics *metrics.Set
 	store   search.Store
+	now     func() time.Time // when messages are sent, and looked for
 
 	mu        sync.Mutex
 	records   []bus.Record // of the accepted log
@@ -52,12 +54,13 @@ type world struct {
 
 	away   error // what the index answers instead
 	deaf   error // what it answers after it has done what was asked
+	gone   bool  // until somebody prepares it
 	asked  int   // entries of the archive
 	health []string
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, metrics: metrics.New(), committed: -1, rows: make(map[chat.ConversationID][]archive.Row)}
+	w := &world{t: t, metrics: metrics.New(), now: time.Now, committed: -1, rows: make(map[chat.ConversationID][]archive.Row)}
 	w.dropIndex()
 	return w
 }
@@ -80,9 +83,20 @@ func (w *world) dropIndex() {
 // each step, then ends it.
 func (w *world) run(steps ...func()) {
 	w.t.Helper()
+	end := w.begin()
+	synctest.Wait()
+	for _, step := range steps {
+		step()
+		synctest.Wait()
+	}
+	end()
+}
+
+// begin starts an indexer on the world, which end ends.
+func (w *world) begin() (end func()) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	x := search.NewIndexer(search.Config{
-		Log: w, Accepted: w, Generation: generation, Store: moody{w.store, w}, Archive: w, Metrics: w.metrics,
+		Log: w, Accepted: w, Generation: generation, Store: moody{w}, Prepare: w.prepare, Archive: w, Metrics: w.metrics,
 		Health: func(err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -92,31 +106,57 @@ func (w *world) run(steps ...func()) {
 	})
 	ended := make(chan error)
 	go func() { ended <- x.Run(ctx) }()
-	synctest.Wait()
-	for _, step := range steps {
-		step()
-		synctest.Wait()
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		w.t.Errorf("run: %v", err)
+	return func() {
+		w.t.Helper()
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Errorf("run: %v", err)
+		}
 	}
 }
 
 // moody is the index in its moods.
-type moody struct {
-	search.Store
-	w *world
-}
+type moody struct{ w *world }
 
 func (m moody) Apply(ctx context.Context, b *search.Batch) error {
 	m.w.mu.Lock()
-	away, deaf := m.w.away, m.w.deaf
+	store, away, deaf, gone := m.w.store, m.w.away, m.w.deaf, m.w.gone
 	m.w.mu.Unlock()
-	if away != nil {
+	switch {
+	case away != nil:
 		return away
+	case gone:
+		return fmt.Errorf("write: %w", search.ErrGone)
 	}
-	return errors.Join(m.Store.Apply(ctx, b), deaf)
+	return errors.Join(store.Apply(ctx, b), deaf)
+}
+
+func (m moody) Progress(ctx context.Context, generation uint32, partition int32) (search.Progress, bool, error) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	return m.w.store.Progress(ctx, generation, partition)
+}
+
+func (m moody) Reached(ctx context.Context, conversations []chat.ConversationID) (map[chat.ConversationID]chat.Seq, error) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	return m.w.store.Reached(ctx, conversations)
+}
+
+func (m moody) Match(context.Context, *search.Question) (search.Matches, error) {
+	return search.Matches{}, errors.New("the indexer does not ask this")
+}
+
+// prepare gives the world an empty index for the one that is gone.
+func (w *world) prepare(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if late, ok := w.store.(*opensearch.Store); ok {
+		return late.Prepare(ctx)
+	}
+	w.dropIndex()
+	w.gone = false
+	return nil
 }
 
 // setAway and setDeaf are steps.
@@ -150,7 +190,7 @@ func (w *world) append(c chat.ConversationID, e chat.Entry) {
 	defer w.mu.Unlock()
 	at := chat.Position{Generation: generation, Offset: w.inbound}
 	w.inbound++
-	clock := chat.Clock(time.Now().UnixMicro()) + chat.Clock(at.Offset)
+	clock := chat.Clock(w.now().UnixMicro()) + chat.Clock(at.Offset)
 	e.Conversation, e.Seq, e.ID = c, chat.Seq(len(w.rows[c])+1), chat.NewMessageID(clock, generation, 0)
 	w.rows[c] = append(w.rows[c], archive.Row{Entry: e, Position: at})
 	a := bus.Accepted{Outcome: bus.Stored, Position: at, Clock: clock, Conversation: c, Sender: e.Sender, Events: []bus.Event{{Entry: e}}}
@@ -169,20 +209,32 @@ func (w *world) forget(n int) func() {
 	return w.locked(func() { w.records, w.start = w.records[n:], w.start+int64(n) })
 }
 
-// find returns what is found, sorted.
-func (w *world) find(query string, scope search.Scope) []string {
+// hits returns all that is found, the best of each window first.
+func (w *world) hits(query string, scope search.Scope) (hits []search.Hit) {
 	w.t.Helper()
 	q, err := search.Parse(query, alice)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r := search.Request{Query: q, Scope: scope, Limit: search.LimitMax, Now: time.Now()}
-	page, err := search.NewFinder(w.store, metrics.New()).Find(w.t.Context(), &r)
-	if err != nil {
-		w.t.Fatal(err)
+	finder := search.NewFinder(w.store, metrics.New())
+	r := search.Request{Query: q, Scope: scope, Limit: search.LimitMax, Now: w.now()}
+	for {
+		page, err := finder.Find(w.t.Context(), &r)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		hits = append(hits, page.Hits...)
+		if r.Cursor = page.Cursor; r.Cursor == "" {
+			return hits
+		}
 	}
+}
+
+// find returns the contents of what is found, sorted.
+func (w *world) find(query string, scope search.Scope) []string {
+	w.t.Helper()
 	contents := []string{}
-	for _, h := range page.Hits {
+	for _, h := range w.hits(query, scope) {
 		contents = append(contents, h.Content)
 	}
 	slices.Sort(contents)

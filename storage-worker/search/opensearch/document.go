@@ -1,8 +1,10 @@
 package opensearch
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -86,13 +88,29 @@ func unpack(message string) (d search.Document, err error) {
 // hits is an answer.
 type hits struct {
 	TimedOut bool `json:"timed_out"`
-	Hits     struct {
+	Shards   struct {
+		// A shard that is nowhere is in neither Successful nor Failures.
+		Total, Successful int
+		Failures          json.RawMessage
+	} `json:"_shards"`
+	Hits struct {
 		Hits []struct {
 			Fields struct {
 				Message []string `json:"message"` // one
 			} `json:"fields"`
 		} `json:"hits"`
 	} `json:"hits"`
+}
+
+// whole returns an error unless all of the index was asked.
+func (h *hits) whole() error {
+	if h.TimedOut {
+		return fmt.Errorf("OpenSearch did not finish in %s: %w", searchTime, context.DeadlineExceeded)
+	}
+	if s := &h.Shards; s.Total == 0 || s.Successful != s.Total {
+		return fmt.Errorf("OpenSearch searched %d of %d shards: %.300s", s.Successful, s.Total, s.Failures)
+	}
+	return nil
 }
 
 // documents returns the messages of an answer.

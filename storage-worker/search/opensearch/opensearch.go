@@ -9,6 +9,12 @@
 // is in them: an index of a new version is empty, and fills itself. Both are made if
 // missing; whoever wants other numbers of shards and copies makes them before.
 //
+// OpenSearch makes an index that is missing when somebody writes to it, with mappings
+// that it guesses. So what is written goes to an alias, with the demand that it is
+// one, and the alias names the one index of messages that this process prepared: see
+// [Store.Prepare]. The state names it as well, so what is said of messages that were
+// deleted is not taken for that of others.
+//
 // Text is cut into words and folded before it comes here, so the engine splits at
 // spaces and does no more; its own ranking is not used. Versions are external ones:
 // what is not newer than what is there is refused with 409, which is as good as done.
@@ -18,7 +24,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,8 +38,8 @@ import (
 	"switchboard/storage-worker/search"
 )
 
-// version is that of the mappings and of how text is folded.
-const version = "2"
+// version is that of the mappings, of the ids in the state and of how text is folded.
+const version = "3"
 
 const (
 	// callTimeout bounds one call, besides what ctx says.
@@ -43,14 +48,6 @@ const (
 	answerBytes = 64 << 20
 	// connsPerHost bounds how many connections are kept open to a node.
 	connsPerHost = 16
-)
-
-// The mappings of both indices. Strict: what they do not name is an error.
-var (
-	//go:embed messages.json
-	messagesIndex []byte
-	//go:embed state.json
-	stateIndex []byte
 )
 
 // Config says where OpenSearch is.
@@ -69,7 +66,8 @@ type Store struct {
 	client          *http.Client
 	messages, state string // names of the indices
 
-	next atomic.Uint32 // node to ask first
+	next     atomic.Uint32          // node to ask first
+	identity atomic.Pointer[string] // of the messages that Prepare found; nil before
 }
 
 var _ search.Store = (*Store)(nil)
@@ -86,21 +84,6 @@ func New(c Config) *Store {
 	}
 }
 
-// Prepare makes the indices that are missing. Until it was done once, by anybody, all
-// other calls fail. It may be repeated.
-func (s *Store) Prepare(ctx context.Context) error {
-	for name, body := range map[string][]byte{s.messages: messagesIndex, s.state: stateIndex} {
-		err := s.call(ctx, http.MethodPut, "/"+name, body, nil)
-		if refused, ok := errors.AsType[*refusal](err); ok && strings.Contains(refused.text, "resource_already_exists_exception") {
-			err = nil
-		}
-		if err != nil {
-			return fmt.Errorf("make the search index %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
 // Close lets go of idle connections.
 func (s *Store) Close() { s.client.CloseIdleConnections() }
 
@@ -108,11 +91,6 @@ func (s *Store) Close() { s.client.CloseIdleConnections() }
 // otherwise.
 func (s *Store) Refresh(ctx context.Context) error {
 	return s.call(ctx, http.MethodPost, "/"+s.messages+"/_refresh", nil, nil)
-}
-
-// Drop deletes both indices.
-func (s *Store) Drop(ctx context.Context) error {
-	return s.call(ctx, http.MethodDelete, "/"+s.messages+","+s.state, nil, nil)
 }
 
 // refusal is an answer that is no success.
@@ -123,6 +101,14 @@ type refusal struct {
 
 func (r *refusal) Error() string {
 	return fmt.Sprintf("OpenSearch answers %d: %.300s", r.status, r.text)
+}
+
+// gone is an error of what was asked by an alias. That is missing when the index is.
+func gone(err error) error {
+	if refused, ok := errors.AsType[*refusal](err); ok && refused.status == http.StatusNotFound {
+		return fmt.Errorf("%w: %w", search.ErrGone, err)
+	}
+	return err
 }
 
 // call asks one node, and the next if that cannot be reached.
@@ -197,19 +183,21 @@ func (s *Store) bulk(ctx context.Context, items []item) error {
 		}
 	}
 	var answer struct {
-		Errors bool
-		Items  []map[string]struct {
+		Items []map[string]struct {
 			Status int
 			Error  json.RawMessage
 		}
 	}
-	if err := s.call(ctx, http.MethodPost, "/_bulk", body.Bytes(), &answer); err != nil {
+	if err := s.call(ctx, http.MethodPost, "/_bulk?require_alias=true", body.Bytes(), &answer); err != nil {
 		return err
+	}
+	if len(answer.Items) != len(items) {
+		return fmt.Errorf("wrote %d documents, OpenSearch answers of %d", len(items), len(answer.Items))
 	}
 	for _, done := range answer.Items {
 		for _, one := range done {
 			if one.Status/100 != 2 && one.Status != http.StatusConflict {
-				return &refusal{one.Status, string(one.Error)}
+				return gone(&refusal{one.Status, string(one.Error)})
 			}
 		}
 	}
@@ -218,16 +206,23 @@ func (s *Store) bulk(ctx context.Context, items []item) error {
 
 // Apply implements [search.Store].
 func (s *Store) Apply(ctx context.Context, b *search.Batch) error {
+	identity, err := s.prepared()
+	if err != nil {
+		return err
+	}
 	var messages, state []item
+	into := alias(s.messages, identity)
 	for i := range b.Documents {
 		d := &b.Documents[i]
-		messages = append(messages, item{s.messages, d.ID.String(), int64(d.Version), documentOf(d)})
+		messages = append(messages, item{into, d.ID.String(), int64(d.Version), documentOf(d)})
 	}
+	into = alias(s.state, identity)
 	for c, seq := range b.Reached {
-		state = append(state, item{s.state, reachedID(c), int64(seq), stateDocument{Seq: seq}})
+		state = append(state, item{into, reachedID(identity, c), int64(seq), stateDocument{Seq: seq}})
 	}
 	if p := &b.Progress; p.Generation != 0 {
-		state = append(state, item{s.state, progressID(p.Generation, p.Partition), p.Next + 1, stateDocument{Next: p.Next, Last: p.Last}})
+		id := progressID(identity, p.Generation, p.Partition)
+		state = append(state, item{into, id, p.Next + 1, stateDocument{Next: p.Next, Last: p.Last}})
 	}
 	for _, items := range [][]item{messages, state} {
 		if err := s.bulk(ctx, items); err != nil {
@@ -244,28 +239,33 @@ type stateDocument struct {
 	Last int64    `json:"last,omitempty"`
 }
 
-func reachedID(c chat.ConversationID) string { return "c-" + c.String() }
+// The ids of the state say of which messages it is.
+func reachedID(identity string, c chat.ConversationID) string { return identity + "-c-" + c.String() }
 
-func progressID(generation uint32, partition int32) string {
-	return fmt.Sprintf("p-%d-%d", generation, partition)
+func progressID(identity string, generation uint32, partition int32) string {
+	return fmt.Sprintf("%s-p-%d-%d", identity, generation, partition)
 }
 
 // found is a document that was asked for by its id.
 type found struct {
-	ID     string        `json:"_id"`
-	Found  bool          `json:"found"`
-	Source stateDocument `json:"_source"`
+	Found  bool            `json:"found"`
+	Source stateDocument   `json:"_source"`
+	Error  json.RawMessage `json:"error"` // of one among many
 }
 
 // Progress implements [search.Store].
 func (s *Store) Progress(ctx context.Context, generation uint32, partition int32) (p search.Progress, ok bool, err error) {
+	identity, err := s.prepared()
+	if err != nil {
+		return search.Progress{}, false, err
+	}
 	var answer found
-	err = s.call(ctx, http.MethodGet, "/"+s.state+"/_doc/"+progressID(generation, partition), nil, &answer)
+	err = s.call(ctx, http.MethodGet, "/"+alias(s.state, identity)+"/_doc/"+progressID(identity, generation, partition), nil, &answer)
 	if refused, yes := errors.AsType[*refusal](err); yes && refused.status == http.StatusNotFound && strings.Contains(refused.text, `"found":false`) {
 		return search.Progress{}, false, nil
 	}
 	if err != nil {
-		return search.Progress{}, false, fmt.Errorf("read the search index's progress: %w", err)
+		return search.Progress{}, false, fmt.Errorf("read the search index's progress: %w", gone(err))
 	}
 	return search.Progress{Generation: generation, Partition: partition, Next: answer.Source.Next, Last: answer.Source.Last}, answer.Found, nil
 }
@@ -276,22 +276,33 @@ func (s *Store) Reached(ctx context.Context, conversations []chat.ConversationID
 	if len(conversations) == 0 {
 		return reached, nil
 	}
+	identity, err := s.prepared()
+	if err != nil {
+		return nil, err
+	}
 	ids := make([]string, len(conversations))
 	for i, c := range conversations {
-		ids[i] = reachedID(c)
+		ids[i] = reachedID(identity, c)
 	}
 	body, err := json.Marshal(map[string]any{"ids": ids})
 	if err != nil {
 		return nil, err
 	}
 	var answer struct{ Docs []found }
-	if err := s.call(ctx, http.MethodPost, "/"+s.state+"/_mget", body, &answer); err != nil {
-		return nil, fmt.Errorf("read how far conversations are in the search index: %w", err)
+	if err := s.call(ctx, http.MethodPost, "/"+alias(s.state, identity)+"/_mget", body, &answer); err != nil {
+		return nil, fmt.Errorf("read how far conversations are in the search index: %w", gone(err))
 	}
 	if len(answer.Docs) != len(conversations) {
 		return nil, fmt.Errorf("asked for %d conversations, OpenSearch answers of %d", len(conversations), len(answer.Docs))
 	}
 	for i, one := range answer.Docs {
+		if len(one.Error) > 0 {
+			refused := &refusal{http.StatusServiceUnavailable, string(one.Error)}
+			if bytes.Contains(one.Error, []byte("index_not_found_exception")) {
+				refused.status = http.StatusNotFound
+			}
+			return nil, fmt.Errorf("read how far conversation %s is in the search index: %w", conversations[i], gone(refused))
+		}
 		if one.Found {
 			reached[conversations[i]] = one.Source.Seq
 		}

@@ -1,7 +1,8 @@
-package opensearch_test
+package opensearch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -14,32 +15,53 @@ import (
 
 	"switchboard/internal/chat"
 	"switchboard/storage-worker/search"
-	"switchboard/storage-worker/search/opensearch"
 	"switchboard/storage-worker/search/searchtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// open returns a store with indices of its own, which are dropped at the end.
-func open(t testing.TB) *opensearch.Store {
+// unprepared returns a store with names of its own. What it made is dropped at the end.
+func unprepared(t testing.TB) *Store {
 	t.Helper()
 	addrs := os.Getenv("SWITCHBOARD_TEST_OPENSEARCH")
 	if addrs == "" {
 		t.Skip("SWITCHBOARD_TEST_OPENSEARCH is not set")
 	}
-	s := opensearch.New(opensearch.Config{Addrs: strings.Split(addrs, ","), Name: "test-" + chat.NewRequestID().String()})
-	for range 2 { // What is there is left as it is.
-		if err := s.Prepare(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s := New(Config{Addrs: strings.Split(addrs, ","), Name: "test-" + chat.NewRequestID().String()})
 	t.Cleanup(func() {
-		if err := s.Drop(context.Background()); err != nil {
-			t.Error(err)
+		for _, index := range []string{s.messages, s.state} {
+			if err := s.call(context.Background(), http.MethodDelete, "/"+index+"?ignore_unavailable=true", nil, nil); err != nil {
+				t.Error(err)
+			}
 		}
 		s.Close()
 	})
 	return s
+}
+
+// open returns a store that may be used.
+func open(t testing.TB) *Store {
+	t.Helper()
+	s := unprepared(t)
+	for range 2 { // What is there is left as it is.
+		prepare(t, s)
+	}
+	return s
+}
+
+func prepare(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// another returns what another process has, or the same after a restart.
+func another(t testing.TB, s *Store) *Store {
+	t.Helper()
+	other := New(s.cfg)
+	t.Cleanup(other.Close)
+	return other
 }
 
 func TestSuite(t *testing.T) {
@@ -55,11 +77,31 @@ func TestSuite(t *testing.T) {
 
 func BenchmarkStore(b *testing.B) { searchtest.Benchmark(b, open(b)) }
 
+// preparing answers what Prepare asks, and reports whether it was that.
+func preparing(w http.ResponseWriter, r *http.Request) bool {
+	name := strings.TrimPrefix(r.URL.Path, "/")
+	body, index := map[string][]byte{"switchboard-messages-" + version: messagesIndex, "switchboard-state-" + version: stateIndex}[name]
+	if index && r.Method == http.MethodGet {
+		var made struct {
+			Mappings any            `json:"mappings"`
+			Settings map[string]any `json:"settings"`
+		}
+		if err := json.Unmarshal(body, &made); err != nil {
+			panic(err)
+		}
+		made.Settings = map[string]any{"index": map[string]any{"uuid": "x"}}
+		if err := json.NewEncoder(w).Encode(map[string]any{name: made}); err != nil {
+			panic(err)
+		}
+	}
+	return index || name == "_aliases"
+}
+
 // answering is a server that gives one answer to whatever makes no index.
-func answering(t *testing.T, status int, body string) *opensearch.Store {
+func answering(t *testing.T, status int, body string) *Store {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut {
+		if preparing(w, r) {
 			return
 		}
 		if user, password, ok := r.BasicAuth(); !ok || user != "app" || password != "secret" {
@@ -78,7 +120,7 @@ func answering(t *testing.T, status int, body string) *opensearch.Store {
 	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := opensearch.New(opensearch.Config{
+	s := New(Config{
 		Addrs: []string{dead.Addr().String(), strings.TrimPrefix(server.URL, "http://")}, User: "app", Password: "secret",
 	})
 	if err := s.Prepare(t.Context()); err != nil {
@@ -106,6 +148,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}{
 		{"an error", `{"error":"broken"}`, 500, "OpenSearch answers 500"},
 		{"a page", `<html>`, 200, "understand the answer"},
+		{"fewer items", `{"errors":false,"items":[]}`, 200, "answers of 0"},
 		{"an item that is refused", `{"errors":true,"items":[{"index":{"status":429,"error":{"reason":"queue is full"}}}]}`, 200, "queue is full"},
 	} {
 		if err := answering(t, test.status, test.body).Apply(t.Context(), batch); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -115,14 +158,22 @@ func TestAnswersThatAreNone(t *testing.T) {
 	if _, err := answering(t, 200, `{"timed_out":true}`).Match(t.Context(), question(t)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a search that was cut off: %v, want that the time is over", err)
 	}
-	for hit, want := range map[string]string{
-		`{"_id":"x"}`:                         "no message",
-		`{"fields":{"message":["c2hvcnQ="]}}`: "has 5 bytes",
-		`{"fields":{"message":["?"]}}`:        "understand a message",
+	const one = `"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}`
+	for body, want := range map[string]string{
+		`{` + one + `,"hits":{"hits":[{"_id":"x"}]}}`:                         "no message",
+		`{` + one + `,"hits":{"hits":[{"fields":{"message":["c2hvcnQ="]}}]}}`: "has 5 bytes",
+		`{` + one + `,"hits":{"hits":[{"fields":{"message":["?"]}}]}}`:        "understand a message",
+		`{"hits":{"hits":[]}}`: "0 of 0 shards",
+		`{"_shards":{"total":2,"successful":1,"failed":0},"hits":{"hits":[]}}`:                                "1 of 2 shards",
+		`{"_shards":{"total":2,"successful":1,"failed":1,"failures":[{"reason":"torn"}]},"hits":{"hits":[]}}`: "torn",
 	} {
-		if _, err := answering(t, 200, `{"hits":{"hits":[`+hit+`]}}`).Match(t.Context(), question(t)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: Match says %v, want %q", hit, err, want)
+		if _, err := answering(t, 200, body).Match(t.Context(), question(t)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: Match says %v, want %q", body, err, want)
 		}
+	}
+	c := chat.ConversationID{1}
+	if _, err := answering(t, 200, `{"docs":[{"error":{"reason":"no shard"}}]}`).Reached(t.Context(), []chat.ConversationID{c}); err == nil || !strings.Contains(err.Error(), "no shard") {
+		t.Errorf("Reached says %v, want why a conversation could not be read", err)
 	}
 	if _, _, err := answering(t, 404, `{"error":"no such index"}`).Progress(t.Context(), 1, 1); err == nil {
 		t.Error("an index that is missing says that nothing is known, want an error")

@@ -1,0 +1,93 @@
+package opensearch
+
+import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// somebodyElse makes an authority that vouches for nobody.
+func somebodyElse(t *testing.T) *x509.CertPool {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(certificate)
+	return pool
+}
+
+func TestTLSAsksWhoTheServerIs(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if user, password, _ := r.BasicAuth(); user != "app" || password != "secret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if preparing(w, r) {
+			return
+		}
+		if _, err := io.WriteString(w, `{"_shards":{"total":1,"successful":1},"hits":{"hits":[]}}`); err != nil {
+			t.Error(err)
+		}
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
+	server.StartTLS()
+	defer server.Close()
+	good := x509.NewCertPool()
+	good.AddCert(server.Certificate())
+	store := func(c *tls.Config) *Store {
+		s := New(Config{Addrs: []string{server.Listener.Addr().String()}, User: "app", Password: "secret", TLS: c})
+		t.Cleanup(s.Close)
+		return s
+	}
+
+	s := store(&tls.Config{RootCAs: good, MinVersion: tls.VersionTLS12})
+	prepare(t, s)
+	if m, err := s.Match(t.Context(), question(t)); err != nil || len(m.Documents) != 0 {
+		t.Errorf("with the right authority: %d found, error %v", len(m.Documents), err)
+	}
+	if asked.Load() == 0 {
+		t.Error("nothing was asked of the server")
+	}
+
+	for name, c := range map[string]*tls.Config{
+		"somebody else's authority": {RootCAs: somebodyElse(t), MinVersion: tls.VersionTLS12},
+		"the host's authorities":    {MinVersion: tls.VersionTLS12},
+		"another name":              {RootCAs: good, ServerName: "search.test", MinVersion: tls.VersionTLS12},
+		"no TLS":                    nil,
+	} {
+		asked.Store(0)
+		s := store(c)
+		if err := s.Prepare(t.Context()); err == nil {
+			t.Errorf("%s: Prepare says that all is well", name)
+		}
+		if _, err := s.Match(t.Context(), question(t)); err == nil {
+			t.Errorf("%s: Match says that all is well", name)
+		}
+		if n := asked.Load(); n != 0 {
+			t.Errorf("%s: the server was asked %d times", name, n)
+		}
+	}
+}
