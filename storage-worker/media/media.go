@@ -1,8 +1,8 @@
 // Package media keeps what people upload: it takes a stream, finds out what it is,
 // stores it under a key of its own making, and removes what nobody has sent.
 //
-//	REST ──body──▶ Upload: sniff ─▶ not a picture ──────────────────▶ Store
-//	                            └─▶ picture: measure, strip, thumbnail ▶ Store
+//	REST ──body──▶ Upload: sniff ─▶ picture: measure, strip, thumbnail ▶ Store
+//	                            └─▶ HEIC, AVIF, film: blank, others ───▶ Store
 //	REST ◀──Content── Store                  Run: what is in no message ─▶ removed
 //
 // A file is never whole in memory. Nothing that a client says about a file is

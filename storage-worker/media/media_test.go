@@ -25,6 +25,7 @@ import (
 	"switchboard/internal/metrics"
 	"switchboard/storage-worker/media"
 	"switchboard/storage-worker/media/folder"
+	"switchboard/storage-worker/media/picture"
 )
 
 var alice = chat.DemoUser("alice")
@@ -244,6 +245,11 @@ func TestBrokenAndEndlessUploadsLeaveNothing(t *testing.T) {
 		"an endless picture":      {body: io.MultiReader(bytes.NewReader(jpg), zeros{}), code: chat.TooLarge},
 		"HTML behind a signature": {body: strings.NewReader("\x89PNG\r\n\x1a\n<script>alert(1)</script>"), code: chat.UnsupportedMedia},
 		"a PNG without pixels":    {body: bytes.NewReader(pngHeader(10, 10)), code: chat.UnsupportedMedia},
+		"a GIF of many frames":    {body: bytes.NewReader(animation(1, 1, picture.FramesMax+1)), code: chat.TooLarge},
+		"a GIF of many pixels":    {body: bytes.NewReader(animation(10_000, 10_000, 20)), code: chat.TooLarge},
+		"a HEIC of nothing":       {body: strings.NewReader("\x00\x00\x00\x10ftypheic\x00\x00\x00\x00<script>"), code: chat.UnsupportedMedia},
+		"a HEIC, cut off":         {body: strings.NewReader(heic[:len(heic)-1]), code: chat.UnsupportedMedia},
+		"a HEIC, broken":          {body: io.MultiReader(strings.NewReader(heic[:len(heic)-1]), iotest.ErrReader(gone)), want: gone},
 	} {
 		_, err := p.Upload(t.Context(), alice, "x", c.body)
 		if c.want != nil && !errors.Is(err, c.want) || c.code != "" && code(err) != c.code {
@@ -251,6 +257,75 @@ func TestBrokenAndEndlessUploadsLeaveNothing(t *testing.T) {
 		}
 		if left := p.files(t); len(left) > 0 {
 			t.Fatalf("%s: %v is left", name, left)
+		}
+	}
+}
+
+// animation is a GIF of frames of one pixel, on a screen of any size.
+func animation(w, h uint16, frames int) []byte {
+	file := binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16([]byte("GIF89a"), w), h)
+	file = append(file, "\x80\x00\x00\x00\x00\x00\xff\xff\xff"...)
+	for range frames {
+		file = append(file, ",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00"...)
+	}
+	return append(file, ';')
+}
+
+// As many frames as there may be are an animation, of the same making.
+func TestAnAnimationAtTheLimitIsTaken(t *testing.T) {
+	p := newPlace(t)
+	if i := p.upload(t, "a.gif", animation(1, 1, picture.FramesMax)); i.Type != picture.GIF || i.Thumbnail == nil {
+		t.Errorf("got %+v", i)
+	}
+}
+
+// somewhere is what no picture and no film of a phone keeps.
+const somewhere = "+59.9386+030.3141/"
+
+var (
+	// heic is a picture with Exif, and film is one, both without pixels.
+	heic = "\x00\x00\x00\x10ftypheic\x00\x00\x00\x00" +
+		"\x00\x00\x00\x5fmeta\x00\x00\x00\x00" +
+		"\x00\x00\x00\x23iinf\x00\x00\x00\x00\x00\x01\x00\x00\x00\x15infe\x02\x00\x00\x00\x00\x02\x00\x00Exif\x00" +
+		"\x00\x00\x00\x1eiloc\x00\x00\x00\x00\x44\x00\x00\x01\x00\x02\x00\x00\x00\x01\x00\x00\x00\x7d\x00\x00\x00\x12" +
+		"\x00\x00\x00\x12pitm\x00\x00\x00\x00\x00\x01...." +
+		"\x00\x00\x00\x20mdatpixels" + somewhere
+	film = "\x00\x00\x00\x14ftypisom\x00\x00\x02\x00mp41\x00\x00\x00\x0emdatpixels" +
+		"\x00\x00\x00\x2emoov\x00\x00\x00\x26udta\x00\x00\x00\x1e\xa9xyz\x00\x12\x15\xc7" + somewhere
+)
+
+// A picture or a film of a phone is a file like any other, but that it does not say
+// where it was made. What cannot be read here keeps what is in it: protocol.md says so.
+func TestWhatPhonesMakeDoesNotSayWhere(t *testing.T) {
+	p, s := newInlet(t)
+	for name, c := range map[string]struct {
+		file, kind string
+		stays      bool
+	}{
+		"cat.heic": {file: heic, kind: "application/octet-stream"},
+		"cat.avif": {file: strings.ReplaceAll(heic, "heic", "avif"), kind: "application/octet-stream"},
+		"cat.mp4":  {file: film, kind: "video/mp4"},
+		"cat.mov":  {file: strings.Replace(strings.Replace(film, "isom", "qt  ", 1), "mp41", "qt  ", 1), kind: "application/octet-stream"},
+		"cat.tiff": {"MM\x00*\x00\x00\x00\x08" + somewhere, "application/octet-stream", true},
+		"cat.txt":  {somewhere, "text/plain", true},
+	} {
+		begun := p.begin(t, name, len(c.file))
+		s.put(t, begun, []byte(c.file))
+		direct, err := p.Complete(t.Context(), alice, begun.ID)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, i := range []*media.Info{p.upload(t, name, []byte(c.file)), direct} {
+			_, body := p.content(t, i, false)
+			if i.Type != c.kind || int(i.Size) != len(c.file) || len(body) != len(c.file) || i.Thumbnail != nil {
+				t.Errorf("%s: got %+v and %d bytes of %d", name, i, len(body), len(c.file))
+			}
+			if got := bytes.Contains(body, []byte(somewhere)); got != c.stays {
+				t.Errorf("%s: it says where: %v, want %v", name, got, c.stays)
+			}
+			if !c.stays && !bytes.Contains(body, []byte("pixels")) {
+				t.Errorf("%s: got %q; where are the pixels?", name, body)
+			}
 		}
 	}
 }

@@ -64,9 +64,9 @@ func (l *Library) receive(ctx context.Context, i *Info, body io.Reader) error {
 	if picture.Known(i.Type) {
 		return l.receivePicture(ctx, i, whole)
 	}
-	stored := counted(&limited{r: whole, left: FileBytes, what: "file"})
+	stored := counted(picture.Private(head[:n], &limited{r: whole, left: FileBytes, what: "file"}))
 	if err := l.Store.Put(ctx, keyOf(i.ID, original), stored); err != nil {
-		return fmt.Errorf("store the upload: %w", err)
+		return refusal(fmt.Errorf("store the upload: %w", err))
 	}
 	i.Size, i.Digest = stored.size, stored.digest()
 	return nil

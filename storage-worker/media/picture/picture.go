@@ -6,6 +6,7 @@
 //	picture ──Examine──▶ pixels, frames, orientation; which bytes are kept
 //	        ──Stored───▶ the same picture, byte for byte, without metadata
 //	        ──Thumbnail▶ a small JPEG or PNG, upright; a placeholder of a few pixels
+//	what phones make beside that ──Private▶ the same file, without metadata
 //
 // A picture is walked by its own structure with bounded memory; only Thumbnail
 // decodes, and only what costs less than [DecodeBytes]. It stores nothing.
