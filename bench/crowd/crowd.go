@@ -47,6 +47,7 @@ type options struct {
 	workers      int
 	sources      int
 	fill         bool
+	gather       time.Duration
 	heartbeat    time.Duration
 	drainTimeout time.Duration
 	kafka, redis string
@@ -70,8 +71,10 @@ func newOptions(flags *daemon.Flags, worker []string, gateways, connections int)
 	flags.IntVar(&o.gateways, "gateways", gateways, "gateway processes")
 	flags.IntVar(&o.connections, "connections", connections, "authenticated connections, spread over the gateways")
 	flags.Float64Var(&o.rate, "open-rate", 2000, "connections that are opened a second")
-	flags.BoolVar(&o.fill, "fill", false, "fill one gateway after the other, not all at once: many on one host then\n"+
-		"open cheaper, since each wakes up for many")
+	flags.BoolVar(&o.fill, "fill", false, "fill one gateway after the other, one worker after the other: with many of both on\n"+
+		"one host that is cheaper, since each wakes up for many frames of one other")
+	flags.DurationVar(&o.gather, "gather", 0, "how long workers let what arrives gather, likewise; it is in all times, and echoes\n"+
+		"are late by it")
 	flags.IntVar(&o.workers, "workers", 0, "worker processes; 0: as many as descriptors ask for, two at least")
 	flags.IntVar(&o.sources, "sources", 0, "addresses of 127.0.0.0/8 to connect from; 0: as many as ports ask for")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 25*time.Second, "heartbeat of the gateways")
@@ -106,7 +109,7 @@ type run struct {
 // begin refuses what does not fit and starts everything. All connections must fit
 // when lost gateways are gone, too.
 func begin(ctx context.Context, name string, o *options, screen *live.Screen, lost int) (*run, error) {
-	if o.gateways < 1 || o.connections < o.gateways || o.rate <= 0 || o.workers < 0 || o.sources < 0 {
+	if o.gateways < 1 || o.connections < o.gateways || o.rate <= 0 || o.workers < 0 || o.sources < 0 || o.gather < 0 {
 		return nil, daemon.Usagef("want at least one gateway, a connection for each, and a rate above 0")
 	}
 	if err := o.fit(lost); err != nil {
@@ -185,7 +188,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	}
 	r.crew, err = load.Start(load.Config{
 		Command: r.worker, Workers: r.workers, Total: r.connections, Gateways: r.rig.Addresses, Path: r.path, Greeting: r.greeting, Keys: r.rig.Keys,
-		Run: r.user, Fill: r.fill, Sources: r.addresses, Agents: r.agents, Every: r.every, Log: r.screen.Log(os.Stderr),
+		Run: r.user, Fill: r.fill, Gather: r.gather, Sources: r.addresses, Agents: r.agents, Every: r.every, Log: r.screen.Log(os.Stderr),
 	})
 	if err != nil {
 		r.rig.Close()

@@ -24,12 +24,13 @@ type Config struct {
 	Workers  int      // all, agents among them
 	Total    int      // the most connections
 	Gateways []string
-	Fill     bool // gateways one after the other
+	Fill     bool // gateways one after the other, by workers one after the other
 	Path     string
 	Greeting string // that servers without tokens hear first; empty: none
 	Keys     string // file with the key set that tokens are minted from, which agents do not get; empty: no tokens
 	Run      string
 	Sources  []string
+	Gather   time.Duration // how long a worker lets what arrives gather; 0: not at all
 	Every    time.Duration // between reports; 0: a second
 	Log      io.Writer     // of the workers
 }
@@ -137,10 +138,12 @@ func (c *Crew) plan(i int) (*Plan, error) {
 	p := &Plan{
 		Worker: i, Workers: c.config.Workers, Gateways: c.config.Gateways, Path: c.config.Path, Greeting: c.config.Greeting, Run: c.config.Run,
 		Sources: c.config.Sources, Slots: (c.config.Total - i + c.config.Workers - 1) / c.config.Workers,
-		Every: c.config.Every,
+		Gather: c.config.Gather, Every: c.config.Every,
 	}
 	if c.config.Fill {
-		p.Fill = ceil(c.config.Total, len(c.config.Gateways))
+		block := ceil(c.config.Total, c.config.Workers)
+		p.Fill, p.First = ceil(c.config.Total, len(c.config.Gateways)), i*block
+		p.Slots = min(max(c.config.Total-p.First, 0), block)
 	}
 	if i >= len(c.config.Agents) {
 		p.Keys = c.config.Keys

@@ -2,16 +2,18 @@ package load
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 )
 
 // TestPlaces puts connections on gateways in turn, and one gateway after the other, from
 // all sources at each.
 func TestPlaces(t *testing.T) {
 	for _, test := range []struct {
-		name        string
-		fill        int
-		places, all []int // of connections 0 to 7, by two gateways; by two sources
+		name          string
+		fill          int
+		places, comes []int // of connections 0 to 7: which of two gateways, from which of two sources
 	}{
 		{"in turn", 0, []int{0, 1, 0, 1, 0, 1, 0, 1}, []int{0, 0, 1, 1, 0, 0, 1, 1}},
 		{"filled", 3, []int{0, 0, 0, 1, 1, 1, 1, 1}, []int{0, 1, 0, 1, 0, 1, 0, 1}},
@@ -22,9 +24,49 @@ func TestPlaces(t *testing.T) {
 			sources:  []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")},
 		}
 		for n, place := range test.places {
-			if got, from := w.place(n), w.source(n); got != place || from != w.sources[test.all[n]] {
-				t.Errorf("%s: connection %d is on gateway %d from %v, want %d from %v", test.name, n, got, from, place, w.sources[test.all[n]])
+			if got, from := w.place(n), w.source(n); got != place || from != w.sources[test.comes[n]] {
+				t.Errorf("%s: connection %d is on gateway %d from %v, want %d from %v", test.name, n, got, from, place, w.sources[test.comes[n]])
 			}
+		}
+	}
+}
+
+// TestFilling opens 10 connections by 3 workers, first 5, then all: each number once, in
+// its order at the rate asked for, or in turn at a third of it each.
+func TestFilling(t *testing.T) {
+	for _, fill := range []bool{false, true} {
+		crew := &Crew{config: Config{Workers: 3, Total: 10, Gateways: []string{"a", "b"}, Fill: fill}}
+		var numbers []int
+		workers := make([]*worker, 3)
+		for i := range workers {
+			plan, err := crew.plan(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			workers[i] = &worker{plan: *plan, conns: make([]conn, plan.Slots)}
+		}
+		start := time.Unix(1000, 0)
+		for _, total := range []int{5, 10} {
+			var first time.Time
+			for i, w := range workers {
+				w.now = start
+				w.obey(&Order{Open: &Open{Total: total, Rate: 10}})
+				for ; w.next < w.until; w.next++ {
+					n := w.number(w.next)
+					numbers = append(numbers, n)
+					if at := start.Add(time.Duration(n%5) * 100 * time.Millisecond); fill && !w.pace.next().Equal(at) {
+						t.Errorf("worker %d opens connection %d at %v, want %v", i, n, w.pace.next().Sub(start), at.Sub(start))
+					}
+					first, w.pace.done = w.pace.next(), w.pace.done+1
+				}
+			}
+			if !fill && first.Sub(start) > 600*time.Millisecond {
+				t.Errorf("the last of %d is opened after %v", total, first.Sub(start))
+			}
+		}
+		slices.Sort(numbers)
+		if want := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}; !slices.Equal(numbers, want) {
+			t.Errorf("fill %v: opened %v, want %v", fill, numbers, want)
 		}
 	}
 }

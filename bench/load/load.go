@@ -30,7 +30,13 @@ type Plan struct {
 	Run      string   `json:"run"`              // part of the users' names
 	Sources  []string `json:"sources"`          // addresses to connect from; 0.0.0.0: as the host chooses
 	Slots    int      `json:"slots"`            // the most connections of this worker
-	Fill     int      `json:"fill,omitempty"`   // so many connections to one gateway, then the next; 0: to each in turn
+	// Fill is how many connections one gateway gets before the next does, and First the
+	// number of this worker's first, whose others follow it: so workers open one after the
+	// other, and have their connections at one gateway or two. 0: everything in turn.
+	Fill  int `json:"fill,omitempty"`
+	First int `json:"first,omitempty"`
+	// Gather is how long a worker lets what arrives and what is due gather before it looks.
+	Gather time.Duration `json:"gather,omitempty"`
 	// Greeting is the text that a server without tokens hears first; its first answer
 	// then opens the connection. Empty: the upgrade does.
 	Greeting string `json:"greeting,omitempty"`
@@ -39,7 +45,12 @@ type Plan struct {
 }
 
 // number is a slot's number among the connections of all workers.
-func (p *Plan) number(slot int) int { return p.Worker + slot*p.Workers }
+func (p *Plan) number(slot int) int {
+	if p.Fill > 0 {
+		return p.First + slot
+	}
+	return p.Worker + slot*p.Workers
+}
 
 // Order is what a worker is to do. Exactly one of the pointers is set.
 type Order struct {

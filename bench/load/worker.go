@@ -69,6 +69,7 @@ type worker struct {
 	order  *Order   // openings that are asked for, until they are done
 	next   int      // slot that is opened next
 	until  int      // slots that are asked for
+	total  int      // connections that all workers were asked for
 	pace   pace
 	stay   bool
 	echo   *echoing // nil: none
@@ -230,6 +231,9 @@ func (w *worker) source(n int) netip.Addr {
 
 // share is how many of the first total connections are this worker's.
 func (w *worker) share(total int) int {
+	if w.plan.Fill > 0 {
+		return min(max(total-w.plan.First, 0), len(w.conns))
+	}
 	return min((total-w.plan.Worker+w.plan.Workers-1)/w.plan.Workers, len(w.conns))
 }
 
@@ -260,6 +264,9 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		if err := w.arm(); err != nil {
 			return err
+		}
+		if gather := unix.NsecToTimespec(int64(w.plan.Gather)); w.plan.Gather > 0 {
+			_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &gather, nil) // A signal makes it shorter.
 		}
 		n, err := unix.EpollWait(w.poll, events, -1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
@@ -314,7 +321,8 @@ func (w *worker) obey(o *Order) {
 	switch {
 	case o.Open != nil:
 		w.order, w.until = o, w.share(o.Open.Total)
-		w.pace = pace{start: w.now, each: time.Duration(float64(time.Second) * float64(w.plan.Workers) / o.Open.Rate)}
+		w.pace = w.paceOf(o.Open)
+		w.total = o.Open.Total
 	case o.Echo != nil:
 		w.echo = w.newEchoing(o)
 	default:
@@ -328,6 +336,17 @@ func (w *worker) obey(o *Order) {
 		w.stay = o.Stay != nil || w.stay
 		_ = w.report(o.ID) // A coordinator that is gone ends the worker by itself.
 	}
+}
+
+// paceOf is the schedule of this worker's openings: its own share of the rate, or when
+// those before it have been opened at the whole rate.
+func (w *worker) paceOf(o *Open) pace {
+	each := float64(time.Second) / o.Rate
+	if w.plan.Fill == 0 {
+		return pace{start: w.now, each: time.Duration(each * float64(w.plan.Workers))}
+	}
+	before := max(w.plan.First-w.total, 0)
+	return pace{start: w.now.Add(time.Duration(each * float64(before))), each: time.Duration(each)}
 }
 
 // due does what has its time.
