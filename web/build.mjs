@@ -30,7 +30,7 @@ function sources() {
 
 async function page() {
   const result = await build({
-    absWorkingDir: root, entryPoints: ["src/app.tsx", "src/app.css"], outdir: "dist", write: false,
+    absWorkingDir: root, entryPoints: ["src/app.tsx", "src/app.css", "src/sw.ts"], outdir: "dist", write: false,
     bundle: true, minify: true, format: "esm", target: ["es2022"], jsx: "automatic", jsxImportSource: "preact",
     legalComments: "eof", charset: "utf8", logLevel: "warning",
   });

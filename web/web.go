@@ -74,8 +74,9 @@ func (p *Page) Allowing(connect, media []string) *Page {
 }
 
 // Policy is the Content-Security-Policy of the page: scripts, styles and calls of its
-// own origin and nothing else, no plug-ins, no frames, no markup from text. A static
-// host sends the same, with its own origins.
+// own origin and nothing else, no plug-ins, no frames, no markup from text, and no
+// address of a script from text but that of the service worker. A static host sends
+// the same, with its own origins.
 func Policy(connect, media []string) string {
 	list := func(name string, sources ...string) string { return name + " " + strings.Join(sources, " ") }
 	return strings.Join([]string{
@@ -83,7 +84,7 @@ func Policy(connect, media []string) string {
 		list("img-src", append([]string{"'self'", "blob:"}, media...)...),
 		list("connect-src", append([]string{"'self'"}, connect...)...),
 		"base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
-		"require-trusted-types-for 'script'", "trusted-types 'none'",
+		"require-trusted-types-for 'script'", "trusted-types worker",
 	}, "; ")
 }
 

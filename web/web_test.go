@@ -45,7 +45,7 @@ func TestThePageIsBuiltFromTheseSources(t *testing.T) {
 func TestThePageIsServedWithAStrictPolicy(t *testing.T) {
 	page := open(t)
 	for path, kind := range map[string]string{
-		"/": "text/html", "/index.html": "text/html", "/app.js": "text/javascript", "/app.css": "text/css", "/icon.svg": "image/svg+xml",
+		"/": "text/html", "/index.html": "text/html", "/app.js": "text/javascript", "/sw.js": "text/javascript", "/app.css": "text/css", "/icon.svg": "image/svg+xml",
 	} {
 		w := get(page, path, "")
 		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) {

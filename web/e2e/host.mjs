@@ -22,7 +22,7 @@ export async function startHost(addresses, port) {
     // REST sends browsers on to the store, whose origin they hold against the policy as well.
     `img-src 'self' blob: ${[...site.rest, ...(site.s3 ? [site.s3] : [])].join(" ")}`,
     `connect-src 'self' ${[...site.rest, ...site.ws.map((u) => new URL(u).origin)].join(" ")}`,
-    "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types 'none'",
+    "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types worker",
   ].join("; ");
   const token = (user) => {
     const head = encode({ alg: "HS256", typ: "JWT", kid: key.kid });
@@ -38,7 +38,8 @@ export async function startHost(addresses, port) {
       response.end(JSON.stringify({ token: token(JSON.parse(body).user_id) }));
       return;
     }
-    const name = request.url === "/" ? "index.html" : request.url.slice(1);
+    const { pathname } = new URL(request.url, "http://here");
+    const name = pathname === "/" ? "index.html" : pathname.slice(1);
     if (!/^[a-z]+\.(html|js|css|svg)$/.test(name)) {
       response.writeHead(404).end();
       return;

@@ -2,6 +2,7 @@
 // exchange an image, search a word, lose the network and come back without a gap.
 import assert from "node:assert/strict";
 import { audit } from "./audit.mjs";
+import { allow, click, deliver, shown, until } from "./notify.mjs";
 import { browserPath, dropFile, launch, pasteImage, person, startNetwork, startSite, tell } from "./site.mjs";
 
 if (!browserPath()) {
@@ -111,6 +112,7 @@ try {
     await alice.page.keyboard.press("Enter");
     await theirs(bob, "no mouse").waitFor();
   });
+  await step("notifications: one for each conversation, nothing of the content, a click opens it; none after signing out", () => notify(alice));
   await step("bob goes, and after the 15 s in which he might be back alice is told", async () => {
     await alice.page.locator(".who").getByText("online").waitFor();
     await bob.context.close();
@@ -242,6 +244,50 @@ async function dropAndRetry(from, to) {
   assert.equal((await file.body()).length, 16 << 20);
   await waiting.waitFor({ state: "detached" });
   assert.equal(await link.count(), 1);
+}
+
+async function notify(p) {
+  const call = (path) => p.page.evaluate(async (path) => {
+    const base = document.querySelector('meta[name="switchboard-rest"]').content;
+    const { token } = JSON.parse(sessionStorage.getItem("switchboard.identity"));
+    return (await fetch(`${base}/api/v1/${path}`, { headers: { Authorization: "Bearer " + token } })).json();
+  }, path);
+  const { conversations } = await call("conversations");
+  const [bobs, friday] = [(c) => c.type === "direct", (c) => c.name === FRIDAY].map((is) => conversations.find(is).id);
+  const menu = (page) => page.locator(".menu summary").click();
+  await allow(p);
+  await menu(p.page);
+  await p.page.getByRole("switch", { name: "Notifications: off" }).click();
+  await p.page.getByRole("switch", { name: "Notifications: on" }).waitFor();
+  await menu(p.page);
+  assert.deepEqual((await call("devices")).devices.map((d) => d.kind), ["web_push"]);
+
+  // Of what is to come: nobody has read that yet.
+  const notice = (conversation_id, seq) => ({ type: "message", conversation_id, message_id: "", seq, sender_id: "", kind: "text", timestamp: 0 });
+  await deliver(p, notice(bobs, 10_001), notice(bobs, 10_001), notice(bobs, 10_002), notice(friday, 10_001));
+  const expected = [{ tag: bobs, seq: 10_002, body: "New message" }, { tag: friday, seq: 10_001, body: "New message" }];
+  assert.deepEqual(await shown(p), expected.sort((a, b) => a.tag.localeCompare(b.tag)));
+  await openChat(p, FRIDAY);
+  assert.match(await click(p, bobs), /focus/);
+  await p.page.getByRole("heading", { name: BOB }).waitFor();
+  await until(p, (all) => all.length === 1 && all[0].tag === friday);
+
+  // Another window asks who it is, and then shows the conversation that it was opened for.
+  const page = await p.context.newPage();
+  await page.goto(`${site.url}/#${friday}`);
+  await page.locator("#name").fill(ALICE);
+  await page.locator("#name").press("Enter");
+  await page.getByRole("heading", { name: FRIDAY }).waitFor();
+  assert.equal(new URL(page.url()).hash, "");
+  await menu(page);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.locator("#name").waitFor();
+  await until(p, (all) => all.length === 0);
+  for (let tries = 1; (await call("devices")).devices.length > 0; tries++) {
+    assert.ok(tries < 600, "the server notifies who has signed out");
+    await p.page.waitForTimeout(100);
+  }
+  await page.close();
 }
 
 /** What there is to see, each in light and in dark: axe-core wants nothing of it otherwise. */

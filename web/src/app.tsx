@@ -8,8 +8,9 @@ import { SignIn } from "./signin.tsx";
 import { Session } from "./session.ts";
 import { forget, remembered, tokensFor, type Identity } from "./identity.ts";
 import { meetKnown } from "./people.ts";
+import { answer, read, renew, speakAsThePage, turnOff } from "./push.ts";
 import { language, preferred, say, speak, type Language } from "./words.ts";
-import type { Message } from "../sdk/src/index.ts";
+import { Rest, type Message } from "../sdk/src/index.ts";
 
 export type Theme = "auto" | "light" | "dark";
 
@@ -28,10 +29,13 @@ function App() {
       const next = language() === "en" ? "ru" : "en";
       chooseLanguage(next);
       setLanguage(next);
+      void speakAsThePage().catch(() => {}); // at the next opening, then
     },
   };
   if (!identity) return <SignIn onIdentity={setIdentity} {...look} />;
   const leave = () => {
+    // What cannot be told ends by itself: nothing of it holds anybody here.
+    void turnOff(identity.user, new Rest({ base: base(), token: tokensFor(identity) })).catch(() => {});
     forget();
     setIdentity(undefined);
   };
@@ -53,10 +57,20 @@ function Chatting(props: Look & { identity: Identity; onSignOut: () => void }) {
     const stop = session.listen(() => redraw());
     const wake = () => document.visibilityState === "visible" && session.client.wake();
     session.client.start();
+    // Away from the address, so that a reload does not open it again.
+    const conversation = /^#([0-9a-f-]{36})$/.exec(location.hash)?.[1];
+    if (conversation) {
+      history.replaceState(null, "", location.pathname + location.search);
+      session.openWhenKnown(conversation);
+    }
+    const deaf = answer(session.me, (id) => session.openWhenKnown(id));
+    session.onRead = (id, seq) => void read(session.me, id, seq).catch(() => {});
+    void renew(session.me, session.rest).catch(() => {}); // at the next opening, then
     addEventListener("online", wake);
     document.addEventListener("visibilitychange", wake);
     return () => {
       stop();
+      deaf();
       removeEventListener("online", wake);
       document.removeEventListener("visibilitychange", wake);
       session.client.stop();

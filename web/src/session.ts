@@ -63,10 +63,13 @@ export class Session {
   state: State = { is: "stopped" };
   notice = "";
   hasSearch = true;
+  /** Is told how far a conversation has been read. */
+  onRead: (id: ID, seq: number) => void = () => {};
 
   private readonly listeners = new Set<() => void>();
   private told = false;
   private readonly fetching = new Set<ID>();
+  private wanted: ID | undefined;
 
   constructor(readonly me: ID, base: string, token: (fresh: boolean) => Promise<string>, device: string) {
     this.rest = new Rest({ base, token });
@@ -150,6 +153,7 @@ export class Session {
       };
       this.chats.set(info.id, chat);
       this.client.begin(info.id, info.head_seq);
+      if (this.wanted === info.id) this.openWhenKnown(info.id);
     }
     const sender = info.last_message?.sender_id;
     if (info.type === "direct") chat.peer ??= this.keptPeer(info.id) ?? (sender && sender !== this.me ? this.keepPeer(info.id, sender) : undefined);
@@ -278,6 +282,7 @@ export class Session {
     if (seq <= chat.info.read_seq) return;
     Object.assign(chat.info, { read_seq: seq, unread: 0 });
     chat.counted = seq;
+    this.onRead(chat.info.id, seq);
   }
 
   private changed(chat: Chat, m: Message): void {
@@ -320,6 +325,13 @@ export class Session {
   }
 
   // What is shown
+
+  /** Opens a conversation that may be known only later, as one that the page was opened for. */
+  openWhenKnown(id: ID): void {
+    const known = this.chats.has(id);
+    this.wanted = known ? undefined : id;
+    if (known) void this.show(id);
+  }
 
   /** Opens a conversation, at a message if one is named. */
   async show(id: ID | undefined, seq?: number): Promise<void> {

@@ -7,6 +7,7 @@ import { NewConversation } from "./dialogs.tsx";
 import type { Identity } from "./identity.ts";
 import { Avatar } from "./parts.tsx";
 import { nameOf } from "./people.ts";
+import { isOn, possible, turnOff, turnOn } from "./push.ts";
 import type { Chat, Session } from "./session.ts";
 import { say, unread, when } from "./words.ts";
 
@@ -142,12 +143,30 @@ function Menu(props: Props) {
       <summary aria-label={say("more")} title={say("more")}>⋯</summary>
       <div>
         <button aria-pressed={props.inspecting} onClick={act(props.onInspect)}>{say("inspector")}</button>
+        {possible() && <Notifications {...props} />}
         <button onClick={props.onTheme}>{say("theme")}: {say(props.theme)}</button>
         <button onClick={props.onLanguage}>{say("language")}</button>
         <button onClick={props.onSignOut}>{say("signOut")}</button>
       </div>
     </details>
   );
+}
+
+/** Whether the user is told of what comes while the page is closed. */
+function Notifications({ session, identity }: Props) {
+  const [busy, setBusy] = useState(false);
+  const on = isOn(session.me);
+  const turn = async () => {
+    if (busy) return;
+    setBusy(true);
+    try {
+      await (on ? turnOff(session.me, session.rest) : turnOn(session.me, identity.device, session.rest));
+    } catch (e) {
+      session.complain(e);
+    }
+    setBusy(false);
+  };
+  return <button role="switch" aria-checked={on} aria-busy={busy} onClick={() => void turn()}>{say("notify")}: {say(on ? "on" : "off")}</button>;
 }
 
 /** What the server finds, once the keys have come to rest. */

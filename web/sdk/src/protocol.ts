@@ -157,6 +157,26 @@ export interface SearchAnswer {
   cursor?: string;
 }
 
+/** Of what a device is not notified. */
+export interface Mute {
+  all: boolean;
+  conversation_ids: ID[];
+}
+
+/** A device that is notified while its user is nowhere connected. */
+export interface Device {
+  device_id: string;
+  kind: "web_push" | "webhook";
+  provider?: string;
+  mute: Mute;
+  updated_at: number;
+}
+
+/** How a device is notified: with what a browser's subscription is, or by a token that the operator's sender knows. */
+export type PutPush = { mute?: Mute } & (
+  { kind: "web_push"; endpoint: string; keys: { p256dh: string; auth: string } } | { kind: "webhook"; provider?: string; token: string }
+);
+
 export interface Uploaded {
   media_id: ID;
   media_url: string;

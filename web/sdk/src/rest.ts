@@ -1,5 +1,7 @@
 // The HTTP interface, for one user.
-import type { Conversation, ID, Member, Message, MessageSent, Page, Presence, Role, SearchAnswer, SyncAnswer, Uploaded } from "./protocol.ts";
+import type {
+  Conversation, Device, ID, Member, Message, MessageSent, Page, Presence, PutPush, Role, SearchAnswer, SyncAnswer, Uploaded,
+} from "./protocol.ts";
 
 /** Bounds for how long, in all, a call is held back that came too soon (429). */
 export const LIMITED_WAIT = 30_000;
@@ -149,6 +151,20 @@ export class Rest {
     return this.call("GET", "/api/v1/search?" + query);
   }
 
+  /** The devices that are notified; `web_push_key` is the applicationServerKey to subscribe with, where there is Web Push. */
+  devices(): Promise<{ devices: Device[]; web_push_key?: string }> {
+    return this.call("GET", "/api/v1/devices");
+  }
+
+  /** Has a device notified, in place of how it was. */
+  putPush(device: string, how: PutPush): Promise<void> {
+    return this.call("PUT", pushOf(device), how);
+  }
+
+  deletePush(device: string): Promise<void> {
+    return this.call("DELETE", pushOf(device));
+  }
+
   /**
    * Uploads a file; progress gets the part that is sent, 0…1. It goes by
    * XMLHttpRequest, since fetch tells nothing of what is on its way: browsers only.
@@ -175,6 +191,7 @@ export class Rest {
 }
 
 const at = (id: ID) => "/api/v1/conversations/" + id;
+const pushOf = (device: string) => `/api/v1/devices/${encodeURIComponent(device)}/push`;
 
 function statusError(status: number, body: string, retryAfter: string | null): StatusError {
   let problem: { code?: string; detail?: string; retry_after_ms?: number } = {};
