@@ -156,9 +156,6 @@ func (r *slowReport) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "p99 meanwhile / before: messages %.2f, heads %.2f; missed by the others %d; %d sends late\n",
 		ratio(r.Meanwhile.Messages.P99, r.Calm.Messages.P99), ratio(r.Meanwhile.Heads.P99, r.Calm.Heads.P99), r.Missed, r.Late)
-	if r.Unseen != "" {
-		fmt.Fprintln(w, "not always seen:", r.Unseen)
-	}
 }
 
 func ratio(a, b float64) float64 {
