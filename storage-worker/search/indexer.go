@@ -21,6 +21,10 @@ const (
 	batchDocuments = 500
 	// settleEvery is how often what is in the index is committed.
 	settleEvery = 2 * time.Second
+	// gatherFor is how long what is said gathers before it is indexed, once an indexer is
+	// not behind: by more than fresh.
+	gatherFor = 250 * time.Millisecond
+	fresh     = time.Second
 	// knownConversations bounds for how many conversations of a partition it is
 	// remembered how far they are, at some 100 bytes each.
 	knownConversations = 100_000

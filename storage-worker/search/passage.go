@@ -115,6 +115,25 @@ func (p *passage) follow(ctx context.Context) error {
 		if time.Since(p.settledAt) >= settleEvery {
 			p.settle(ctx)
 		}
+		if err := p.gather(ctx, records); err != nil {
+			return err
+		}
+	}
+}
+
+// gather lets more come before the next batch, if what was read is fresh: a batch costs a
+// commit, however little is in it. Who is behind does not wait.
+func (p *passage) gather(ctx context.Context, read []bus.Record) error {
+	if len(read) == 0 || time.Since(time.UnixMilli(read[len(read)-1].Millis)) > fresh {
+		return nil
+	}
+	timer := time.NewTimer(gatherFor)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }
 
