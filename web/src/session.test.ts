@@ -301,6 +301,24 @@ test("a message whose URL has ended is asked for again", async () => {
   s.client.stop();
 });
 
+test("a conversation that the page was opened for is shown when it is known, and what is read of it is told", async () => {
+  const { s, socket, answers } = await live();
+  const read: [string, number][] = [];
+  s.onRead = (id, seq) => read.push([id, seq]);
+  s.openWhenKnown(BOB);
+  assert.equal(s.open, undefined);
+  answers[`/conversations/${BOB}`] = { ...conversation, id: BOB, type: "group", name: "Friday", head_seq: 1, last_message: message(1, BOB) };
+  socket.push("new_message", message(1, BOB));
+  await settle();
+  assert.equal(s.open, BOB);
+  s.openWhenKnown(C);
+  await settle();
+  assert.equal(s.open, C);
+  s.seen(C);
+  assert.deepEqual(read, [[C, 3]]);
+  s.client.stop();
+});
+
 test("who signs in next in a tab finds neither the drafts nor the acquaintances of who was there", async () => {
   const alice = await live();
   alice.s.keepDraft(C, "not for bob");
