@@ -104,12 +104,14 @@ func TestAnInletTakesOneObjectOfOneSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
+	// Who is refused before the body was sent may see a closed connection instead.
+	if answer, err := http.DefaultClient.Do(request); err == nil {
+		if err := answer.Body.Close(); err != nil || answer.StatusCode < 400 {
+			t.Errorf("no length: got %s, %v; want a refusal", answer.Status, err)
+		}
 	}
-	if err := answer.Body.Close(); err != nil || answer.StatusCode < 400 || object(t, s, mine) != "" {
-		t.Errorf("no length: got %s, %v; want a refusal", answer.Status, err)
+	if got := object(t, s, mine); got != "" {
+		t.Errorf("no length: %q was written", got)
 	}
 	if got := object(t, s, other); got != "not hers" {
 		t.Errorf("what is another's became %q", got)
