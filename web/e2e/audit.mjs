@@ -5,18 +5,18 @@ import { createRequire } from "node:module";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Holds what a page shows now against all rules of axe-core, in light and in dark. */
-export async function audit({ page, context }, what) {
+/** Holds what a page, or a part of it, shows now against all rules of axe-core, in light and in dark. */
+export async function audit({ page, context }, what, part = "html") {
   // By way of the debugger: the page's own policy lets no script in.
   const debug = await context.newCDPSession(page);
   if (!(await page.evaluate(() => "axe" in window))) await debug.send("Runtime.evaluate", { expression: axe });
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    const wrong = await page.evaluate(async () => {
-      const { violations, passes } = await window.axe.run(document, { resultTypes: ["violations"] });
+    const wrong = await page.evaluate(async (part) => {
+      const { violations, passes } = await window.axe.run(part, { resultTypes: ["violations"] });
       if (passes.length === 0) return ["it looked at nothing"];
       return violations.flatMap((v) => v.nodes.map((n) => `${v.id} (${v.help}): ${n.html} ${n.failureSummary}`));
-    });
+    }, part);
     assert.deepEqual(wrong, [], `${what}, ${colorScheme}`);
   }
   await page.emulateMedia({ colorScheme: null, reducedMotion: null });

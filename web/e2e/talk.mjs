@@ -298,12 +298,12 @@ async function auditPages(desk, phone) {
   const close = () => desk.page.keyboard.press("Escape");
   await audit(desk, "a group");
   await desk.page.locator(".menu summary").click();
-  await audit(desk, "the menu");
+  await audit(desk, "the menu", ".menu"); // its shadow lies on what is below
   await close();
   for (const name of ["New conversation", "Members"]) {
     await desk.page.getByRole("button", { name }).click();
     await desk.page.locator("dialog[open]").waitFor();
-    await audit(desk, name);
+    await audit(desk, name, "dialog[open]");
     await close();
   }
   await openChat(desk, BOB);
