@@ -35,7 +35,7 @@ func await(t *testing.T, file string) {
 // ends it when it is told to. It notes both in dir.
 func server(dir string) stage {
 	return stage{name: "server", holds: true, args: []string{"sh", "-c", `
-		echo star''ting >&2
+		echo star''ting >&2; sleep 0.2 # until it is read: what follows comes by another pipe
 		sleep 600 >/dev/null 2>&1 & pid=$!
 		trap 'kill -9 $pid; touch ` + dir + `/ended; exit 0' INT
 		echo $pid >` + dir + `/pid
