@@ -28,6 +28,7 @@ import (
 const imports = `
 internal/chat                       :
 internal/complaint                  :
+internal/certtest                   :
 internal/loopback                   :
 internal/metrics                    :
 internal/wire                       : internal/chat

@@ -1,19 +1,14 @@
 package daemon
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"switchboard/internal/certtest"
 )
 
 // file returns the name of a new file with that text.
@@ -24,21 +19,6 @@ func file(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return name
-}
-
-// certificate returns a certificate that vouches for itself, as PEM.
-func certificate(t *testing.T) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // wantUsage fails unless err ends a program with status 2, in one line that says
@@ -61,7 +41,7 @@ func TestServerOfTheEnvironment(t *testing.T) {
 	f := testFlags(map[string]string{
 		"SWITCHBOARD_KAFKA":             "a:9092,b:9092",
 		"SWITCHBOARD_KAFKA_CREDENTIALS": file(t, "app:pa:ss word\n"),
-		"SWITCHBOARD_KAFKA_CA":          file(t, certificate(t)),
+		"SWITCHBOARD_KAFKA_CA":          file(t, string(certtest.SelfSigned(t))),
 	})
 	kafka, redis := f.Server("kafka", "brokers"), f.Server("redis", "Redis")
 	if err := f.Parse(nil); err != nil {
@@ -134,7 +114,7 @@ func TestPostgres(t *testing.T) {
 	f := testFlags(map[string]string{"SWITCHBOARD_POSTGRES_PASSWORD": file(t, "a:b\n")})
 	postgres := f.Postgres("`URL` of PostgreSQL")
 	const at = "postgres://app@db:5432/chat?sslmode=disable"
-	if err := f.Parse([]string{"-postgres", at, "-postgres-ca", file(t, certificate(t))}); err != nil {
+	if err := f.Parse([]string{"-postgres", at, "-postgres-ca", file(t, string(certtest.SelfSigned(t)))}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := postgres.URL(); got != at || err != nil || !postgres.Given() {

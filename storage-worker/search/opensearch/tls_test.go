@@ -1,45 +1,18 @@
 package opensearch
 
 import (
-	"crypto/ed25519"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
-	"log"
-	"math/big"
 	"net/http"
-	"net/http/httptest"
 	"sync/atomic"
 	"testing"
-	"time"
-)
 
-// somebodyElse makes an authority that vouches for nobody.
-func somebodyElse(t *testing.T) *x509.CertPool {
-	t.Helper()
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(nil, template, template, public, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(certificate)
-	return pool
-}
+	"switchboard/internal/certtest"
+)
 
 func TestTLSAsksWhoTheServerIs(t *testing.T) {
 	var asked atomic.Int32
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	addr, good := certtest.Server(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		if user, password, _ := r.BasicAuth(); user != "app" || password != "secret" {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -52,13 +25,8 @@ func TestTLSAsksWhoTheServerIs(t *testing.T) {
 			t.Error(err)
 		}
 	}))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
-	server.StartTLS()
-	defer server.Close()
-	good := x509.NewCertPool()
-	good.AddCert(server.Certificate())
 	store := func(c *tls.Config) *Store {
-		s := New(Config{Addrs: []string{server.Listener.Addr().String()}, User: "app", Password: "secret", TLS: c})
+		s := New(Config{Addrs: []string{addr}, User: "app", Password: "secret", TLS: c})
 		t.Cleanup(s.Close)
 		return s
 	}
@@ -73,7 +41,7 @@ func TestTLSAsksWhoTheServerIs(t *testing.T) {
 	}
 
 	for name, c := range map[string]*tls.Config{
-		"somebody else's authority": {RootCAs: somebodyElse(t), MinVersion: tls.VersionTLS12},
+		"somebody else's authority": {RootCAs: certtest.SomebodyElse(t), MinVersion: tls.VersionTLS12},
 		"the host's authorities":    {MinVersion: tls.VersionTLS12},
 		"another name":              {RootCAs: good, ServerName: "search.test", MinVersion: tls.VersionTLS12},
 		"no TLS":                    nil,
