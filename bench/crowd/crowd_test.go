@@ -55,6 +55,19 @@ var gateway = sync.OnceValues(func() (string, error) {
 	return program, err
 })
 
+// built is the gateway's program, which short tests do without.
+func built(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a gateway")
+	}
+	program, err := gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
 // command is one of this package.
 type command func(ctx context.Context, args, worker []string, screen *live.Screen) error
 
@@ -62,13 +75,7 @@ type command func(ctx context.Context, args, worker []string, screen *live.Scree
 // generator was late is the machine's matter: tests are about whether, not when.
 func measured(t *testing.T, run command, args ...string) *result.Result {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts gateways")
-	}
-	program, err := gateway()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := built(t)
 	dir := t.TempDir()
 	args = append([]string{"-gateway", program, "-out", dir, "-open-rate", "1000"}, args...)
 	if err := run(t.Context(), args, []string{os.Args[0], "worker"}, live.Open(t.Output(), os.Getenv)); err != nil && err.Error() != "exit status 4" {
@@ -157,13 +164,7 @@ func started(t *testing.T, program string, args ...string) *exec.Cmd {
 // Servers that echo text, such as those of others, want no token. Workers elsewhere are
 // started by a command; here it starts them on this host.
 func TestServersOfOthersAreMeasuredByAgents(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a gateway")
-	}
-	program, err := gateway()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := built(t)
 	addresses, err := loopback.Addresses(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
@@ -288,17 +289,11 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 
 // A signal ends the load, and the report is of what was done.
 func TestASignalLeavesAReport(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts gateways")
-	}
-	program, err := gateway()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := built(t)
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	out := &noticing{t: t, what: " sent ", then: cancel}
-	err = Echo(ctx, []string{"-gateway", program, "-out", dir, "-connections", "10", "-rate", "100", "-duration", "10m"}, []string{os.Args[0], "worker"}, live.Open(out, os.Getenv))
+	err := Echo(ctx, []string{"-gateway", program, "-out", dir, "-connections", "10", "-rate", "100", "-duration", "10m"}, []string{os.Args[0], "worker"}, live.Open(out, os.Getenv))
 	if err == nil || err.Error() != "exit status 105" {
 		t.Errorf("got %v, want exit status 105", err)
 	}
@@ -327,13 +322,7 @@ func (n *noticing) Write(p []byte) (int, error) {
 
 // What is looked at while a run lasts is what its view tells.
 func TestAViewTellsHowARunStands(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a gateway")
-	}
-	program, err := gateway()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := built(t)
 	flags := daemon.NewFlags("bench echo", "")
 	o := newOptions(flags, []string{os.Args[0], "worker"}, 1, 20)
 	if err := flags.Parse([]string{"-gateway", program, "-open-rate", "1000"}); err != nil {
@@ -470,13 +459,7 @@ func TestALateGeneratorJudgesItself(t *testing.T) {
 
 // A run shows itself to Prometheus while it lasts.
 func TestPrometheusSeesARun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a gateway")
-	}
-	program, err := gateway()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := built(t)
 	addresses, err := loopback.Addresses(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
