@@ -226,6 +226,12 @@ func openKafka(o *options, log *slog.Logger, set *metrics.Set) (*kafka.Client, e
 	}), nil
 }
 
+// presenceTimeout bounds a round trip of registrations. Who gives up early does harm:
+// the servers carry them out all the same, and after a second try all of them count as
+// lost, are looked up and told to sync. A host that is short of processor time, where
+// answers lie unread for a second, would get more to do by that, and never recover.
+const presenceTimeout = 2 * time.Second
+
 // openRedis returns the directory, and the channel of what is fleeting on the same
 // servers. They connect when they are needed.
 func openRedis(o *options, set *metrics.Set) (*redis.Directory, *redis.Channel, error) {
@@ -233,7 +239,9 @@ func openRedis(o *options, set *metrics.Set) (*redis.Directory, *redis.Channel, 
 	if err != nil {
 		return nil, nil, err
 	}
-	config := redis.Config{Addrs: at.Addrs, Username: at.User, Password: at.Password, TLS: at.TLS, Metrics: set}
+	config := redis.Config{
+		Addrs: at.Addrs, Username: at.User, Password: at.Password, TLS: at.TLS, Metrics: set, Timeout: presenceTimeout,
+	}
 	directory, err := redis.Open(config)
 	if err != nil {
 		return nil, nil, daemon.Usagef("-redis: %v", err)
