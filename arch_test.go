@@ -108,6 +108,7 @@ dev/soak                            : client dev/audit internal/auth internal/ch
 dev/system                          :
 dev/terminal                        : client internal/chat internal/wire
 dev/judge                           : docs
+dev/judge/calls                     : dev/judge
 dev/reference                       : docs
 dev/handset                         : client internal/chat internal/wire
 

@@ -209,7 +209,7 @@ func TestDescribedFieldsAreThoseOfTheCode(t *testing.T) {
 		"Gateway": wire.GatewayInfo{}, "Conversation": wire.Conversation{}, "ConversationList": wire.ConversationList{},
 		"Member": wire.Member{}, "MemberList": wire.MemberList{}, "Message": wire.Message{}, "Event": wire.Event{},
 		"MessagePage": wire.MessagePage{}, "MessageSent": wire.MessageSent{}, "SyncAnswer": wire.SyncResponse{},
-		"Head": wire.Head{}, "Presence": wire.Presence{}, "Upload": wire.Upload{}, "DirectUpload": wire.DirectUpload{}, "Device": wire.Device{}, "DeviceList": wire.DeviceList{}, "Mute": wire.Mute{}, "SearchPage": wire.SearchPage{},
+		"Head": wire.Head{}, "Presence": wire.Presence{}, "Upload": wire.Upload{}, "DirectUpload": wire.DirectUpload{}, "Device": wire.Device{}, "DeviceList": wire.DeviceList{}, "SearchPage": wire.SearchPage{},
 		"SearchResult": wire.SearchResult{}, "Highlight": wire.Highlight{}, "Problem": wire.Problem{},
 	} {
 		sameFields(t, name, j.Document("openapi"), code, "components", "schemas", name)
@@ -226,12 +226,24 @@ func TestDescribedFieldsAreThoseOfTheCode(t *testing.T) {
 	// Requests are lenient: their fields are the same, what is needed is not.
 	for name, code := range map[string]any{
 		"CreateConversation": wire.CreateConversation{}, "PatchConversation": wire.PatchConversation{}, "PutMember": wire.PutMember{},
-		"SendMessage": wire.SendMessage{}, "BeginUpload": wire.BeginUpload{}, "PutPush": wire.PutPush{}, "PushKeys": wire.PushKeys{}, "MarkRead": wire.MarkRead{}, "SyncRequest": wire.SyncRequest{},
+		"SendMessage": wire.SendMessage{}, "BeginUpload": wire.BeginUpload{}, "PutPush": wire.PutPush{}, "PushKeys": wire.PushKeys{}, "Mute": wire.Mute{}, "MarkRead": wire.MarkRead{}, "SyncRequest": wire.SyncRequest{},
 	} {
 		schema, _ := judge.At(j.Document("openapi"), "components", "schemas", name)
 		fields, _ := fieldsOf(code)
 		sameList(t, name, fields, slices.Collect(maps.Keys(schema["properties"].(judge.Object))))
 	}
+	told, _ := judge.At(j.Document("openapi"), "components", "schemas", "Device", "properties", "mute")
+	_, always := fieldsOf(wire.Mute{})
+	sameList(t, "what is always told of mute", always, required(told))
+}
+
+// required are the fields that a schema needs.
+func required(schema judge.Object) (names []string) {
+	list, _ := schema["required"].([]any)
+	for _, name := range list {
+		names = append(names, name.(string))
+	}
+	return names
 }
 
 // fieldsOf returns the names of a struct in JSON, and which are always there.
@@ -255,14 +267,10 @@ func sameFields(t *testing.T, what string, doc judge.Object, code any, at ...str
 	}
 	all, always := fieldsOf(code)
 	sameList(t, "fields of "+what, all, slices.Collect(maps.Keys(properties)))
-	var required []string
-	for _, name := range schema["required"].([]any) {
-		required = append(required, name.(string))
-	}
 	if what == "conversation_updated" { // What else is needed depends on the change.
 		always = []string{"conversation_id", "change"}
 	}
-	sameList(t, "fields that are always in "+what, always, required)
+	sameList(t, "fields that are always in "+what, always, required(schema))
 }
 
 // Codes, statuses, closes and limits are those of package chat and of the page.

@@ -53,7 +53,7 @@ func (a answer) described(method, path string, body any) {
 		a.t.Fatal(err)
 	}
 	// What is not known is ignored, and tests say such things on purpose.
-	if err := j.Request(method, path, query, text); err != nil && !slices.Contains(liberties, a.t.Name()) {
+	if err := j.Request(judge.Request{Method: method, Path: path, Query: query, Body: text}); err != nil && !slices.Contains(liberties, a.t.Name()) {
 		a.t.Errorf("what was asked of %s is not as described: %v\n%s", a.what, err, text)
 	}
 	if path == "/api/v1/sync" {

@@ -145,14 +145,35 @@ func TestWhatIsNotDescribedIsFound(t *testing.T) {
 		"one of the client's": j.ServerFrame([]byte(`{"type":"mark_read","data":{}}`)),
 		"a field of an event": j.ServerFrame([]byte(`{"type":"heartbeat_ack","data":{"time":1,"zone":"UTC"}}`)),
 		"a mark of both":      j.ClientFrame([]byte(`{"type":"mark_read","data":{"conversation_id":"17c43426-d780-5e57-b88e-bcc975610551"}}`)),
-		"a parameter":         j.Request("GET", "/api/v1/presence", "user_ids=x&mood=1", nil),
-		"none":                j.Request("GET", "/api/v1/presence", "", nil),
-		"a body":              j.Request("GET", "/api/v1/presence", "user_ids=x", []byte("{}")),
-		"a wrong body":        j.Request("POST", "/api/v1/sync", "", []byte(`{"have":[]}`)),
-		"no body":             j.Request("POST", "/api/v1/sync", "", nil),
+		"a parameter":         ask(j, "GET", "/api/v1/presence", "user_ids="+somebody+"&mood=1", ""),
+		"none":                ask(j, "GET", "/api/v1/presence", "", ""),
+		"a wrong one":         ask(j, "GET", "/api/v1/presence", "user_ids="+somebody+",x", ""),
+		"too much":            ask(j, "GET", "/api/v1/conversations", "limit=201", ""),
+		"no number":           ask(j, "GET", "/api/v1/conversations", "limit=x", ""),
+		"a path":              ask(j, "GET", "/api/v1/conversations/x", "", ""),
+		"a long name":         ask(j, "DELETE", "/api/v1/devices/"+strings.Repeat("%C3%BC", 33)+"/push", "", ""),
+		"a body":              ask(j, "GET", "/api/v1/presence", "user_ids="+somebody, "{}"),
+		"a wrong body":        ask(j, "POST", "/api/v1/sync", "", `{"have":[]}`),
+		"no body":             ask(j, "POST", "/api/v1/sync", "", ""),
 	} {
 		if err == nil {
 			t.Errorf("%s that is not described passes", name)
 		}
 	}
+	for name, err := range map[string]error{
+		"a list":      ask(j, "GET", "/api/v1/presence", "user_ids="+somebody+","+somebody, ""),
+		"a number":    ask(j, "GET", "/api/v1/conversations", "limit=200", ""),
+		"a long name": ask(j, "DELETE", "/api/v1/devices/"+strings.Repeat("%C3%BC", 32)+"/push", "", ""),
+		"a body":      ask(j, "POST", "/api/v1/sync", "", `{"have":{"`+somebody+`":1}}`),
+	} {
+		if err != nil {
+			t.Errorf("%s that is described: %v", name, err)
+		}
+	}
+}
+
+const somebody = "17c43426-d780-5e57-b88e-bcc975610551"
+
+func ask(j *judge.Judge, method, path, query, body string) error {
+	return j.Request(judge.Request{Method: method, Path: path, Query: query, Body: []byte(body)})
 }

@@ -232,7 +232,7 @@ func kindOf(schema node, prefix string) kind {
 		return kind{Text: strings.Join(schema.get("enum").words(), ", ")}
 	}
 	for _, bound := range []struct{ name, words string }{
-		{"minimum", ", from "}, {"maximum", ", to "}, {"maxLength", ", up to characters: "}, {"default", ", unless you say "},
+		{"minimum", ", from "}, {"maximum", ", to "}, {"maxLength", ", up to characters: "}, {"x-max-bytes", ", up to bytes: "}, {"default", ", unless you say "},
 	} {
 		if limit := schema.get(bound.name).text(); limit != "" {
 			text += bound.words + limit

@@ -66,6 +66,9 @@ func NewMessageID(c Clock, generation, partition uint32) MessageID {
 	return id
 }
 
+// IsMessageID reports whether an id is a TIMEUUID, as those of all messages are.
+func IsMessageID(id MessageID) bool { return id[6]>>4 == 1 && id[8]>>6 == 2 }
+
 // ClockOf returns the clock inside a message's id. For a UUID of another
 // version the answer has no meaning, but is always the same.
 func ClockOf(id MessageID) Clock { return (Clock(unitsOf(id)) - gregorian) / perTick }

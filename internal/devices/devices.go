@@ -116,6 +116,8 @@ func (r *Registration) Check() error {
 		return errors.New("provider is no text")
 	case len(r.Muted) > MutedMax:
 		return fmt.Errorf("mute.conversation_ids may be %d at most", MutedMax)
+	case slices.ContainsFunc(r.Muted, chat.ConversationID.IsZero):
+		return errors.New("mute.conversation_ids has what is no id")
 	}
 	switch r.Kind {
 	case WebPush:

@@ -47,6 +47,7 @@ func TestRegistrationsThatAreNone(t *testing.T) {
 		"no point":               func(r *devices.Registration) { r.P256DH = "%" },
 		"a short secret":         func(r *devices.Registration) { r.Auth = "AAAA" },
 		"too many muted":         func(r *devices.Registration) { r.Muted = make([]chat.ConversationID, devices.MutedMax+1) },
+		"a muted one of zeros":   func(r *devices.Registration) { r.Muted = []chat.ConversationID{{1}, {}} },
 		"no provider":            func(r *devices.Registration) { *r = hook; r.Provider = "" },
 		"a long provider":        func(r *devices.Registration) { *r = hook; r.Provider = strings.Repeat("x", devices.ProviderBytes+1) },
 	} {

@@ -215,6 +215,9 @@ func (d *decoder) message() {
 	d.ev.Conversation = d.uuid(fieldConversation)
 	d.ev.Kind = d.kind()
 	d.ev.ReplyTo = d.uuid(fieldReplyTo)
+	if !d.ev.ReplyTo.IsZero() && !chat.IsMessageID(d.ev.ReplyTo) {
+		d.bad(fieldReplyTo, "must be the id of a message")
+	}
 	d.ev.Content = d.text(fieldContent, chat.ContentBytes, chat.TooLarge)
 	d.ev.MediaURL = d.text(fieldMediaURL, chat.MediaURLBytes, chat.BadRequest)
 	if d.ev.Content == "" && (d.ev.Kind == chat.KindText || d.ev.MediaURL == "") {

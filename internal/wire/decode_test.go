@@ -173,6 +173,7 @@ func TestFramesWithWrongDataAreRefused(t *testing.T) {
 		"not UTF-8":            {say("\"type\":\"text\",\"content\":\"\xff\""), chat.BadRequest, "data.content"},
 		"media_url too long":   {say(text + `,"media_url":"` + strings.Repeat("x", chat.MediaURLBytes+1) + `"`), chat.BadRequest, "data.media_url"},
 		"reply to no UUID":     {say(text + `,"reply_to":"x"`), chat.BadRequest, "data.reply_to"},
+		"reply to no message":  {say(text + `,"reply_to":"` + talkText + `"`), chat.BadRequest, "data.reply_to"},
 		"no token":             {`{"type":"connect","data":{}}`, chat.BadRequest, "data.token"},
 		"empty token":          {`{"type":"refresh_token","data":{"token":""}}`, chat.BadRequest, "data.token"},
 		"device too long":      {`{"type":"connect","data":{"token":"t","device_id":"` + strings.Repeat("x", 65) + `"}}`, chat.BadRequest, "data.device_id"},

@@ -191,7 +191,9 @@ func (o *oracle) message(ev *ClientEvent) {
 	if ev.Kind, ok = chat.ParseKind(o.text(o.data["type"], 1<<30, chat.BadRequest)); !ok {
 		o.refuse(chat.BadRequest)
 	}
-	ev.ReplyTo = o.uuid("reply_to", false)
+	if ev.ReplyTo = o.uuid("reply_to", false); !ev.ReplyTo.IsZero() && !chat.IsMessageID(ev.ReplyTo) {
+		o.refuse(chat.BadRequest)
+	}
 	ev.Content = o.text(o.data["content"], chat.ContentBytes, chat.TooLarge)
 	ev.MediaURL = o.text(o.data["media_url"], chat.MediaURLBytes, chat.BadRequest)
 	if ev.Content == "" && (ev.Kind == chat.KindText || ev.MediaURL == "") {

@@ -89,7 +89,7 @@ func idOf(query url.Values, name string) (chat.MessageID, error) {
 		return chat.MessageID{}, err
 	}
 	id, err := chat.ParseMessageID(text)
-	if err != nil || id[6]>>4 != 1 {
+	if err != nil || !chat.IsMessageID(id) {
 		return chat.MessageID{}, badRequest("%s must be a message's id", name)
 	}
 	return id, nil

@@ -111,6 +111,7 @@ func TestParametersNarrowAQuery(t *testing.T) {
 	for parameters, why := range map[string]string{
 		"": "no words", "q=": "no words", "limit=5": "no words", "q=a&q=b": "q is given more than once",
 		"q=x&limit=0": "1 to 100", "q=x&limit=101": "1 to 100", "q=x&limit=many": "1 to 100",
+		"q=x&limit=": "1 to 100", "q=x&from=": "user's id", "q=x&conversation_id=": "conversation's id",
 		"q=x&from=alice": "user's id", "q=x&conversation_id=1": "conversation's id",
 		"q=from:me&from=" + other.String():                                               "another from",
 		"q=in:" + group.String() + "&conversation_id=" + chat.ConversationID{9}.String(): "another in",

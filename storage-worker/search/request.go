@@ -26,14 +26,14 @@ func ReadRequest(query string, caller chat.UserID) (*Request, error) {
 		return nil, err
 	}
 	for name, key := range map[string]string{"from": "from", "conversation_id": "in"} {
-		if value := parameters.Get(name); value != "" {
-			if err := r.Query.only(key, value, caller); err != nil {
+		if parameters.Has(name) {
+			if err := r.Query.only(key, parameters.Get(name), caller); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if limit := parameters.Get("limit"); limit != "" {
-		r.Limit, err = strconv.Atoi(limit)
+	if parameters.Has("limit") {
+		r.Limit, err = strconv.Atoi(parameters.Get("limit"))
 		if err != nil || r.Limit < 1 || r.Limit > LimitMax {
 			return nil, chat.Errorf(chat.BadRequest, "limit must be 1 to %d", LimitMax)
 		}
