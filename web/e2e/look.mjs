@@ -45,7 +45,11 @@ try {
     await shot(alice, "frames");
     await alice.page.locator(".inspector header").getByRole("button", { name: "Close" }).click();
     await alice.page.getByRole("button", { name: "New conversation" }).click();
+    await alice.page.locator("dialog").waitFor();
     await shot(alice, "new");
+    await alice.page.keyboard.press("Escape");
+    await alice.page.locator(".menu summary").click();
+    await shot(alice, "menu");
     await alice.page.keyboard.press("Escape");
     await alice.page.locator("#search").fill("friday");
     await alice.page.waitForTimeout(800); // only for the picture

@@ -156,13 +156,21 @@ async function inspect(p) {
 }
 
 async function exchangeImage(from, to) {
+  // In a low window the picture does not fit below what is there: it is to be seen all the same.
+  const windows = [from, to].map((p) => [p, p.page.viewportSize()]);
+  for (const [p, size] of windows) await p.page.setViewportSize({ ...size, height: 420 });
   await pasteImage(from);
   for (const p of [from, to]) {
     const image = p.page.locator(".picture img").last();
     await image.waitFor();
     await p.page.waitForFunction(() => [...document.querySelectorAll(".picture img")].at(-1)?.naturalWidth > 0);
     if (site.store) assert.ok(p.pictures.has(site.store), `${p.name} has pictures from ${[...p.pictures].join(", ")}, none from ${site.store}`);
+    await p.page.waitForFunction(() => {
+      const list = document.querySelector(".scroll");
+      return list.scrollHeight > list.clientHeight && list.scrollHeight - list.scrollTop - list.clientHeight < 2;
+    });
   }
+  for (const [p, size] of windows) await p.page.setViewportSize(size);
 }
 
 async function findWord(p) {

@@ -62,7 +62,9 @@ export function ConversationView(props: Props) {
 
 function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
   const list = useRef<HTMLDivElement>(null);
+  const log = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
+  const size = useRef("");
   const before = useRef({ first: 0, height: 0 });
   const [shown, show] = useState<Message>();
   const id = chat.info.id;
@@ -72,10 +74,18 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
   const look = () => {
     const l = list.current;
     if (!l) return;
-    atEnd.current = l.scrollHeight - l.scrollTop - l.clientHeight < NEAR;
     if (l.scrollTop < NEAR) void session.before(id);
     if (atEnd.current && !chat.tail) void session.after(id);
     if (atEnd.current && document.visibilityState === "visible" && document.hasFocus()) session.seen(id);
+  };
+  // Only who scrolls leaves the end. What grew or shrank, as a picture does that has loaded, moved it away by itself.
+  const scrolled = () => {
+    const l = list.current;
+    if (!l) return;
+    const near = l.scrollHeight - l.scrollTop - l.clientHeight < NEAR;
+    if (near || sizeOf(l) === size.current) atEnd.current = near;
+    size.current = sizeOf(l);
+    look();
   };
   // What comes above must not move what is being read; what comes below is followed from the end alone.
   useLayoutEffect(() => {
@@ -97,6 +107,17 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
     }
     before.current = { first, height: l.scrollHeight };
   });
+  useEffect(() => {
+    const l = list.current;
+    if (!l || !log.current) return undefined;
+    const grown = new ResizeObserver(() => {
+      if (atEnd.current && chat.tail) l.scrollTop = l.scrollHeight;
+      size.current = sizeOf(l);
+    });
+    grown.observe(l); // by the window, or by lines that are being written
+    grown.observe(log.current);
+    return () => grown.disconnect();
+  }, [chat]);
   useEffect(look, [last, chat.loaded, session.state.is]);
   useEffect(() => {
     addEventListener("focus", look);
@@ -107,11 +128,11 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
     };
   });
   return (
-    <div class="scroll" ref={list} onScroll={look}>
+    <div class="scroll" ref={list} onScroll={scrolled}>
       {chat.loaded && (chat.older
         ? <button class="plain older" onClick={() => void session.before(id)}>{say("older")}</button>
         : <p class="beginning">{say("beginning")}</p>)}
-      <div role="log" aria-live="polite" aria-relevant="additions" aria-label={titleOf(chat)} tabIndex={0}>
+      <div ref={log} role="log" aria-live="polite" aria-relevant="additions" aria-label={titleOf(chat)} tabIndex={0}>
       <ol class="messages">
         {chat.messages.map((m, i) => (
           <Line key={m.seq} m={m} previous={chat.messages[i - 1]} session={session} chat={chat} onInspect={onInspect} onImage={show} />
@@ -132,6 +153,10 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
       )}
     </div>
   );
+}
+
+function sizeOf(list: HTMLElement): string {
+  return `${list.scrollHeight} ${list.clientHeight}`;
 }
 
 interface LineProps extends Omit<Props, "onSignOut"> {
