@@ -226,10 +226,12 @@ func openKafka(o *options, log *slog.Logger, set *metrics.Set) (*kafka.Client, e
 	}), nil
 }
 
-// presenceTimeout bounds a round trip of registrations. Who gives up early does harm:
-// the servers carry them out all the same, and after a second try all of them count as
-// lost, are looked up and told to sync. A host that is short of processor time, where
-// answers lie unread for a second, would get more to do by that, and never recover.
+// presenceTimeout bounds connecting to Redis and a round trip, of registrations and of
+// the lease; in a Redis Cluster the library may repeat one three times. Giving up early
+// does harm: the server carries out the registrations all the same, and after a second
+// try all of them count as lost, are looked up and told to sync. A host that is short of
+// processor time, where answers lie unread for a second, would get more to do by that,
+// and never recover.
 const presenceTimeout = 2 * time.Second
 
 // openRedis returns the directory, and the channel of what is fleeting on the same
@@ -246,6 +248,7 @@ func openRedis(o *options, set *metrics.Set) (*redis.Directory, *redis.Channel, 
 	if err != nil {
 		return nil, nil, daemon.Usagef("-redis: %v", err)
 	}
+	config.Timeout = 0 // What is fleeting is not worth a wait.
 	channel, err := redis.OpenChannel(config)
 	if err != nil {
 		return nil, nil, daemon.Usagef("-redis: %v", err)

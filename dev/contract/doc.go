@@ -7,7 +7,7 @@
 //	docs/protocol.md, "What you send": `mark_read`  ──▶  TestEventMarkRead
 //
 // One test has its cases from docs/openapi.yaml instead: for each operation there it
-// sends requests that the document allows, and such as it forbids.
+// sends requests that the document allows, and ones that it forbids.
 //
 // The tests share one embedded system and keep out of each other's way by being
 // different users each. `go test ./dev/contract -site DATA/run/addresses.json`

@@ -297,7 +297,7 @@ func (j *Judge) Answer(a Answer) error {
 		}
 		return nil
 	}
-	if _, any := content["*/*"]; any {
+	if _, whatever := content["*/*"]; whatever {
 		return nil
 	}
 	if _, ok := content[a.ContentType]; !ok {

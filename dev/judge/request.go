@@ -41,7 +41,7 @@ func (j *Judge) Request(r Request) error {
 	}
 	request, _ := At(operation, "requestBody")
 	content, _ := At(request, "content")
-	if _, isJSON := content["application/json"]; !isJSON || len(r.Body) == 0 && request["required"] == false {
+	if _, isJSON := content["application/json"]; !isJSON || len(r.Body) == 0 && request["required"] != true {
 		return nil
 	}
 	return j.check(openAPI, reference("paths", pattern, method, "requestBody", "content", "application/json", "schema"), r.Body)
@@ -102,6 +102,8 @@ func (j *Judge) parameter(ref string, parameter Object, given url.Values) error 
 		return fmt.Errorf("%s is not there", name)
 	case len(values) == 0:
 		return nil
+	case len(values) > 1:
+		return fmt.Errorf("%s is there more than once", name)
 	}
 	schema, _ := At(parameter, "schema")
 	encoded, err := json.Marshal(meaning(schema, values[0]))
@@ -134,10 +136,11 @@ const bytesKeyword = "x-max-bytes"
 type byteLimit int
 
 func maxBytes(_ *jsonschema.CompilerContext, schema map[string]any) (jsonschema.SchemaExt, error) {
-	limit, ok := schema[bytesKeyword].(json.Number)
-	if !ok {
+	value, has := schema[bytesKeyword]
+	if !has {
 		return nil, nil //nolint:nilnil // That is how the library hears that there is none.
 	}
+	limit, _ := value.(json.Number) // What is no number is empty, and not whole.
 	n, err := limit.Int64()
 	if err != nil {
 		return nil, errors.New(bytesKeyword + " is no whole number")

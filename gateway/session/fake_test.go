@@ -186,6 +186,7 @@ type directory struct {
 	batches [][]presence.Change
 	looks   int // users who were looked up
 	away    bool
+	hangs   time.Duration // until it says that it is away
 	lapsed  bool
 	younger bool
 	dead    map[string]bool         // slots whose lease has ended
@@ -222,7 +223,9 @@ func (d *directory) do(change func()) { d.mu.Lock(); defer d.mu.Unlock(); change
 func (d *directory) Apply(_ context.Context, changes []presence.Change) ([]presence.Applied, error) {
 	d.mu.Lock()
 	if d.away {
+		hangs := d.hangs
 		d.mu.Unlock()
+		time.Sleep(hangs)
 		return nil, errAway
 	}
 	d.batches = append(d.batches, slices.Clone(changes)) // The registrar reuses them.

@@ -40,6 +40,18 @@ func TestOverload(t *testing.T) {
 			},
 			reason: "presence_silent",
 		},
+		"the directory hangs": {
+			begin: func(w *world) {
+				w.directory.do(func() { w.directory.away, w.directory.hangs = true, 2*time.Second })
+				w.open(0, edge.Request{Authorization: "Bearer carol"})
+				time.Sleep(presencePatience + time.Second/10) // Not from the end of the first try on.
+			},
+			end: func(w *world) {
+				w.directory.do(func() { w.directory.away = false })
+				time.Sleep(2*time.Second + 2*presenceLast)
+			},
+			reason: "presence_silent",
+		},
 		"the log takes nothing": {
 			begin:  func(w *world) { w.stall(true) },
 			end:    func(w *world) { w.stall(false) },

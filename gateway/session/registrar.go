@@ -133,12 +133,13 @@ func (r *registrar) state() (full, silent bool) {
 	return r.waiting >= registerQueue, !r.failing.IsZero() && time.Since(r.failing) >= presencePatience
 }
 
-// failed notes that the directory has not taken a batch.
-func (r *registrar) failed() {
+// failed notes that the directory has not taken a batch since then, when it was asked
+// to.
+func (r *registrar) failed(since time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failing.IsZero() {
-		r.failing = time.Now()
+		r.failing = since
 	}
 }
 
@@ -248,6 +249,7 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 	}
 	pause := presenceFirst
 	for try := 1; ; try++ {
+		begun := time.Now()
 		applied, err := k.cfg.Directory.Apply(ctx, r.changes)
 		if err == nil {
 			k.count.written.Add(len(batch))
@@ -258,7 +260,7 @@ func (r *registrar) write(ctx context.Context, batch []change) bool {
 			return true
 		}
 		k.count.retries.Inc()
-		r.failed()
+		r.failed(begun)
 		if try == 1 {
 			k.cfg.Logger.Warn("presence does not answer, will try until it does", "changes", len(batch), "error", err)
 		}

@@ -117,7 +117,7 @@ func (r *Registration) Check() error {
 	case len(r.Muted) > MutedMax:
 		return fmt.Errorf("mute.conversation_ids may be %d at most", MutedMax)
 	case slices.ContainsFunc(r.Muted, chat.ConversationID.IsZero):
-		return errors.New("mute.conversation_ids has what is no id")
+		return errors.New("mute.conversation_ids contains something that is not an id")
 	}
 	switch r.Kind {
 	case WebPush:

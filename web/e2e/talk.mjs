@@ -104,6 +104,7 @@ try {
   await step("a group: three people, and one who is removed", () => group(alice));
   await step("axe-core finds nothing wrong, on a desk and on a phone, in light and in dark", () => auditPages(alice, bob));
   await step("history comes by scrolling", () => scroll(alice));
+  await step("below an old page the next one comes, and is not jumped to", () => readOn(alice));
   await step("from one conversation to the other by keyboard alone", async () => {
     for (const key of ["Control+k", "Tab", "ArrowDown", "Enter"]) await alice.page.keyboard.press(key);
     await alice.page.getByRole("heading", { name: BOB }).waitFor();
@@ -354,4 +355,28 @@ async function scroll(p) {
   await p.page.getByText("The beginning of what you can see").waitFor();
   const lines = (await messages(p).allTextContents()).filter((t) => t.startsWith("line "));
   assert.deepEqual(lines, Array.from({ length: 71 }, (_, n) => `line ${n}`));
+}
+
+/** Opens an old page by what is found in it: at its end the next one comes, below what is being read. */
+async function readOn(p) {
+  const asked = [];
+  p.page.on("request", (r) => r.url().includes("after_seq=") && asked.push(r.url()));
+  await p.page.reload();
+  await state(p, "live");
+  const hit = p.page.locator(".found .chat").filter({ hasText: "line 0" });
+  for (let tries = 1; (await hit.count()) === 0 && tries <= 10; tries++) {
+    await p.page.locator("#search").fill(tries % 2 ? "line 0" : "0 line");
+    await hit.first().waitFor({ timeout: 1000 * tries }).catch(() => {}); // the index may be a moment behind
+  }
+  await hit.first().click();
+  await p.page.locator("button.newest").waitFor();
+  assert.equal(await ours(p, "line 70").count(), 0);
+  await p.page.locator(".scroll").evaluate((l) => (l.scrollTop = l.scrollHeight)); // a wheel would roll on
+  await ours(p, "line 70").waitFor({ state: "attached" });
+  await p.page.locator("button.newest").waitFor({ state: "detached" });
+  await p.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  const below = await p.page.locator(".scroll").evaluate((l) => l.scrollHeight - l.scrollTop - l.clientHeight);
+  assert.ok(below > 200, `only ${below} pixels are below what was being read`);
+  assert.equal(asked.length, 1, asked.join(" "));
+  await p.page.locator("#search").fill("");
 }

@@ -65,7 +65,7 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
   const log = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const size = useRef("");
-  const before = useRef({ first: 0, height: 0 });
+  const before = useRef({ first: 0, height: 0, tail: true });
   const [shown, show] = useState<Message>();
   const id = chat.info.id;
   const first = chat.messages[0]?.seq ?? 0;
@@ -75,8 +75,9 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
     const l = list.current;
     if (!l) return;
     if (l.scrollTop < NEAR) void session.before(id);
-    if (atEnd.current && !chat.tail) void session.after(id);
-    if (atEnd.current && document.visibilityState === "visible" && document.hasFocus()) session.seen(id);
+    if (!atEnd.current || before.current.tail !== chat.tail) return; // Of another page that has come meanwhile the end is not known yet.
+    if (!chat.tail) void session.after(id);
+    if (document.visibilityState === "visible" && document.hasFocus()) session.seen(id);
   };
   // Only who scrolls leaves the end. What grew or shrank, as a picture does that has loaded, moved it away by itself.
   const scrolled = () => {
@@ -92,6 +93,9 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
     const l = list.current;
     if (!l) return;
     const was = before.current;
+    // Below an older page the next one comes to be read, not to be followed to its end; the newest may take its place.
+    if (!chat.tail || (!was.tail && first === was.first)) atEnd.current = l.scrollHeight - l.scrollTop - l.clientHeight < NEAR;
+    else if (!was.tail) atEnd.current = true;
     if (session.target) {
       const row = l.querySelector<HTMLElement>(`[data-seq="${session.target}"]`);
       if (row) {
@@ -105,7 +109,7 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
     } else if (atEnd.current && chat.tail) {
       l.scrollTop = l.scrollHeight;
     }
-    before.current = { first, height: l.scrollHeight };
+    before.current = { first, height: l.scrollHeight, tail: chat.tail };
   });
   useEffect(() => {
     const l = list.current;

@@ -55,9 +55,7 @@ func (p *planner) names() []string { return slices.Sorted(maps.Keys(p.properties
 func (p *planner) lenient(name string, base Object) {
 	schema := p.properties(p.of.body)[name]
 	if !slices.Contains(required(p.of.body), name) && !slices.Contains(kinds(schema), "null") {
-		all := without(base, name)
-		all[name] = nil
-		p.say(Lenient, name+": null", all)
+		p.say(Lenient, name+": null", p.anew(with(base, name, nil), name))
 	}
 	if kind(schema) == "string" && p.base.body != nil {
 		p.say(Malformed, name+": half a surrogate pair", with(base, name, json.RawMessage(`"\ud83d"`)))

@@ -35,6 +35,9 @@ func (m *maker) breaks(schema Object, good any, name string, depth int) (all []n
 		return nil
 	}
 	types := kinds(schema)
+	if slices.Contains(types, "number") {
+		types = append(types, "integer")
+	}
 	for _, other := range others {
 		if len(types) > 0 && !slices.Contains(types, typeOf(other.value)) {
 			all = append(all, other)

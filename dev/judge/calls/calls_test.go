@@ -3,6 +3,7 @@ package calls_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,6 +102,50 @@ func TestTheSameSeedMakesTheSameCalls(t *testing.T) {
 	}
 }
 
+// known are the keywords of schemas that calls are made by, and those that say nothing
+// of what is allowed.
+var known = strings.Fields(`type enum const pattern minLength maxLength x-max-bytes minimum maximum minItems maxItems items properties
+	required propertyNames additionalProperties description default examples format contentEncoding contentMediaType`)
+
+// What a schema of a request says in another way would not be tried, and nobody would
+// notice.
+func TestNoSchemaSaysWhatIsNotKnown(t *testing.T) {
+	doc := open(t).Document("openapi")
+	var walk func(at string, v any)
+	seen := 0
+	walk = func(at string, v any) {
+		schema, _ := v.(calls.Object)
+		if ref, refers := schema["$ref"].(string); refers {
+			target, _ := judge.At(doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...)
+			walk(ref, target)
+		}
+		for name, value := range schema {
+			seen++
+			switch name {
+			case "properties":
+				for property, of := range value.(calls.Object) {
+					walk(at+"/"+property, of)
+				}
+			case "items", "propertyNames", "additionalProperties":
+				walk(at+"/"+name, value)
+			case "$ref":
+			default:
+				if !slices.Contains(known, name) {
+					t.Errorf("%s has %s", at, name)
+				}
+			}
+		}
+	}
+	for _, o := range calls.Operations(doc) {
+		for at, schema := range o.Schemas() {
+			walk(o.ID+" "+at, schema)
+		}
+	}
+	if seen < 100 {
+		t.Errorf("only %d keywords were looked at", seen)
+	}
+}
+
 // small is a document with one operation that has everything which openapi.yaml lacks
 // today.
 const small = `
@@ -151,6 +196,9 @@ func TestWhatIsMadeOfADocument(t *testing.T) {
 		if !strings.Contains(all+"\n", want+"\n") {
 			t.Errorf("nothing is %s", want)
 		}
+	}
+	if strings.Contains(all, "forbidden: size: a number instead") {
+		t.Error("a whole number is said to be none")
 	}
 	if t.Failed() {
 		t.Log(all)

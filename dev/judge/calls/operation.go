@@ -113,6 +113,15 @@ func (o *Operation) resolve(v any) Object {
 	return all
 }
 
+// Schemas are those of the parameters, by their names, and that of the body.
+func (o *Operation) Schemas() map[string]Object {
+	all := map[string]Object{"the body": o.body}
+	for _, p := range o.parameters {
+		all[p.name] = p.schema
+	}
+	return all
+}
+
 // Has reports whether the document lists a status.
 func (o *Operation) Has(status string) bool { return slices.Contains(o.Statuses, status) }
 

@@ -50,6 +50,7 @@ type Call struct {
 	Query     string
 	Header    http.Header // without a token, which the sender knows
 	Body      []byte      // nil: none
+	InPath    bool        // what is wrong with it is in its path
 
 	core bool // is in every plan
 }
@@ -238,7 +239,9 @@ func (p *planner) wrongParameters() {
 			}
 			d := from.copied()
 			d.of(parameter.in)[parameter.name] = wrong.value
-			p.add(Refused, parameter.name+": "+wrong.what, d).core = parameter.in != "path"
+			c := p.add(Refused, parameter.name+": "+wrong.what, d)
+			c.InPath = parameter.in == "path"
+			c.core = !c.InPath
 		}
 		if parameter.required && parameter.in != "path" {
 			d := from.copied()
