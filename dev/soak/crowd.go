@@ -266,7 +266,7 @@ func (c *crowd) send(ctx context.Context, d *device, m client.Outgoing) {
 		}
 	default:
 		c.unanswered.Add(1)
-		c.fail("%s of %s: request %s in %s: %v", d.name, d.user, m.Request, m.Conversation, err)
+		c.fail("%s of %s: request %s in %s: %v; %s", d.name, d.user, m.Request, m.Conversation, err, d.tried(m.Request))
 	}
 }
 

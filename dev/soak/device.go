@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +29,7 @@ type device struct {
 	client  *client.Client
 	rest    *client.REST
 	network *network
+	diary   *diary
 
 	mu          sync.Mutex
 	connections int
@@ -84,7 +87,10 @@ func newDevice(s *Site, user chat.UserID, name string) *device {
 	d := &device{user: user, name: name, attempts: make(map[chat.RequestID]int), unmarked: make(map[chat.ConversationID]chat.Seq)}
 	d.network = newNetwork(s, d)
 	d.rest = restOf(s, user, d.network)
-	d.client = client.New(client.Config{REST: d.rest, URL: s.WS[0], Device: name, Apply: d.apply})
+	d.diary = new(diary)
+	d.client = client.New(client.Config{
+		REST: d.rest, URL: s.WS[0], Device: name, Apply: d.apply, Log: slog.New(slog.NewTextHandler(d.diary, nil)),
+	})
 	return d
 }
 
@@ -97,6 +103,40 @@ func restOf(s *Site, user chat.UserID, through *network) *client.REST {
 			return s.Keys.Mint(user, tokenLife)
 		},
 	}
+}
+
+// diaryLines is how many lines of its log a device keeps.
+const diaryLines = 40
+
+// diary keeps the last lines of a log, to say what a device did that failed.
+type diary struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// Write takes a line. It never fails.
+func (d *diary) Write(line []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lines = append(d.lines[max(0, len(d.lines)-diaryLines+1):], string(line))
+	return len(line), nil
+}
+
+func (d *diary) String() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Join(d.lines, "")
+}
+
+// tried says how a request fared, and the device with it.
+func (d *device) tried(r chat.RequestID) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var opened []string
+	for _, at := range d.opened[max(0, len(d.opened)-diaryLines):] {
+		opened = append(opened, at.Format(time.TimeOnly))
+	}
+	return fmt.Sprintf("it was sent %d times; connections since %s; the client's last words:\n%s", d.attempts[r], strings.Join(opened, ", "), d.diary)
 }
 
 // apply notes what the client library makes of it all.
