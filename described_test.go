@@ -234,16 +234,7 @@ func TestDescribedFieldsAreThoseOfTheCode(t *testing.T) {
 	}
 	told, _ := judge.At(j.Document("openapi"), "components", "schemas", "Device", "properties", "mute")
 	_, always := fieldsOf(wire.Mute{})
-	sameList(t, "what is always told of mute", always, required(told))
-}
-
-// required are the fields that a schema needs.
-func required(schema judge.Object) (names []string) {
-	list, _ := schema["required"].([]any)
-	for _, name := range list {
-		names = append(names, name.(string))
-	}
-	return names
+	sameList(t, "what is always told of mute", always, judge.Required(told))
 }
 
 // fieldsOf returns the names of a struct in JSON, and which are always there.
@@ -270,7 +261,7 @@ func sameFields(t *testing.T, what string, doc judge.Object, code any, at ...str
 	if what == "conversation_updated" { // What else is needed depends on the change.
 		always = []string{"conversation_id", "change"}
 	}
-	sameList(t, "fields that are always in "+what, always, required(schema))
+	sameList(t, "fields that are always in "+what, always, judge.Required(schema))
 }
 
 // Codes, statuses, closes and limits are those of package chat and of the page.

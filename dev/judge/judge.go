@@ -119,7 +119,7 @@ func At(doc Object, names ...string) (Object, bool) {
 	for _, name := range names {
 		next, ok := at[name].(Object)
 		if ref, refers := next["$ref"].(string); refers && len(next) == 1 {
-			next, ok = At(doc, pointer(ref)...)
+			next, ok = At(doc, Pointer(ref)...)
 		}
 		if !ok {
 			return nil, false
@@ -129,10 +129,20 @@ func At(doc Object, names ...string) (Object, bool) {
 	return at, true
 }
 
-// pointer splits a reference within a document.
-func pointer(ref string) (names []string) {
+// Pointer splits a reference within a document.
+func Pointer(ref string) (names []string) {
 	for name := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
 		names = append(names, strings.NewReplacer("~1", "/", "~0", "~").Replace(name))
+	}
+	return names
+}
+
+// Required are the names of the properties that a schema needs.
+func Required(schema Object) (names []string) {
+	list, _ := schema["required"].([]any)
+	for _, name := range list {
+		text, _ := name.(string)
+		names = append(names, text)
 	}
 	return names
 }
@@ -176,11 +186,11 @@ func collect(events Object, list any, to map[string]string) error {
 	refs, _ := list.([]any)
 	for _, item := range refs {
 		ref, _ := item.(Object)["$ref"].(string)
-		inChannel := pointer(ref)
+		inChannel := Pointer(ref)
 		channel, _ := At(events, inChannel[:len(inChannel)-1]...)
 		entry, _ := channel[inChannel[len(inChannel)-1]].(Object)
 		target, _ := entry["$ref"].(string)
-		payload, ok := At(events, append(pointer(target), "payload", "properties", "type")...)
+		payload, ok := At(events, append(Pointer(target), "payload", "properties", "type")...)
 		kind, named := payload["const"].(string)
 		if !ok || !named {
 			return fmt.Errorf("%s leads to no message with a type", ref)
@@ -288,7 +298,7 @@ func (j *Judge) Answer(a Answer) error {
 	ref := reference("paths", path, strings.ToLower(method), "responses", status)
 	if target, refers := response["$ref"].(string); refers {
 		ref = target
-		response, _ = At(j.rest, pointer(target)...)
+		response, _ = At(j.rest, Pointer(target)...)
 	}
 	content, _ := At(response, "content")
 	if len(content) == 0 || a.Method == http.MethodHead {

@@ -62,7 +62,7 @@ func (j *Judge) parameters(pattern, method string, r Request) error {
 			parameter, _ := entry.(Object)
 			if target, refers := parameter["$ref"].(string); refers {
 				ref = target
-				parameter, _ = At(j.rest, pointer(target)...)
+				parameter, _ = At(j.rest, Pointer(target)...)
 			}
 			in, _ := parameter["in"].(string)
 			if err := j.parameter(ref, parameter, given[in]); err != nil {
@@ -129,21 +129,21 @@ func meaning(schema Object, text string) any {
 	return text
 }
 
-// bytesKeyword limits a string by its bytes in UTF-8, which JSON Schema cannot.
-const bytesKeyword = "x-max-bytes"
+// BytesKeyword limits a string by its bytes in UTF-8, which JSON Schema cannot.
+const BytesKeyword = "x-max-bytes"
 
 // byteLimit is that limit.
 type byteLimit int
 
 func maxBytes(_ *jsonschema.CompilerContext, schema map[string]any) (jsonschema.SchemaExt, error) {
-	value, has := schema[bytesKeyword]
+	value, has := schema[BytesKeyword]
 	if !has {
 		return nil, nil //nolint:nilnil // That is how the library hears that there is none.
 	}
 	limit, _ := value.(json.Number) // What is no number is empty, and not whole.
 	n, err := limit.Int64()
 	if err != nil {
-		return nil, errors.New(bytesKeyword + " is no whole number")
+		return nil, errors.New(BytesKeyword + " is no whole number")
 	}
 	return byteLimit(n), nil
 }

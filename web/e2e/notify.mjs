@@ -31,11 +31,9 @@ export async function deliver({ page, context }, ...notices) {
     // Again from time to time: the debugger drops what comes before the worker is at work,
     // which a push service would keep. What comes twice is shown once.
     const there = (all) => all.some((one) => one.tag === n.conversation_id && one.seq >= n.seq);
-    for (let tries = 0; tries === 0 || !there(await shown({ page })); tries++) {
-      if (tries > 600) throw new Error(`shown is ${JSON.stringify(await shown({ page }))}`);
-      if (tries % 20 === 0) await debug.send("ServiceWorker.deliverPushMessage", { origin, registrationId: await registration, data: JSON.stringify(n) });
-      await page.waitForTimeout(100);
-    }
+    const push = async () => debug.send("ServiceWorker.deliverPushMessage", { origin, registrationId: await registration, data: JSON.stringify(n) });
+    await push();
+    await until({ page }, there, (tries) => tries % 20 === 0 && push());
   }
   await debug.detach();
 }
@@ -48,10 +46,11 @@ export function shown({ page }) {
   });
 }
 
-/** Waits until what is shown is as wanted, for no longer than a page has for anything. */
-export async function until(p, wanted) {
+/** Waits until what is shown is as wanted, for no longer than a page has for anything; meanwhile is done after each look. */
+export async function until(p, wanted, meanwhile = () => {}) {
   for (let tries = 1; !wanted(await shown(p)); tries++) {
     if (tries > 600) throw new Error(`shown is ${JSON.stringify(await shown(p))}`);
+    await meanwhile(tries);
     await p.page.waitForTimeout(100);
   }
 }

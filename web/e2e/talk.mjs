@@ -174,16 +174,21 @@ async function exchangeImage(from, to) {
   for (const [p, size] of windows) await p.page.setViewportSize(size);
 }
 
-async function findWord(p) {
-  await p.page.locator("button.back").click();
-  await p.page.locator("#search").fill("word");
+/** Opens the message that is found by either query. */
+async function find(p, text, query, other) {
+  await p.page.locator("#search").fill(other);
   // The index may be a moment behind: who asks again finds it, by another word, as the same one is not asked for twice.
-  const found = p.page.locator(".found .chat").filter({ hasText: "first word" });
+  const found = p.page.locator(".found .chat").filter({ hasText: text });
   for (let tries = 1; (await found.count()) === 0 && tries <= 10; tries++) {
-    await p.page.locator("#search").fill(tries % 2 ? "first" : "word");
+    await p.page.locator("#search").fill(tries % 2 ? query : other);
     await found.waitFor({ timeout: 1000 * tries }).catch(() => {}); // on a busy machine an answer takes longer
   }
   await found.click();
+}
+
+async function findWord(p) {
+  await p.page.locator("button.back").click();
+  await find(p, "first word", "first", "word");
   await theirs(p, "first word").waitFor();
   await p.page.locator("button.back").click();
   await p.page.locator("#search").fill("");
@@ -363,12 +368,7 @@ async function readOn(p) {
   p.page.on("request", (r) => r.url().includes("after_seq=") && asked.push(r.url()));
   await p.page.reload();
   await state(p, "live");
-  const hit = p.page.locator(".found .chat").filter({ hasText: "line 0" });
-  for (let tries = 1; (await hit.count()) === 0 && tries <= 10; tries++) {
-    await p.page.locator("#search").fill(tries % 2 ? "line 0" : "0 line");
-    await hit.first().waitFor({ timeout: 1000 * tries }).catch(() => {}); // the index may be a moment behind
-  }
-  await hit.first().click();
+  await find(p, "line 0", "line 0", "0 line");
   await p.page.locator("button.newest").waitFor();
   assert.equal(await ours(p, "line 70").count(), 0);
   await p.page.locator(".scroll").evaluate((l) => (l.scrollTop = l.scrollHeight)); // a wheel would roll on

@@ -83,7 +83,7 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
   const scrolled = () => {
     const l = list.current;
     if (!l) return;
-    const near = l.scrollHeight - l.scrollTop - l.clientHeight < NEAR;
+    const near = isNear(l);
     if (near || sizeOf(l) === size.current) atEnd.current = near;
     size.current = sizeOf(l);
     look();
@@ -94,7 +94,7 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
     if (!l) return;
     const was = before.current;
     // Below an older page the next one comes to be read, not to be followed to its end; the newest may take its place.
-    if (!chat.tail || (!was.tail && first === was.first)) atEnd.current = l.scrollHeight - l.scrollTop - l.clientHeight < NEAR;
+    if (!chat.tail || (!was.tail && first === was.first)) atEnd.current = isNear(l);
     else if (!was.tail) atEnd.current = true;
     if (session.target) {
       const row = l.querySelector<HTMLElement>(`[data-seq="${session.target}"]`);
@@ -146,7 +146,6 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
       </ol>
       </div>
       {!chat.tail && <button class="newest" onClick={() => {
-        atEnd.current = true;
         chat.loaded = false;
         void session.newest(id);
       }}>{say("newest")} ↓</button>}
@@ -157,6 +156,11 @@ function Messages({ session, chat, onInspect }: Omit<Props, "onSignOut">) {
       )}
     </div>
   );
+}
+
+/** Whether a list stands at its end, or nearly. */
+function isNear(list: HTMLElement): boolean {
+  return list.scrollHeight - list.scrollTop - list.clientHeight < NEAR;
 }
 
 function sizeOf(list: HTMLElement): string {

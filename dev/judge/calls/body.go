@@ -7,6 +7,8 @@ import (
 	"mime/multipart"
 	"slices"
 	"strings"
+
+	"switchboard/dev/judge"
 )
 
 // randomBodies is how many bodies have some of what they may have.
@@ -35,7 +37,7 @@ func (p *planner) objects() {
 		}
 		p.lenient(name, base)
 	}
-	for _, name := range required(p.of.body) {
+	for _, name := range judge.Required(p.of.body) {
 		base := p.baseFor(name)
 		p.say(Refused, "without "+name, p.anew(without(base, name), name)).core = true
 		p.say(Refused, name+": null", p.anew(with(base, name, nil), name))
@@ -54,7 +56,7 @@ func (p *planner) names() []string { return slices.Sorted(maps.Keys(p.properties
 // lenient adds what a server ignores in a property.
 func (p *planner) lenient(name string, base Object) {
 	schema := p.properties(p.of.body)[name]
-	if !slices.Contains(required(p.of.body), name) && !slices.Contains(kinds(schema), "null") {
+	if !slices.Contains(judge.Required(p.of.body), name) && !slices.Contains(kinds(schema), "null") {
 		p.say(Lenient, name+": null", p.anew(with(base, name, nil), name))
 	}
 	if kind(schema) == "string" && p.base.body != nil {
@@ -100,7 +102,7 @@ func (p *planner) random() Object {
 	properties := p.properties(p.of.body)
 	for _, name := range p.names() {
 		v, ok := p.one(properties[name], name, 1)
-		if ok && (slices.Contains(required(p.of.body), name) || p.dice.IntN(2) == 0) {
+		if ok && (slices.Contains(judge.Required(p.of.body), name) || p.dice.IntN(2) == 0) {
 			all[name] = v
 		}
 	}
@@ -169,7 +171,7 @@ func (p *planner) forms() {
 
 // file is the name of the file in a form.
 func (p *planner) file() string {
-	if must := required(p.of.body); len(must) > 0 {
+	if must := judge.Required(p.of.body); len(must) > 0 {
 		return must[0]
 	}
 	return "file"

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"switchboard/dev/judge"
 )
 
 // others are values of each type.
@@ -75,7 +77,7 @@ func (m *maker) brokenTexts(schema Object) (all []named) {
 	if most := int(limit(schema, "maxLength", 0)); most > 0 {
 		all = append(all, named{"a letter too many", m.word(plain, most+1)})
 	}
-	if bytes := int(limit(schema, maxBytes, 0)); bytes > 0 {
+	if bytes := int(limit(schema, judge.BytesKeyword, 0)); bytes > 0 {
 		all = append(all, named{"a byte too many", m.filled(bytes, bytes) + "x"})
 	}
 	pattern := text(schema["pattern"])
@@ -151,7 +153,7 @@ func (m *maker) brokenObjects(schema Object, good any, depth int) (all []named) 
 		return m.brokenMaps(schema, depth)
 	}
 	whole, _ := good.(Object)
-	for _, name := range required(schema) {
+	for _, name := range judge.Required(schema) {
 		all = append(all, named{"without " + name, without(whole, name)})
 		if !slices.Contains(kinds(properties[name]), "null") {
 			all = append(all, named{name + ": null", with(whole, name, nil)})

@@ -116,7 +116,7 @@ func TestNoSchemaSaysWhatIsNotKnown(t *testing.T) {
 	walk = func(at string, v any) {
 		schema, _ := v.(calls.Object)
 		if ref, refers := schema["$ref"].(string); refers {
-			target, _ := judge.At(doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...)
+			target, _ := judge.At(doc, judge.Pointer(ref)...)
 			walk(ref, target)
 		}
 		for name, value := range schema {

@@ -103,7 +103,7 @@ func (o *Operation) resolve(v any) Object {
 	if !refers {
 		return object
 	}
-	target, _ := judge.At(o.doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...)
+	target, _ := judge.At(o.doc, judge.Pointer(ref)...)
 	all := maps.Clone(o.resolve(target))
 	for name, value := range object {
 		if name != "$ref" {

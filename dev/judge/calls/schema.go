@@ -5,6 +5,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+
+	"switchboard/dev/judge"
 )
 
 // The limits of what is made where the document has none.
@@ -144,7 +146,7 @@ func (m *maker) objects(schema Object, depth int) []named {
 	if len(properties) == 0 {
 		return m.maps(schema, depth)
 	}
-	must := required(schema)
+	must := judge.Required(schema)
 	least, most := Object{}, Object{}
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		v, ok := m.one(properties[name], name, depth+1)
@@ -197,12 +199,4 @@ func (m *maker) properties(schema Object) map[string]Object {
 		all[name] = m.of.resolve(property)
 	}
 	return all
-}
-
-func required(schema Object) (names []string) {
-	list, _ := schema["required"].([]any)
-	for _, name := range list {
-		names = append(names, text(name))
-	}
-	return names
 }

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
+
+	"switchboard/dev/judge"
 )
 
 // letters are what strings are made of: those of one byte, and those of more.
@@ -12,10 +14,6 @@ const (
 	foreign = "äßñяжλ你好語안😀👋"
 )
 
-// maxBytes is the keyword of a limit that JSON Schema does not have: it counts the
-// bytes of UTF-8.
-const maxBytes = "x-max-bytes"
-
 // texts are the limits of strings.
 func (m *maker) texts(schema Object) []named {
 	if pattern := text(schema["pattern"]); pattern != "" {
@@ -23,8 +21,8 @@ func (m *maker) texts(schema Object) []named {
 	}
 	least := int(limit(schema, "minLength", 0))
 	most := int(limit(schema, "maxLength", textMax))
-	bytes := int(limit(schema, maxBytes, int64(most)*4))
-	if schema["maxLength"] == nil && schema[maxBytes] != nil {
+	bytes := int(limit(schema, judge.BytesKeyword, int64(most)*4))
+	if schema["maxLength"] == nil && schema[judge.BytesKeyword] != nil {
 		most = bytes
 	}
 	return []named{
