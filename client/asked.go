@@ -23,10 +23,10 @@ func within(ms int64) time.Duration {
 // asked is what the server of this connection has asked for, and for when: it
 // spreads what it asks of many devices at once. Zero = it has not.
 type asked struct {
-	sync  time.Time // `behind`
+	sync  time.Time // `behind`, and once after connecting
 	leave time.Time // `reconnect`
 
-	from  time.Time     // not before then, since a sync was refused
+	from  time.Time     // not before then, since a sync failed for now
 	bound time.Duration // of what was drawn then; it doubles each time
 }
 
@@ -62,29 +62,37 @@ func (c *Client) reconnect(data json.RawMessage) error {
 	return nil
 }
 
-// heed does what is due.
+// heed does what is due. A sync that fails for now, and be it that nobody answers, does
+// not end the connection: that is none the worse for it, answers to what was sent come
+// on it, and to open another would load a server that has too much to do.
 func (c *Client) heed(ctx context.Context, now time.Time) error {
 	if at := c.asked.leave; !at.IsZero() && !now.Before(at) {
 		return errElsewhere
 	}
-	if at := c.asked.sync; !at.IsZero() && !now.Before(at) {
-		err := c.sync(ctx)
-		if status, ok := errors.AsType[*StatusError](err); ok && status.Temporary() {
-			c.postpone(err)
-			return nil
-		}
+	if at := c.asked.sync; at.IsZero() || now.Before(at) {
+		return nil
+	}
+	switch err := c.sync(ctx); {
+	case err == nil:
 		c.asked.sync, c.asked.from, c.asked.bound = time.Time{}, time.Time{}, 0
+		if c.synced.IsZero() {
+			c.synced = time.Now()
+		}
+	case ctx.Err() != nil || final(err):
 		return err
+	default:
+		c.postpone(err)
 	}
 	return nil
 }
 
-// postpone has a sync that was refused for now made later. The connection is none the
-// worse for that, and to open another would load a server that has too much to do.
+// postpone has a sync that failed for now made later. Until frames have had their turn,
+// no gap is pulled either: that may take as long to fail.
 func (c *Client) postpone(err error) {
 	c.asked.bound = min(max(2*c.asked.bound, BackoffFirst), BackoffLast)
 	pause := told(err) + rand.N(c.asked.bound)
 	c.cfg.Log.Info("syncing later", "error", err, "after", pause)
 	c.asked.from = time.Now().Add(pause)
 	c.asked.sync = c.asked.from
+	c.wait()
 }

@@ -9,14 +9,24 @@ import (
 	"switchboard/internal/wire"
 )
 
-// syncs returns how many syncs were asked for since it was last called.
-func (s *script) syncs() (n int) {
+// calls returns how many connections were opened and syncs asked for since it was last
+// called.
+func (s *script) calls() (opened, synced int) {
 	for len(s.asked) > 0 {
-		if path := <-s.asked; strings.HasSuffix(path, "/sync") {
-			n++
+		switch path := <-s.asked; {
+		case strings.HasSuffix(path, "/ws"):
+			opened++
+		case strings.HasSuffix(path, "/sync"):
+			synced++
 		}
 	}
-	return n
+	return opened, synced
+}
+
+// syncs is calls without the connections.
+func (s *script) syncs() int {
+	_, synced := s.calls()
+	return synced
 }
 
 func TestBehindIsHeededWhenTheServerSays(t *testing.T) {
@@ -67,15 +77,7 @@ func TestBehindThatIsRefusedForNowIsHeededLater(t *testing.T) {
 		}
 		c.say("new_message", at(5))
 		d.wants(5)
-		opened, synced := 0, 0
-		for len(s.asked) > 0 {
-			switch path := <-s.asked; {
-			case strings.HasSuffix(path, "/ws"):
-				opened++
-			case strings.HasSuffix(path, "/sync"):
-				synced++
-			}
-		}
+		opened, synced := s.calls()
 		if opened != 0 || synced != 2 {
 			t.Errorf("%d: connected %d times and synced %d times, want 0 and 2", status, opened, synced)
 		}

@@ -164,7 +164,7 @@ func final(err error) bool {
 	return false
 }
 
-// session is one connection's life: connect, sync while frames gather, apply
+// session is one connection's life: connect, sync while frames gather, handle
 // them, go on.
 func (c *Client) session(ctx context.Context) error {
 	conn, err := c.dial(ctx)
@@ -194,10 +194,6 @@ func (c *Client) session(ctx context.Context) error {
 
 	c.attach(ctx, conn)
 	defer c.detach()
-	if err := c.sync(ctx); err != nil {
-		return err
-	}
-	c.synced = time.Now()
 	return c.serve(ctx, frames, failed)
 }
 
@@ -234,9 +230,12 @@ func read(ctx context.Context, conn *Conn, frames chan<- Event) error {
 	}
 }
 
-// serve handles frames and the passing of time until the connection ends.
+// serve syncs, then handles frames and the passing of time until the connection ends.
 func (c *Client) serve(ctx context.Context, frames <-chan Event, failed <-chan error) error {
-	c.asked = asked{}
+	c.asked = asked{sync: time.Now()}
+	if err := c.heed(ctx, c.asked.sync); err != nil {
+		return err
+	}
 	ticker := time.NewTicker(HoldFor / 4)
 	defer ticker.Stop()
 	for {

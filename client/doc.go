@@ -25,6 +25,7 @@
 // Apply is called for every durable event of every conversation exactly once and
 // in the order of seq, whatever happens to the connection; that is the promise
 // of the protocol, turned into code. A connection that answers no ping is given up
-// for another. Time-outs mean "unknown", so Send keeps trying until its ctx ends, and
-// the server's duplicate detection makes that safe for seven days.
+// for another; one on which /sync fails for now is kept, and /sync tried again.
+// Time-outs mean "unknown", so Send keeps trying until its ctx ends, and the server's
+// duplicate detection makes that safe for seven days.
 package client

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -46,7 +47,35 @@ type script struct {
 	refuse  int            // the status of every upgrade, unless 0
 	busy    []int          // the statuses of the next syncs
 	full    []int          // and those of the next pages of history
+	fail    fault          // what becomes of every REST call, unless nil
 	asked   chan string    // paths of REST calls
+}
+
+// fault is one way in which a call fails for now.
+type fault func(w http.ResponseWriter, r *http.Request)
+
+var faults = map[string]fault{
+	"refused": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+	"cut off": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	"garbled": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{")) },
+	"silent": func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then it is heard that the client goes
+		<-r.Context().Done()
+	},
+}
+
+// failing has every REST call from now on fail in this way; nil = none.
+func (s *script) failing(f fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
+}
+
+// unlocked calls f without the lock that the caller has.
+func (s *script) unlocked(f func()) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	f()
 }
 
 // socket is the server's end of one connection.
@@ -81,9 +110,10 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/ws") && s.refuse != 0:
 		w.WriteHeader(s.refuse)
 	case strings.HasSuffix(r.URL.Path, "/ws"):
-		s.mu.Unlock()
-		s.accept(w, r)
-		s.mu.Lock()
+		s.unlocked(func() { s.accept(w, r) })
+	case s.fail != nil:
+		fail := s.fail
+		s.unlocked(func() { fail(w, r) })
 	case strings.HasSuffix(r.URL.Path, "/sync") && len(s.busy) > 0:
 		w.WriteHeader(s.busy[0])
 		_ = json.NewEncoder(w).Encode(wire.Problem{RetryAfterMS: 400})
@@ -231,4 +261,26 @@ func (d *device) wants(seqs ...chat.Seq) {
 // at is the message with a seq.
 func at(seq chat.Seq) wire.Message {
 	return wire.Message{ConversationID: talk, Seq: seq, SenderID: alice, Type: "text"}
+}
+
+// sending has a message sent; its outcome comes.
+func (d *device) sending(content string) <-chan result {
+	done := make(chan result, 1)
+	go func() {
+		answer, err := d.Send(d.t.Context(), Outgoing{Conversation: talk, Content: content})
+		done <- result{answer, err}
+	}()
+	return done
+}
+
+// outcome waits for one that must come, in whatever time a test has.
+func (d *device) outcome(done <-chan result) result {
+	d.t.Helper()
+	select {
+	case r := <-done:
+		return r
+	case <-time.After(10 * CallLimit):
+		d.t.Fatal("the send does not return")
+		return result{}
+	}
 }

@@ -162,23 +162,39 @@ func (c *Client) apply(m wire.Message) {
 
 // pull fills the gaps that have been open for too long. One that cannot be filled
 // now waits as long again, and as long as the server says, and keeps no other
-// waiting.
+// waiting, unless that took long to find out: frames wait meanwhile.
 func (c *Client) pull(ctx context.Context, now time.Time) (failed error) {
 	for id, h := range c.held {
 		if now.Sub(h.since) < HoldFor {
 			continue
 		}
+		began := time.Now()
 		h.since = now
 		left, err := c.fill(ctx, id)
 		if left {
 			err = c.leave(ctx, id)
 		}
-		if err != nil {
-			h.since = now.Add(told(err))
-			failed = err
+		if err == nil {
+			continue
+		}
+		failed = err
+		h.since = time.Now().Add(told(err))
+		if time.Since(began) > HoldFor {
+			c.wait()
+			break
 		}
 	}
 	return failed
+}
+
+// wait has every gap wait for as long as if it had just been found.
+func (c *Client) wait() {
+	now := time.Now()
+	for _, h := range c.held {
+		if h.since.Before(now) {
+			h.since = now
+		}
+	}
 }
 
 // fill reads everything above the last applied event from history. What a page
