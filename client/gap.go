@@ -69,17 +69,23 @@ func (c *Client) name(id chat.ConversationID) {
 
 // notice looks through the frames of a connection that ended before they were
 // handled. What they bring the next sync brings too, but of a conversation that is
-// left by then only if it is named.
+// left by then only if it is named; and what they answer is answered.
 func (c *Client) notice(frames <-chan Event) {
 	for {
 		select {
 		case e := <-frames:
-			var of struct {
-				ID chat.ConversationID `json:"conversation_id"`
-			}
-			durable := e.Type == "new_message" || e.Type == "conversation_updated" || e.Type == "message_sent"
-			if durable && json.Unmarshal(e.Data, &of) == nil {
-				c.acquaint(of.ID)
+			switch e.Type {
+			case "new_message", "conversation_updated":
+				var of struct {
+					ID chat.ConversationID `json:"conversation_id"`
+				}
+				if json.Unmarshal(e.Data, &of) == nil {
+					c.acquaint(of.ID)
+				}
+			case "message_sent":
+				c.answered(e.Data)
+			case "error":
+				_ = c.refused(e.Data) // one that cannot be read ends nothing any more
 			}
 		default:
 			return

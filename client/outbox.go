@@ -201,6 +201,19 @@ func (c *Client) sent(data json.RawMessage) error {
 	return nil
 }
 
+// answered resolves the send that a message_sent answers whose connection has ended:
+// the event itself is left to the next sync.
+func (c *Client) answered(data json.RawMessage) {
+	var s wire.MessageSent
+	if json.Unmarshal(data, &s) != nil {
+		return
+	}
+	c.expect(s.ConversationID, s.Seq)
+	if p := c.take(s.ClientMessageID); p != nil {
+		p.done <- result{sent: s}
+	}
+}
+
 // refused handles error frames: a temporary one is tried again when the server
 // says so, any other ends the send.
 func (c *Client) refused(data json.RawMessage) error {

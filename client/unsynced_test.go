@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -113,6 +114,81 @@ func TestASyncThatIsRefusedForGoodEndsTheDevice(t *testing.T) {
 			t.Errorf("ended with %v, want 401", err)
 		}
 	})
+}
+
+// The connection ends while the client syncs: the answers that came before are answers.
+func TestAnswersOfAConnectionThatEndedUnhandledCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, reach := piped(t)
+		s.failing(faults["silent"])
+		d := s.device(reach)
+		kept, refused := d.sending("kept"), d.sending("refused")
+		c := s.next()
+		for range 2 {
+			f := c.hear()
+			if id := f.Data.ClientMessageID; f.Data.Content == "kept" {
+				c.say("message_sent", wire.MessageSent{ClientMessageID: id, ConversationID: talk, Seq: 2})
+			} else {
+				c.say("error", wire.Error{ClientMessageID: &id, Code: chat.NotMember})
+			}
+		}
+		synctest.Wait() // The sync is under way.
+		_ = c.CloseNow()
+		s.mu.Lock()
+		s.fail, s.synced = nil, []wire.Message{at(2)}
+		s.mu.Unlock()
+		if r := d.outcome(kept); r.err != nil || r.sent.Seq != 2 {
+			t.Errorf("sent as seq %d, %v, want 2", r.sent.Seq, r.err)
+		}
+		r := d.outcome(refused)
+		if e, ok := errors.AsType[*chat.Error](r.err); !ok || e.Code != chat.NotMember {
+			t.Errorf("got %v, want not_member", r.err)
+		}
+		s.next().listening()
+		d.wants(2)
+	})
+}
+
+// The same without chance: nobody handles these frames.
+func TestUnhandledAnswersResolveTheirSends(t *testing.T) {
+	c := New(Config{Have: map[chat.ConversationID]chat.Seq{talk: 1}})
+	send := func() (chat.RequestID, *parcel) {
+		id, p := chat.NewRequestID(), &parcel{done: make(chan result, 1)}
+		c.outbox[id], c.order = p, append(c.order, id)
+		return id, p
+	}
+	stored, first := send()
+	refused, second := send()
+	busy, third := send()
+	frames := make(chan Event, 10)
+	tell := func(kind string, data any) {
+		text, err := json.Marshal(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames <- Event{Type: kind, Data: text}
+	}
+	tell("message_sent", "no answer")
+	tell("error", "no answer")
+	tell("message_sent", wire.MessageSent{ClientMessageID: stored, ConversationID: talk, Seq: 4})
+	tell("error", wire.Error{ClientMessageID: &refused, Code: chat.NotMember})
+	tell("error", wire.Error{ClientMessageID: &busy, Code: chat.Unavailable, Temporary: true})
+	c.notice(frames)
+	if len(first.done) != 1 || len(second.done) != 1 || len(third.done) != 0 {
+		t.Fatalf("%d, %d and %d outcomes, want 1, 1 and 0", len(first.done), len(second.done), len(third.done))
+	}
+	if r := <-first.done; r.err != nil || r.sent.Seq != 4 {
+		t.Errorf("sent as seq %d, %v, want 4", r.sent.Seq, r.err)
+	}
+	if e, ok := errors.AsType[*chat.Error]((<-second.done).err); !ok || e.Code != chat.NotMember {
+		t.Errorf("got %v, want not_member", e)
+	}
+	if !slices.Equal(c.order, []chat.RequestID{busy}) || len(c.outbox) != 1 {
+		t.Errorf("the outbox keeps %v, want %v", c.order, busy)
+	}
+	if h := c.held[talk]; h == nil || h.head != 4 {
+		t.Errorf("held %+v, want that seq 4 is there", h)
+	}
 }
 
 // Frames wait while history is asked: where nobody answers, many gaps are not found to
