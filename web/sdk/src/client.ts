@@ -1,7 +1,7 @@
 // Client is one device: it stays connected, and makes of what comes one order.
 import { Connection, systemClock, type Clock, type Ending, type Socket } from "./connection.ts";
 import { MARK_ID, Marks } from "./marks.ts";
-import { Order } from "./order.ts";
+import { HOLD_FOR, Order } from "./order.ts";
 import { Outbox, memoryStore, type Parcel, type Store } from "./outbox.ts";
 import {
   eventMessage, type Connected, type ConversationUpdated, type ErrorData, type Frame, type ID, type Message, type MessageSent,
@@ -74,6 +74,11 @@ function tooLarge(p: Parcel): boolean {
   return bytes(p.content) > CONTENT_BYTES || bytes(JSON.stringify(p)) > FRAME_BYTES - FRAME_REST;
 }
 
+/** When the server said that trying again is of use, in ms; 0 = it did not. */
+function toldBy(e: unknown): number {
+  return e instanceof StatusError ? e.retryAfter : 0;
+}
+
 export class Client {
   readonly rest: Rest;
   private readonly on: Handlers;
@@ -100,7 +105,7 @@ export class Client {
   // What waits, and whether somebody is at it: frames and pulls take turns.
   private queue: Frame[] = [];
   private busy = false;
-  private asked = { sync: Infinity, leave: Infinity, from: 0, bound: 0 }; // no sync before `from`: one was refused
+  private asked = { sync: Infinity, leave: Infinity, from: 0, bound: 0 }; // no sync before `from`: one failed for now
   private typingFrom = 0;
   private typingNext: { conversation_id: ID; is_typing: boolean } | undefined;
 
@@ -257,7 +262,7 @@ export class Client {
     } catch (e) {
       if (life !== this.life) return;
       if (e instanceof StatusError && !e.temporary) this.refuse(e.status, e.message);
-      else this.later(e instanceof StatusError ? e.retryAfter : 0, String(e instanceof Error ? e.message : e));
+      else this.later(toldBy(e), String(e instanceof Error ? e.message : e));
     }
   }
 
@@ -265,12 +270,22 @@ export class Client {
     if (!this.connection) return;
     this.connection = this.info = this.typingNext = undefined;
     this.marks.doubt(this.clock.now());
-    // What was not handled the next sync brings, but of a conversation that is left by then only if it is named.
-    for (const f of this.queue) {
-      const id = (f.data as { conversation_id?: ID } | undefined)?.conversation_id;
-      if (id && /^(new_message|conversation_updated|message_sent)$/.test(f.type)) this.order.acquaint(id);
-    }
+    const rest = this.queue;
     this.queue = [];
+    for (const f of rest) this.notice(f);
+  }
+
+  /** Takes a frame of a connection that ended before it was handled: an answer is one all the same. */
+  private notice(f: Frame): void {
+    const answer = f.type === "message_sent" || f.type === "error";
+    try {
+      if (answer && this.prepared && this.running) this.frame(f);
+    } catch {
+      // One that cannot be handled would have ended a connection, which is over.
+    }
+    // What it brings the next sync brings too, but of a conversation that is left by then only if it is named.
+    const id = (f.data as { conversation_id?: ID } | undefined)?.conversation_id;
+    if (id && /^(new_message|conversation_updated|message_sent)$/.test(f.type)) this.order.acquaint(id);
   }
 
   private ended(e: Ending): void {
@@ -354,15 +369,18 @@ export class Client {
       await this.resume();
       return true;
     }
-    // Before the first sync has gone well, everything is held back.
-    const f = this.state_.is === "live" ? this.queue.shift() : undefined;
+    // Before `prepare` has gone well, everything is held back. A sync that failed for now holds nothing back.
+    const f = this.prepared ? this.queue.shift() : undefined;
     if (f) {
       this.frame(f);
       return true;
     }
-    if (this.state_.is !== "live") return false;
+    if (this.state_.is !== "live") return false; // Gaps are the sync's.
     const gaps = this.order.gaps(now);
-    for (const id of gaps) await this.pull(id);
+    for (const id of gaps) {
+      await this.pull(id);
+      if (this.clock.now() - now > HOLD_FOR) break; // Frames wait meanwhile: they come first, then the others.
+    }
     return gaps.length > 0 && this.queue.length > 0;
   }
 
@@ -503,10 +521,11 @@ export class Client {
       await this.sync();
     } catch (e) {
       if (life !== this.life) return;
-      if (!(e instanceof StatusError && e.temporary)) throw e;
-      // The connection is none the worse for a refusal, and another would load a server that has too much to do.
+      if (e instanceof StatusError && !e.temporary) throw e;
+      // The connection is none the worse for it, answers to what was sent come on it, and another would load a server
+      // that has too much to do.
       this.asked.bound = Math.min(Math.max(2 * this.asked.bound, BACKOFF_FIRST), BACKOFF_LAST);
-      this.asked.from = this.asked.sync = this.clock.now() + e.retryAfter + this.random() * this.asked.bound;
+      this.asked.from = this.asked.sync = this.clock.now() + toldBy(e) + this.random() * this.asked.bound;
       return;
     }
     if (life !== this.life) return;
@@ -543,10 +562,11 @@ export class Client {
 
   /** Fills one gap that has been open for too long. One that cannot be filled now waits as long again, and as long as it is told. */
   private async pull(id: ID): Promise<void> {
+    const began = this.clock.now();
     try {
       await this.fill(id).catch((e: unknown) => this.part(id, e));
     } catch (e) {
-      if (e instanceof StatusError) this.order.postpone(id, e.retryAfter);
+      this.order.postpone(id, this.clock.now() - began + toldBy(e));
     }
   }
 
