@@ -35,6 +35,7 @@ type conn struct {
 	tries   uint8 // that failed since it was open
 	upped   bool  // 101 came
 	asked   bool  // to connect elsewhere
+	hung    bool  // the server sends no more; see hungUp
 	began   int64 // Unix nanoseconds: the opening
 	lost    int64 // when it was lost; 0: it is the first opening
 	owed    int64 // the number of the echo that comes next; −1: none
@@ -81,7 +82,28 @@ func (w *worker) ready(slot int, events uint32) {
 		}
 		return
 	}
+	if c.state == open && events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		w.hungUp(slot)
+		return
+	}
 	w.read(slot)
+}
+
+// hungUp puts a connection aside whose server sends no more. To read its last words and to
+// close it costs more than an echo, and thousands come at once when a server dies: what
+// the others' echoes take is not to be the time that these take.
+func (w *worker) hungUp(slot int) {
+	c := &w.conns[slot]
+	c.lost, c.hung = w.now.UnixNano(), true
+	_ = unix.EpollCtl(w.poll, unix.EPOLL_CTL_DEL, int(c.fd), nil) // It is registered.
+	w.gone = append(w.gone, slot)
+}
+
+// bury reads to its end a connection that was put aside, unless a write has ended it since.
+func (w *worker) bury(slot int) {
+	for w.conns[slot].hung {
+		w.read(slot)
+	}
 }
 
 // upgrade sends the request of RFC 6455.
@@ -100,7 +122,7 @@ func (w *worker) upgrade(slot int) error {
 		w.frame = append(append(append(w.frame, "Authorization: Bearer "...), token...), "\r\n"...)
 	}
 	w.frame = append(w.frame, "\r\n"...)
-	if err := unix.EpollCtl(w.poll, unix.EPOLL_CTL_MOD, int(c.fd), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(slot)}); err != nil {
+	if err := unix.EpollCtl(w.poll, unix.EPOLL_CTL_MOD, int(c.fd), &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(slot)}); err != nil {
 		return err
 	}
 	return w.write(c, w.frame)
@@ -307,7 +329,7 @@ func (w *worker) drop(c *conn) {
 	if c.fd >= 0 {
 		_ = unix.Close(int(c.fd)) // The kernel forgets it all the same, epoll too.
 	}
-	c.fd, c.state, c.rest = -1, closed, nil
+	c.fd, c.state, c.hung, c.rest = -1, closed, false, nil
 }
 
 // fail ends an opening that did not succeed, and makes another appointment.
@@ -342,7 +364,9 @@ func (w *worker) leave(slot int, pause time.Duration) {
 	w.cut(c)
 	w.drop(c)
 	w.open--
-	c.lost = w.now.UnixNano()
+	if c.lost == 0 {
+		c.lost = w.now.UnixNano()
+	}
 	if w.stay {
 		w.elsewhere(c)
 		w.again(slot, pause)

@@ -253,6 +253,51 @@ func TestEachEventHasItsOwnTime(t *testing.T) {
 	}
 }
 
+// When a server dies, what the others' connections bring comes before the burials of its
+// own, few of which come between two looks; each is counted once, with its last words.
+func TestEndsMakeWayForEchoes(t *testing.T) {
+	const dead = 3 * aTime
+	d := newDesk(t, dead+1)
+	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(poll)
+	d.poll = poll
+	d.obey(&Order{Echo: &Echo{Frame: Text, Rate: 10, Seconds: (dead + 1) / 10.}})
+	d.pass(time.Second)
+	var events []unix.EpollEvent
+	for slot := range dead {
+		if err := unix.EpollCtl(poll, unix.EPOLL_CTL_ADD, int(d.conns[slot].fd), &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Write(d.ends[slot], serverFrame(opClose, "\x0f\xa1")); err != nil {
+			t.Fatal(err)
+		}
+		d.hangUp(slot)
+		events = append(events, unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(slot)})
+	}
+	d.reply(dead)
+	d.turn(append(events, unix.EpollEvent{Events: unix.EPOLLIN, Fd: dead}))
+	if d.open != dead+1 || d.told().Count(CountEchoed) != 1 {
+		t.Errorf("%d connections are left and %d echoes are back, want %d and 1", d.open, d.told().Count(CountEchoed), dead+1)
+	}
+	d.due()
+	if d.open != dead+1-aTime {
+		t.Errorf("%d connections are left after one look, want %d", d.open, dead+1-aTime)
+	}
+	d.end(dead-1, io.EOF) // As a write would that fails meanwhile.
+	for range 3 {
+		d.due()
+	}
+	if n := d.told().Count(CountLost); n != dead || d.open != 1 {
+		t.Errorf("%d connections were lost and %d are left, want %d and 1", n, d.open, dead)
+	}
+	if n := d.told().Count(CountClosed + "with 4001"); n != dead-1 {
+		t.Errorf("%d had the server's last word, want %d", n, dead-1)
+	}
+}
+
 // A loop that stands still is late for each beat of that time, not for one.
 func TestMissedBeatsAreRecorded(t *testing.T) {
 	d := newDesk(t, 0)

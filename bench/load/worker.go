@@ -25,6 +25,8 @@ const (
 	// opening is how many connections a worker opens at a time: fewer than fit into
 	// a listener's queue.
 	opening = 128
+	// aTime is how many openings and how many ends come between two looks at the sockets.
+	aTime = 2
 	// openTimeout bounds one opening.
 	openTimeout = 30 * time.Second
 	// mostTries of one connection fail before it is given up.
@@ -65,6 +67,7 @@ type worker struct {
 	ended  bool
 	conns  []conn
 	unfree int      // connections that are being opened
+	gone   []int    // slots whose servers send no more
 	later  schedule // openings that wait for their time
 	order  *Order   // openings that are asked for, until they are done
 	next   int      // slot that is opened next
@@ -294,6 +297,9 @@ func (w *worker) turn(events []unix.EpollEvent) {
 			continue
 		}
 		w.ready(int(e.Fd), e.Events)
+		if w.echo != nil && !w.echo.next().After(w.now) {
+			w.sendDue() // However many events there are.
+		}
 	}
 	w.now = w.clock()
 	for ; !w.beat.After(w.now); w.beat = w.beat.Add(beatEvery) {
@@ -351,10 +357,15 @@ func (w *worker) paceOf(o *Open) pace {
 
 // due does what has its time.
 func (w *worker) due() {
-	for w.unfree < opening && len(w.later) > 0 && !w.later[0].at.After(w.now) {
+	for range min(len(w.gone), aTime) {
+		slot := w.gone[0]
+		w.gone = w.gone[1:]
+		w.bury(slot)
+	}
+	for n := 0; n < aTime && w.unfree < opening && len(w.later) > 0 && !w.later[0].at.After(w.now); n++ {
 		w.keep(heap.Pop(&w.later).(appointment).slot)
 	}
-	for w.unfree < opening && w.next < w.until && !w.pace.next().After(w.now) {
+	for n := 0; n < aTime && w.unfree < opening && w.next < w.until && !w.pace.next().After(w.now); n++ {
 		w.pace.done++
 		w.next++
 		w.dial(w.next - 1)
@@ -378,6 +389,9 @@ func (w *worker) arm() error {
 		}
 	}
 	sooner(w.beat)
+	if len(w.gone) > 0 {
+		sooner(w.now)
+	}
 	if w.unfree < opening {
 		if len(w.later) > 0 {
 			sooner(w.later[0].at)
