@@ -59,7 +59,7 @@ type options struct {
 	kafka, redis                         *daemon.Server
 	origins, proxyProtocol               *[]string
 	proxies                              proxyproto.Trusted
-	reusePort                            bool
+	reusePort, opensMakeWay              bool
 	authKeys, authIssuer, authAudience   string
 	maxConnections, members, replication int
 	partitions                           int
@@ -164,6 +164,7 @@ func parse(args []string, logs io.Writer) (*options, *slog.Logger, error) {
 	flags.StringVar(&o.authAudience, "auth-audience", "", "`AUD` that every token must have; empty: any")
 	o.origins = flags.List("origins", "`ORIGIN,…` of web pages that may connect, exactly as browsers send them; others get 403")
 	o.proxyProtocol = flags.List("proxy-protocol", "`CIDR,…` of balancers, whose connections must begin with a PROXY header, version 1 or 2;\nempty: it is taken from nobody")
+	flags.BoolVar(&o.opensMakeWay, "opens-make-way", true, "when processors are short, open connections as fast as the frames of those who are connected allow, 500 a second at least")
 	flags.BoolVar(&o.reusePort, "reuse-port", false, "listen at an address where other gateways of this user do, all with this flag; the kernel spreads connections over them")
 	flags.IntVar(&o.maxConnections, "max-connections", 0, "`NUMBER` of connections to accept, beyond which newcomers get 503; 0: what descriptors and the kernel allow")
 	flags.IntVar(&o.members, "members", chat.MembersDefault, "`NUMBER` of members that a group may have, as clients are told; the same as that of storage-worker")
@@ -278,7 +279,7 @@ func newNode(o *options, cfg node.Config) (*node.Node, error) {
 	cfg.Boot = uint64(time.Now().UnixNano()) // Ascends from life to life.
 	cfg.Generation, cfg.Replication = uint32(o.generation), o.replication
 	cfg.Origins, cfg.Proxies, cfg.MaxConnections, cfg.Members = *o.origins, o.proxies, o.maxConnections, o.members
-	cfg.Heartbeat, cfg.Recheck, cfg.DrainTimeout = o.heartbeat, o.recheck, o.drainTimeout
+	cfg.Heartbeat, cfg.Recheck, cfg.DrainTimeout, cfg.Hasty = o.heartbeat, o.recheck, o.drainTimeout, !o.opensMakeWay
 	cfg.Metrics.Gauge(fmt.Sprintf("switchboard_gateway_info{server=%q,advertise=%q}", o.server, o.advertise),
 		func() float64 { return 1 })
 	cfg.Logger.Info("gateway starts", "server", o.server, "advertise", o.advertise, "boot", cfg.Boot)

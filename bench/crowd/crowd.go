@@ -72,7 +72,8 @@ func newOptions(flags *daemon.Flags, worker []string, gateways, connections int)
 	flags.IntVar(&o.connections, "connections", connections, "authenticated connections, spread over the gateways")
 	flags.Float64Var(&o.rate, "open-rate", 2000, "connections that are opened a second")
 	flags.BoolVar(&o.fill, "fill", false, "fill one gateway after the other, one worker after the other: with many of both on\n"+
-		"one host that is cheaper, since each wakes up for many frames of one other")
+		"one host that is cheaper, since each wakes up for many frames of one other. The gateways\n"+
+		"run with -opens-make-way=false then")
 	flags.DurationVar(&o.gather, "gather", 0, "how long workers let what arrives gather, likewise; it is in all times, and echoes\n"+
 		"are late by it")
 	flags.IntVar(&o.workers, "workers", 0, "worker processes; 0: as many as descriptors ask for, two at least")
@@ -180,7 +181,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	} else {
 		r.rig, err = rig.Start(ctx, rig.Config{
 			Program: r.program, Gateways: r.gateways, Heartbeat: r.heartbeat, DrainTimeout: r.drainTimeout,
-			Kafka: r.kafka, Redis: r.redis, Log: r.screen.Log(os.Stderr),
+			Hasty: r.fill, Kafka: r.kafka, Redis: r.redis, Log: r.screen.Log(os.Stderr),
 		})
 	}
 	if err != nil {

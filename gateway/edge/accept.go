@@ -20,6 +20,10 @@ const (
 	longestPause  = time.Second
 )
 
+// acceptEvery is how long connections wait for each other: to wake up for each costs as
+// much as to accept it. The first of a quiet time does not wait.
+const acceptEvery = 2 * time.Millisecond
+
 // The kernel's buffer for output, and how much of it may wait to be sent. The first
 // bounds what is under way to a peer that reads, the second what is kept for one that
 // does not. A socket inherits them from the listener, which saves three calls each.
@@ -41,6 +45,7 @@ type acceptor struct {
 	raw    syscall.RawConn
 	each   bool // sockets do not inherit options from this listener
 	next   int  // loop that is asked first
+	woken  time.Time
 }
 
 // Listen opens a listener for a Server. Go's own are Multipath TCP by default,
@@ -135,7 +140,13 @@ func (a *acceptor) run(ctx context.Context) {
 }
 
 func (a *acceptor) accept() (fd int, peer unix.Sockaddr, err error) {
+	waited := false
 	waitErr := a.raw.Read(func(listener uintptr) bool {
+		if waited {
+			time.Sleep(acceptEvery - time.Since(a.woken))
+			a.woken = time.Now()
+		}
+		waited = true
 		fd, peer, err = unix.Accept4(int(listener), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		return err != unix.EAGAIN
 	})

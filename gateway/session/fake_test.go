@@ -411,6 +411,7 @@ func newWorld(t *testing.T, n int, change func(*Config)) *world {
 		w.directory = shared
 	}
 	w.keeper = New(cfg)
+	w.keeper.verifier.gather.every, w.keeper.registrar.gather.every = 0, 0 // No time passes between two calls.
 	w.loops.keeper = w.keeper
 	if err := w.keeper.Attach(w.loops); err != nil {
 		t.Fatal(err)

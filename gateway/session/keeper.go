@@ -76,8 +76,10 @@ type Config struct {
 	// OutboundBytes is the bound of edge's queue; default 64 KiB. From half of
 	// it on, fleeting events are dropped.
 	OutboundBytes int
-	Logger        *slog.Logger
-	Metrics       *metrics.Set
+	// Hasty says that openings do not make way for the frames of those who are connected.
+	Hasty   bool
+	Logger  *slog.Logger
+	Metrics *metrics.Set
 }
 
 // The periods and limits of sessions.
@@ -151,6 +153,7 @@ func New(cfg Config) *Keeper {
 	k.allowed = newAllowances(k)
 	cfg.Metrics.Gauge("switchboard_gateway_sessions", func() float64 { return float64(k.sessions.Load()) })
 	cfg.Metrics.Gauge("switchboard_gateway_users_remembered", func() float64 { return float64(k.allowed.remembered()) })
+	cfg.Metrics.Gauge("switchboard_gateway_openings_waiting", func() float64 { return float64(len(k.verifier.jobs)) })
 	cfg.Metrics.Gauge("switchboard_gateway_presence_queue", func() float64 { return float64(k.registrar.length()) })
 	return k
 }

@@ -63,3 +63,12 @@ func newCounters(set *metrics.Set) counters {
 	}
 	return c
 }
+
+// served is how many frames came from those who are connected or were pushed to them.
+func (c *counters) served() uint64 {
+	n := c.pushes.Get() - c.events[wire.TypeConnect].Get()
+	for _, events := range c.events {
+		n += events.Get()
+	}
+	return n
+}

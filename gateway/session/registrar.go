@@ -21,8 +21,10 @@ const (
 	repeatQueue = 4096
 	// gatherEvery is how long a session that is registered again waits for others to
 	// share a round trip with: a round trip costs more than a session. Newcomers,
-	// departures and who was lost with the lease do not wait, and take those along.
+	// departures and who was lost with the lease do not wait for long, and take those along.
 	gatherEvery = 500 * time.Millisecond
+	// registerEvery is how long newcomers and departures wait for each other.
+	registerEvery = 5 * time.Millisecond
 	// presenceBatch bounds one round trip.
 	presenceBatch = 512
 	// presenceFirst and presenceLast bound the pause between tries.
@@ -63,6 +65,7 @@ type registrar struct {
 	keeper *Keeper
 	wake   chan struct{}
 
+	gather  gather
 	changes []presence.Change // run's, of the batch being written
 	acks    sync.Pool         // of *acks
 
@@ -76,7 +79,7 @@ type registrar struct {
 }
 
 func newRegistrar(k *Keeper) *registrar {
-	return &registrar{keeper: k, wake: make(chan struct{}, 1)}
+	return &registrar{keeper: k, gather: gather{every: registerEvery}, wake: make(chan struct{}, 1)}
 }
 
 // enlist queues the registration of a new session and returns its serial. Both are
@@ -173,6 +176,9 @@ func (r *registrar) run(ctx context.Context) {
 // flush writes until nothing waits or ctx ends.
 func (r *registrar) flush(ctx context.Context) {
 	for ctx.Err() == nil {
+		if n := r.length(); n > 0 && n < presenceBatch {
+			r.gather.wait(ctx)
+		}
 		batch := r.take()
 		if len(batch) == 0 {
 			return

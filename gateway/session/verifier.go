@@ -5,15 +5,24 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"time"
 
 	"switchboard/gateway/edge"
 	"switchboard/internal/auth"
 	"switchboard/internal/chat"
 )
 
-// verifyQueue bounds the tokens that wait for a worker. At some 50 µs a token
-// the last one waits a fifth of a second on one core.
-const verifyQueue = 4096
+const (
+	// verifyQueue bounds the tokens that wait for a worker. At some 50 µs a token the last
+	// one waits a fifth of a second on one core; longer while openings make way, see
+	// allotment.
+	verifyQueue = 4096
+	// verifyEvery is how long tokens wait for each other.
+	verifyEvery = 4 * time.Millisecond
+	// verifyBatch is how many tokens a worker takes at a time. Where as many wait, none
+	// waits for more.
+	verifyBatch = 16
+)
 
 // purpose is what a token was shown for.
 type purpose uint8
@@ -39,10 +48,18 @@ type job struct {
 type verifier struct {
 	keeper *Keeper
 	jobs   chan *verdict // Pointers: the places of a queue stay in memory once tokens went through them.
+
+	// Owned by the worker that has the door.
+	door     chan struct{}
+	gather   gather
+	openings allotment
 }
 
 func newVerifier(k *Keeper) *verifier {
-	return &verifier{keeper: k, jobs: make(chan *verdict, verifyQueue)}
+	return &verifier{
+		keeper: k, jobs: make(chan *verdict, verifyQueue),
+		door: make(chan struct{}, 1), gather: gather{every: verifyEvery}, openings: newAllotment(),
+	}
 }
 
 // add reports whether there was room.
@@ -71,16 +88,45 @@ func (v *verifier) run(ctx context.Context) {
 }
 
 func (v *verifier) work(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case next := <-v.jobs:
+	batch := make([]*verdict, 0, verifyBatch)
+	for ctx.Err() == nil {
+		batch = v.take(ctx, batch[:0])
+		for _, next := range batch {
 			next.who, next.err = v.keeper.cfg.Verify(next.job.token)
 			next.job.token = ""
 			v.keeper.sockets.Post(int(next.job.conn.Loop), announceVerdict, next)
 		}
+		clear(batch)
 	}
+}
+
+// take waits for tokens and appends those that are to be verified next; none when ctx
+// ends.
+func (v *verifier) take(ctx context.Context, batch []*verdict) []*verdict {
+	select {
+	case <-ctx.Done():
+		return batch
+	case v.door <- struct{}{}:
+	}
+	defer func() { <-v.door }()
+	select {
+	case <-ctx.Done():
+		return batch
+	case first := <-v.jobs:
+		batch = append(batch, first)
+	}
+	if v.openings.left == 0 || len(v.jobs) < verifyBatch-1 {
+		late := v.gather.wait(ctx)
+		if v.keeper.cfg.Hasty {
+			late = 0
+		}
+		v.openings.turn(late, v.keeper.count.served())
+	}
+	for most := min(v.openings.left, verifyBatch); len(batch) < most && len(v.jobs) > 0; {
+		batch = append(batch, <-v.jobs) // Nobody else takes any: the door is ours.
+	}
+	v.openings.left -= len(batch)
+	return batch
 }
 
 // verdict is a job on its way to a worker, and what became of it on its way back to

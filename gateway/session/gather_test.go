@@ -1,0 +1,108 @@
+package session
+
+import (
+	"maps"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"switchboard/gateway/edge"
+	"switchboard/internal/auth"
+)
+
+// TestGather holds a gather to its moments: the first of a quiet time does not wait, who
+// comes soon after waits until the time is over, and no longer.
+func TestGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gather{every: 5 * time.Millisecond}
+		begun := time.Now()
+		for i, step := range []struct{ pause, until time.Duration }{
+			{0, 0},
+			{time.Millisecond, 5 * time.Millisecond},
+			{0, 10 * time.Millisecond},
+			{20 * time.Millisecond, 30 * time.Millisecond},
+		} {
+			time.Sleep(step.pause)
+			late := g.wait(t.Context())
+			if took := time.Since(begun); took != step.until || late != 0 {
+				t.Errorf("wait %d ended after %v, late by %v, want %v and 0", i, took, late, step.until)
+			}
+		}
+	})
+}
+
+// TestAllotment follows the openings of a turn.
+func TestAllotment(t *testing.T) {
+	const late = lateTurn + 1
+	a := newAllotment()
+	served := uint64(0)
+	turn := func(late time.Duration, frames uint64, want int) {
+		t.Helper()
+		served += frames
+		a.turn(late, served)
+		if a.most != want || a.left != want {
+			t.Errorf("a turn has %d openings, %d left, want %d", a.most, a.left, want)
+		}
+	}
+	take := func(n int) { a.left -= n }
+
+	turn(late, 0, mostOpenings) // Nobody to make way for.
+	take(100)
+	turn(0, 1, 200) // Somebody, and twice the room that was needed.
+	take(1)
+	turn(0, 1, calmOpenings)
+	take(calmOpenings)
+	turn(0, 1, calmOpenings+1) // All were taken, in time.
+	take(5)
+	turn(lateTurn, 1, calmOpenings+1) // Not late yet; some were left.
+	for want := 4; want >= fewestOpenings; want /= 2 {
+		turn(late, 1, want)
+		take(want)
+	}
+	turn(late, 1, fewestOpenings)
+	for range quietTurns - 1 {
+		turn(late, 0, fewestOpenings)
+	}
+	turn(late, 0, mostOpenings)
+}
+
+// TestOpeningsShareTheWay has many come at once: a first is verified and registered at
+// once, the others in whole batches a turn later, the rest in the turn after that, and the
+// directory is asked once for each.
+func TestOpeningsShareTheWay(t *testing.T) {
+	verified := make(chan time.Time, 100)
+	change := func(cfg *Config) {
+		cfg.Verify = func(token string) (auth.Identity, error) {
+			verified <- time.Now()
+			return verify(token)
+		}
+	}
+	inWorld(t, 2, change, func(w *world) {
+		w.keeper.verifier.gather.every, w.keeper.registrar.gather.every = verifyEvery, registerEvery
+		begun := time.Now()
+		var conns []edge.Conn
+		for i := range 41 {
+			conns = append(conns, w.open(uint16(i%2), edge.Request{Authorization: "Bearer user" + strconv.Itoa(i)}))
+		}
+		w.want(conns[0], "connected")
+		time.Sleep(2*verifyEvery + registerEvery)
+		for _, c := range conns[1:] {
+			w.want(c, "connected")
+		}
+		close(verified)
+		at := make(map[time.Duration]int)
+		for v := range verified {
+			at[v.Sub(begun)]++
+		}
+		want := map[time.Duration]int{0: 1, verifyEvery: 2 * verifyBatch, 2 * verifyEvery: 40 - 2*verifyBatch}
+		if !maps.Equal(at, want) {
+			t.Errorf("tokens were verified after %v, want %v", at, want)
+		}
+		w.directory.do(func() {
+			if n := len(w.directory.batches); n != 3 {
+				t.Errorf("the directory was asked %d times, want 3", n)
+			}
+		})
+	})
+}
