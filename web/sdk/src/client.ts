@@ -7,7 +7,7 @@ import {
   eventMessage, type Connected, type ConversationUpdated, type ErrorData, type Frame, type ID, type Message, type MessageSent,
   type MessageStatus, type Presence, type Typing,
 } from "./protocol.ts";
-import { Rest, StatusError, bounded } from "./rest.ts";
+import { Rest, StatusError, bounded, passing } from "./rest.ts";
 import { uuid7 } from "./uuid.ts";
 
 /** Bounds the pause before connecting again, in ms; it is drawn below the bound, which doubles each time,
@@ -60,7 +60,8 @@ export interface Options {
   store?: Store;
   /** What an earlier life of this device has applied: Client.have() of then. */
   have?: Record<ID, number>;
-  /** Runs once, after the first `connected` and before the first sync: the place to begin() conversations at their head. */
+  /** Runs after `connected` and before the first sync, until it has gone well once: the place to begin() conversations at their head.
+   * After a failure of `rest` that may pass it runs again on the same connection; anything else that it throws ends that. */
   prepare?: (c: Client) => Promise<void>;
   name?: { name: string; version: string };
   socket?: (url: string) => Socket;
@@ -376,12 +377,13 @@ export class Client {
       return true;
     }
     if (this.state_.is !== "live") return false; // Gaps are the sync's.
-    const gaps = this.order.gaps(now);
-    for (const id of gaps) {
+    let pulled = false;
+    for (const id of this.order.gaps(now)) {
+      pulled = true;
       await this.pull(id);
       if (this.clock.now() - now > HOLD_FOR) break; // Frames wait meanwhile: they come first, then the others.
     }
-    return gaps.length > 0 && this.queue.length > 0;
+    return pulled && this.queue.length > 0;
   }
 
   /** Has step() called when the next thing is due. */
@@ -521,7 +523,7 @@ export class Client {
       await this.sync();
     } catch (e) {
       if (life !== this.life) return;
-      if (e instanceof StatusError && !e.temporary) throw e;
+      if (!passing(e)) throw e;
       // The connection is none the worse for it, answers to what was sent come on it, and another would load a server
       // that has too much to do.
       this.asked.bound = Math.min(Math.max(2 * this.asked.bound, BACKOFF_FIRST), BACKOFF_LAST);

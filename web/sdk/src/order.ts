@@ -77,15 +77,18 @@ export class Order {
     if (atOnce) h.since = -Infinity;
   }
 
-  /** The conversations whose gap has been open for too long. Each waits as long again after this. */
-  gaps(now: number): ID[] {
-    const due: ID[] = [];
+  /**
+   * The conversations whose gap has been open for too long. One that was taken waits as long again and
+   * comes after the others: who stops half-way, since it took long, begins with those that are left.
+   */
+  *gaps(now: number): Generator<ID> {
     for (const [id, h] of this.held) {
       if (now - h.since < HOLD_FOR) continue;
       h.since = now;
-      due.push(id);
+      this.held.delete(id);
+      this.held.set(id, h);
+      yield id;
     }
-    return due;
   }
 
   /** Has a gap that could not be filled wait longer, in ms. */

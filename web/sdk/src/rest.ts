@@ -28,6 +28,19 @@ export class StatusError extends Error {
   }
 }
 
+/** No answer, or one that cannot be read: whether the request was done nobody knows. */
+export class NoAnswerError extends Error {
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.name = "NoAnswerError";
+  }
+}
+
+/** Whether that is the network's or the server's doing and may be over later. */
+export function passing(e: unknown): boolean {
+  return e instanceof NoAnswerError || (e instanceof StatusError && e.temporary);
+}
+
 export interface RestOptions {
   /** Such as https://chat.example.com; empty = where the page came from. */
   base: string;
@@ -82,10 +95,14 @@ export class Rest {
       headers["Content-Type"] = "application/json";
       init.body = JSON.stringify(body);
     }
-    const response = await (this.options.fetch ?? fetch)(this.base + path, init);
-    const text = await response.text();
-    if (!response.ok) throw statusError(response.status, text, response.headers.get("Retry-After"));
-    return (text ? JSON.parse(text) : undefined) as T;
+    try {
+      const response = await (this.options.fetch ?? fetch)(this.base + path, init);
+      const text = await response.text();
+      if (!response.ok) throw statusError(response.status, text, response.headers.get("Retry-After"));
+      return (text ? JSON.parse(text) : undefined) as T;
+    } catch (e) {
+      throw e instanceof StatusError ? e : new NoAnswerError(e);
+    }
   }
 
   async gateway(): Promise<string> {

@@ -68,7 +68,8 @@ export class FakeSocket implements Socket {
   }
 }
 
-type Answer = { status?: number; body?: unknown; headers?: Record<string, string> };
+/** `text` is a body that is no JSON. */
+export type Answer = { status?: number; body?: unknown; text?: string; headers?: Record<string, string> };
 
 export class Site {
   readonly clock = new FakeClock();
@@ -111,8 +112,8 @@ export class Site {
     const token = (init.headers as Record<string, string>)["Authorization"] ?? "";
     this.calls.push({ method, path, body, token });
     let answer = await this.answer(method, path, body);
-    if (!answer.body && !answer.status) answer = ordinary(path);
-    return new Response(JSON.stringify(answer.body ?? {}), { status: answer.status ?? 200, headers: answer.headers ?? {} });
+    if (!answer.body && !answer.status && !answer.text) answer = ordinary(path);
+    return new Response(answer.text ?? JSON.stringify(answer.body ?? {}), { status: answer.status ?? 200, headers: answer.headers ?? {} });
   }
 
   get socket(): FakeSocket {
