@@ -86,8 +86,8 @@ func (c *Client) heed(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// postpone has a sync that failed for now made later. Until frames have had their turn,
-// no gap is pulled either: that may take as long to fail.
+// postpone has a sync that failed for now made later. No gap is pulled for HoldFor either:
+// that may take as long to fail, and frames are to have their turn.
 func (c *Client) postpone(err error) {
 	c.asked.bound = min(max(2*c.asked.bound, BackoffFirst), BackoffLast)
 	pause := told(err) + rand.N(c.asked.bound)

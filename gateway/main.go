@@ -279,7 +279,7 @@ func newNode(o *options, cfg node.Config) (*node.Node, error) {
 	cfg.Boot = uint64(time.Now().UnixNano()) // Ascends from life to life.
 	cfg.Generation, cfg.Replication = uint32(o.generation), o.replication
 	cfg.Origins, cfg.Proxies, cfg.MaxConnections, cfg.Members = *o.origins, o.proxies, o.maxConnections, o.members
-	cfg.Heartbeat, cfg.Recheck, cfg.DrainTimeout, cfg.Hasty = o.heartbeat, o.recheck, o.drainTimeout, !o.opensMakeWay
+	cfg.Heartbeat, cfg.Recheck, cfg.DrainTimeout, cfg.AllAtOnce = o.heartbeat, o.recheck, o.drainTimeout, !o.opensMakeWay
 	cfg.Metrics.Gauge(fmt.Sprintf("switchboard_gateway_info{server=%q,advertise=%q}", o.server, o.advertise),
 		func() float64 { return 1 })
 	cfg.Logger.Info("gateway starts", "server", o.server, "advertise", o.advertise, "boot", cfg.Boot)

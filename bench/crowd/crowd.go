@@ -181,7 +181,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	} else {
 		r.rig, err = rig.Start(ctx, rig.Config{
 			Program: r.program, Gateways: r.gateways, Heartbeat: r.heartbeat, DrainTimeout: r.drainTimeout,
-			Hasty: r.fill, Kafka: r.kafka, Redis: r.redis, Log: r.screen.Log(os.Stderr),
+			AllAtOnce: r.fill, Kafka: r.kafka, Redis: r.redis, Log: r.screen.Log(os.Stderr),
 		})
 	}
 	if err != nil {

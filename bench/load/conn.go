@@ -407,7 +407,7 @@ func (w *worker) keep(slot int) {
 	switch {
 	case c.state == closed:
 		w.dial(slot)
-	case c.state == open && c.asked:
+	case c.state == open && c.asked && !c.hung:
 		w.counts[CountMoved]++
 		w.cut(c)
 		w.drop(c)

@@ -256,7 +256,7 @@ func TestEachEventHasItsOwnTime(t *testing.T) {
 // When a server dies, what the others' connections bring comes before the burials of its
 // own, few of which come between two looks; each is counted once, with its last words.
 func TestEndsMakeWayForEchoes(t *testing.T) {
-	const dead = 3 * aTime
+	const dead = 3 * besideEchoes
 	d := newDesk(t, dead+1)
 	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -283,8 +283,8 @@ func TestEndsMakeWayForEchoes(t *testing.T) {
 		t.Errorf("%d connections are left and %d echoes are back, want %d and 1", d.open, d.told().Count(CountEchoed), dead+1)
 	}
 	d.due()
-	if d.open != dead+1-aTime {
-		t.Errorf("%d connections are left after one look, want %d", d.open, dead+1-aTime)
+	if d.open != dead+1-besideEchoes {
+		t.Errorf("%d connections are left after one look, want %d", d.open, dead+1-besideEchoes)
 	}
 	d.end(dead-1, io.EOF) // As a write would that fails meanwhile.
 	for range 3 {

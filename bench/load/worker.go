@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -25,8 +26,9 @@ const (
 	// opening is how many connections a worker opens at a time: fewer than fit into
 	// a listener's queue.
 	opening = 128
-	// aTime is how many openings and how many ends come between two looks at the sockets.
-	aTime = 2
+	// besideEchoes is how many openings, and how many ends, come between two looks at the
+	// sockets while echoes are under way.
+	besideEchoes = 2
 	// openTimeout bounds one opening.
 	openTimeout = 30 * time.Second
 	// mostTries of one connection fail before it is given up.
@@ -357,15 +359,19 @@ func (w *worker) paceOf(o *Open) pace {
 
 // due does what has its time.
 func (w *worker) due() {
-	for range min(len(w.gone), aTime) {
+	most := math.MaxInt
+	if w.echo != nil {
+		most = besideEchoes
+	}
+	for range min(len(w.gone), most) {
 		slot := w.gone[0]
 		w.gone = w.gone[1:]
 		w.bury(slot)
 	}
-	for n := 0; n < aTime && w.unfree < opening && len(w.later) > 0 && !w.later[0].at.After(w.now); n++ {
+	for n := 0; n < most && w.unfree < opening && len(w.later) > 0 && !w.later[0].at.After(w.now); n++ {
 		w.keep(heap.Pop(&w.later).(appointment).slot)
 	}
-	for n := 0; n < aTime && w.unfree < opening && w.next < w.until && !w.pace.next().After(w.now); n++ {
+	for n := 0; n < most && w.unfree < opening && w.next < w.until && !w.pace.next().After(w.now); n++ {
 		w.pace.done++
 		w.next++
 		w.dial(w.next - 1)

@@ -54,7 +54,7 @@ type Config struct {
 	Gateways     int
 	Heartbeat    time.Duration
 	DrainTimeout time.Duration
-	Hasty        bool      // openings do not make way for the frames of who is connected
+	AllAtOnce    bool      // openings do not make way for the frames of who is connected
 	Kafka, Redis string    // HOST:PORT; empty: inside this process
 	Log          io.Writer // of the gateways
 }
@@ -225,7 +225,7 @@ func (r *Rig) gateway(i int) error {
 		"-listen", r.Addresses[i], "-ops-listen", r.ops[i], "-server", server(i), "-kafka", r.config.Kafka, "-redis", r.config.Redis,
 		"-auth-keys", r.Keys, "-replication", "1", "-heartbeat", r.config.Heartbeat.String(),
 		"-drain-timeout", r.config.DrainTimeout.String(), "-log-level", "warn")
-	if r.config.Hasty {
+	if r.config.AllAtOnce {
 		command.Args = append(command.Args, "-opens-make-way=false")
 	}
 	command.Stdout, command.Stderr = r.config.Log, r.config.Log

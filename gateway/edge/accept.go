@@ -44,8 +44,10 @@ type acceptor struct {
 	file   *os.File // the listener, where the runtime lets us call accept4 ourselves
 	raw    syscall.RawConn
 	each   bool // sockets do not inherit options from this listener
-	next   int  // loop that is asked first
-	woken  time.Time
+
+	// Owned by run.
+	next  int       // loop that is asked first
+	woken time.Time // when connections were waited for last
 }
 
 // Listen opens a listener for a Server. Go's own are Multipath TCP by default,

@@ -87,7 +87,7 @@ type Config struct {
 	Loops          int                // default: the processors
 	Proxies        proxyproto.Trusted // balancers whose connections begin with a PROXY header; none by default
 	Members        int                // the member limit that clients are told; default chat.MembersDefault
-	Hasty          bool               // openings do not make way for the frames of who is connected
+	AllAtOnce      bool               // openings do not make way for the frames of who is connected
 
 	// Links says which media_url was issued to whom; nil: none is taken.
 	Links *mediaurl.Links
@@ -150,7 +150,7 @@ func New(cfg Config) (*Node, error) {
 		Server: cfg.Server, Boot: cfg.Boot, Verify: cfg.Keys.Verify, Directory: cfg.Directory,
 		Uplink: n.uplink, Channel: cfg.Channel,
 		Origins: cfg.Origins, Heartbeat: cfg.Heartbeat, Recheck: cfg.Recheck, Sweep: cfg.Sweep, Members: cfg.Members,
-		OutboundBytes: outboundBytes, Hasty: cfg.Hasty, Logger: cfg.Logger, Metrics: cfg.Metrics,
+		OutboundBytes: outboundBytes, AllAtOnce: cfg.AllAtOnce, Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
 	var err error
 	n.edge, err = edge.New(edge.Config{

@@ -428,6 +428,11 @@ func newWorld(t *testing.T, n int, change func(*Config)) *world {
 	return w
 }
 
+// gathers has openings wait for each other, as in the program.
+func (w *world) gathers() {
+	w.keeper.verifier.gather.every, w.keeper.registrar.gather.every = verifyEvery, registerEvery
+}
+
 func (w *world) end() {
 	w.stopRun()
 	w.loops.stop()

@@ -74,7 +74,7 @@ func (k *Keeper) judge(r *edge.Request) *refusal {
 	case r.Path != Path:
 		return &refusal{status: 404, reason: "path", body: "the WebSocket is at " + Path}
 	case k.draining.Load():
-		return &refusal{status: 503, reason: "draining", body: "this server is going away", retry: drainingRetry}
+		return leaving()
 	case r.Origin != "" && !k.origins[r.Origin]:
 		return &refusal{status: 403, reason: "origin", body: "pages of this origin may not connect"}
 	case len(r.Protocols) > 0 && !slices.Contains(r.Protocols, wire.Subprotocol):
@@ -105,6 +105,10 @@ func (k *Keeper) overload() *refusal {
 	return nil
 }
 
+func leaving() *refusal {
+	return &refusal{status: 503, reason: "draining", body: "this server is going away", retry: drainingRetry}
+}
+
 func overloaded(reason, body string) *refusal {
 	return &refusal{status: 503, reason: reason, body: body, retry: overloadedRetry}
 }
@@ -130,6 +134,10 @@ func (l *loop) upgraded(j *job, who auth.Identity, err error) {
 		l.keeper.reject(j.conn, j.peer, &refusal{status: 401, reason: "token", body: chat.AsError(err).Message})
 		return
 	}
+	if l.keeper.draining.Load() { // Since it was judged: nobody would ask it to leave again.
+		l.keeper.reject(j.conn, j.peer, leaving())
+		return
+	}
 	if wait := l.keeper.tooManyOpens(who.User); wait > 0 {
 		l.keeper.reject(j.conn, j.peer, &refusal{status: 429, reason: "opens", body: saidOfOpens, retry: wait})
 		return
@@ -146,6 +154,11 @@ func (l *loop) connecting(j *job, who auth.Identity, err error) {
 	}
 	if err != nil {
 		l.sendAway(j.conn, s, j.id, err, chat.CloseAuthFailed)
+		return
+	}
+	if l.keeper.draining.Load() { // Likewise.
+		l.keeper.count.refused["draining"].Inc()
+		l.close(j.conn, s, chat.CloseDraining)
 		return
 	}
 	if wait := l.keeper.tooManyOpens(who.User); wait > 0 {

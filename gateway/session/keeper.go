@@ -76,10 +76,10 @@ type Config struct {
 	// OutboundBytes is the bound of edge's queue; default 64 KiB. From half of
 	// it on, fleeting events are dropped.
 	OutboundBytes int
-	// Hasty says that openings do not make way for the frames of those who are connected.
-	Hasty   bool
-	Logger  *slog.Logger
-	Metrics *metrics.Set
+	// AllAtOnce says that openings do not make way for the frames of those who are connected.
+	AllAtOnce bool
+	Logger    *slog.Logger
+	Metrics   *metrics.Set
 }
 
 // The periods and limits of sessions.

@@ -59,8 +59,8 @@ type change struct {
 
 // registrar is the one writer of this gateway's presence: one batch at a time,
 // in order, each repeated until it is acknowledged, so that a session's removal
-// never overtakes its registration. What gathers during a round trip is the
-// next batch.
+// never overtakes its registration. What gathers during a round trip, and during
+// registerEvery, is the next batch.
 type registrar struct {
 	keeper *Keeper
 	wake   chan struct{}
@@ -178,6 +178,9 @@ func (r *registrar) flush(ctx context.Context) {
 	for ctx.Err() == nil {
 		if n := r.length(); n > 0 && n < presenceBatch {
 			r.gather.wait(ctx)
+			if ctx.Err() != nil {
+				return
+			}
 		}
 		batch := r.take()
 		if len(batch) == 0 {

@@ -329,7 +329,7 @@ func TestUpgradeThatWasUnderWayAtTheEnd(t *testing.T) {
 		w.keeper.End(chat.CloseDraining)
 		w.want(c)
 		close(end)
-		w.want(c, "draining")
+		w.want(c, "this server is going away")
 		if n := w.directory.size(); n != 0 {
 			t.Errorf("the directory has %d entries, want none", n)
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"switchboard/gateway/edge"
@@ -48,6 +49,7 @@ type job struct {
 type verifier struct {
 	keeper *Keeper
 	jobs   chan *verdict // Pointers: the places of a queue stay in memory once tokens went through them.
+	failed atomic.Int32  // tokens since the last take that were no good: they are no openings
 
 	// Owned by the worker that has the door.
 	door     chan struct{}
@@ -93,6 +95,9 @@ func (v *verifier) work(ctx context.Context) {
 		batch = v.take(ctx, batch[:0])
 		for _, next := range batch {
 			next.who, next.err = v.keeper.cfg.Verify(next.job.token)
+			if next.err != nil {
+				v.failed.Add(1)
+			}
 			next.job.token = ""
 			v.keeper.sockets.Post(int(next.job.conn.Loop), announceVerdict, next)
 		}
@@ -109,23 +114,32 @@ func (v *verifier) take(ctx context.Context, batch []*verdict) []*verdict {
 	case v.door <- struct{}{}:
 	}
 	defer func() { <-v.door }()
+	waited := len(v.jobs) > 0
 	select {
 	case <-ctx.Done():
 		return batch
 	case first := <-v.jobs:
 		batch = append(batch, first)
 	}
-	if v.openings.left == 0 || len(v.jobs) < verifyBatch-1 {
+	v.openings.left = min(v.openings.left+int(v.failed.Swap(0)), v.openings.most)
+	free := v.keeper.cfg.AllAtOnce || v.keeper.draining.Load()
+	last := v.gather.last
+	over := time.Since(last) - v.gather.every
+	if v.openings.left == 0 && !free || len(v.jobs) < verifyBatch-1 || over >= 0 {
 		late := v.gather.wait(ctx)
-		if v.keeper.cfg.Hasty {
-			late = 0
+		if waited {
+			late = max(late, over) // Nobody came for it in a whole turn.
 		}
-		v.openings.turn(late, v.keeper.count.served())
+		v.openings.turn(v.gather.last.Sub(last), late, v.keeper.count.served())
 	}
-	for most := min(v.openings.left, verifyBatch); len(batch) < most && len(v.jobs) > 0; {
+	most := min(v.openings.left, verifyBatch)
+	if free {
+		most = verifyBatch
+	}
+	for len(batch) < most && len(v.jobs) > 0 {
 		batch = append(batch, <-v.jobs) // Nobody else takes any: the door is ours.
 	}
-	v.openings.left -= len(batch)
+	v.openings.left = max(v.openings.left-len(batch), 0)
 	return batch
 }
 
