@@ -27,7 +27,7 @@ func (g *gather) wait(ctx context.Context) (late time.Duration) {
 		g.last = begun
 		return 0
 	}
-	pause = max(pause.Truncate(time.Millisecond), time.Millisecond)
+	pause = max(pause.Round(time.Millisecond), time.Millisecond)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
