@@ -7,19 +7,16 @@ import (
 
 // gather makes batches of what comes one by one. What an opening needs is little beside
 // the wake-ups on its way: a few milliseconds, in which others come too, halve the
-// processor time of each. What comes in a quiet time does not wait.
-//
-// A gather is for one goroutine at a time.
+// processor time of each. What comes in a quiet time does not wait. For one goroutine at
+// a time.
 type gather struct {
 	every time.Duration
 	last  time.Time // when a wait ended last
 }
 
 // wait returns when about every has passed since it last did, or when ctx ends. late is
-// by how much the runtime missed the moment that was asked for.
-//
-// It asks for whole milliseconds, since Go's scheduler waits for nothing else while it is
-// idle: it would be late by the rest.
+// by how much the runtime missed the moment that was asked for: whole milliseconds, since
+// Go's scheduler waits for nothing else while it is idle, and would be late by the rest.
 func (g *gather) wait(ctx context.Context) (late time.Duration) {
 	begun := time.Now()
 	pause := g.every - begun.Sub(g.last)
@@ -44,9 +41,8 @@ const (
 	lateTurn = 300 * time.Microsecond
 	// quietTurns is after how many turns without a frame nobody is in the way.
 	quietTurns = 25
-	// fewestOpenings are begun for each verifyEvery that passes, however late turns are:
-	// 500 a second, so that the last of a full queue waits for eight seconds, and a client
-	// for fifteen.
+	// fewestOpenings are begun for each verifyEvery that passes, however late turns are: 500
+	// a second. The last of a full queue waits for eight seconds then, a client for fifteen.
 	fewestOpenings = 2
 	// calmOpenings are begun in a turn after a time in which few came.
 	calmOpenings = 8

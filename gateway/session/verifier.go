@@ -15,13 +15,11 @@ import (
 
 const (
 	// verifyQueue bounds the tokens that wait for a worker. At some 50 µs a token the last
-	// one waits a fifth of a second on one core; longer while openings make way, see
-	// allotment.
+	// one waits a fifth of a second on one core; longer while openings make way.
 	verifyQueue = 4096
 	// verifyEvery is how long tokens wait for each other.
 	verifyEvery = 4 * time.Millisecond
-	// verifyBatch is how many tokens a worker takes at a time. Where as many wait, none
-	// waits for more.
+	// verifyBatch is how many tokens a worker takes at a time; so many wait for no more.
 	verifyBatch = 16
 )
 
