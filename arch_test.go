@@ -56,11 +56,12 @@ gateway                             : gateway/edge gateway/edge/proxyproto gatew
 gateway/node                        : gateway/downlink gateway/edge gateway/edge/proxyproto gateway/session gateway/uplink internal/auth internal/bus internal/chat internal/daemon internal/metrics internal/presence internal/mediaurl
 gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire internal/mediaurl
 gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics internal/presence
-gateway/session                     : gateway/edge internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
-gateway/edge                        : gateway/edge/proxyproto gateway/edge/room gateway/edge/thrift internal/chat internal/metrics
+gateway/session                     : gateway/edge gateway/gather internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
+gateway/edge                        : gateway/edge/proxyproto gateway/edge/room gateway/edge/thrift gateway/gather internal/chat internal/metrics
 gateway/edge/proxyproto             :
 gateway/edge/room                   :
 gateway/edge/thrift                 :
+gateway/gather                      :
 
 router/signals                      : internal/bus internal/chat internal/metrics internal/presence internal/roster internal/wire
 router                              : router/fanout router/push router/signals internal/devices internal/bus internal/bus/kafka internal/chat internal/daemon internal/metrics internal/presence/redis internal/roster internal/roster/postgres internal/mediaurl

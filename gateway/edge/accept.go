@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"switchboard/gateway/edge/room"
+	"switchboard/gateway/gather"
 )
 
 // The pauses of the listener when the kernel has no room for a connection.
@@ -46,8 +47,8 @@ type acceptor struct {
 	each   bool // sockets do not inherit options from this listener
 
 	// Owned by run.
-	next  int       // loop that is asked first
-	woken time.Time // when connections were waited for last
+	next   int // loop that is asked first
+	gather gather.Interval
 }
 
 // Listen opens a listener for a Server. Go's own are Multipath TCP by default,
@@ -103,7 +104,7 @@ func newAcceptor(s *Server, listener *net.TCPListener) (*acceptor, error) {
 		return nil, fmt.Errorf("reach the listening socket: %w", err)
 	}
 	_ = listener.Close() // its duplicate listens on
-	return &acceptor{server: s, file: file, raw: raw, each: !inherit}, nil
+	return &acceptor{server: s, file: file, raw: raw, each: !inherit, gather: gather.Interval{Every: acceptEvery}}, nil
 }
 
 func setOptions(fd int) error {
@@ -118,7 +119,7 @@ func setOptions(fd int) error {
 func (a *acceptor) run(ctx context.Context) {
 	pause := time.Duration(0)
 	for {
-		fd, peer, err := a.accept()
+		fd, peer, err := a.accept(ctx)
 		switch {
 		case err == nil:
 			pause = 0
@@ -141,12 +142,11 @@ func (a *acceptor) run(ctx context.Context) {
 	}
 }
 
-func (a *acceptor) accept() (fd int, peer unix.Sockaddr, err error) {
+func (a *acceptor) accept(ctx context.Context) (fd int, peer unix.Sockaddr, err error) {
 	waited := false
 	waitErr := a.raw.Read(func(listener uintptr) bool {
 		if waited {
-			time.Sleep(acceptEvery - time.Since(a.woken))
-			a.woken = time.Now()
+			a.gather.Wait(ctx)
 		}
 		waited = true
 		fd, peer, err = unix.Accept4(int(listener), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)

@@ -411,7 +411,7 @@ func newWorld(t *testing.T, n int, change func(*Config)) *world {
 		w.directory = shared
 	}
 	w.keeper = New(cfg)
-	w.keeper.verifier.gather.every, w.keeper.registrar.gather.every = 0, 0 // No time passes between two calls.
+	w.keeper.verifier.gather.Every, w.keeper.registrar.gather.Every = 0, 0 // No time passes between two calls.
 	w.loops.keeper = w.keeper
 	if err := w.keeper.Attach(w.loops); err != nil {
 		t.Fatal(err)
@@ -430,7 +430,7 @@ func newWorld(t *testing.T, n int, change func(*Config)) *world {
 
 // gathers has openings wait for each other, as in the program.
 func (w *world) gathers() {
-	w.keeper.verifier.gather.every, w.keeper.registrar.gather.every = verifyEvery, registerEvery
+	w.keeper.verifier.gather.Every, w.keeper.registrar.gather.Every = verifyEvery, registerEvery
 }
 
 func (w *world) end() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"switchboard/gateway/edge"
+	"switchboard/gateway/gather"
 	"switchboard/internal/chat"
 	"switchboard/internal/presence"
 )
@@ -65,7 +66,7 @@ type registrar struct {
 	keeper *Keeper
 	wake   chan struct{}
 
-	gather  gather
+	gather  gather.Interval
 	changes []presence.Change // run's, of the batch being written
 	acks    sync.Pool         // of *acks
 
@@ -79,7 +80,7 @@ type registrar struct {
 }
 
 func newRegistrar(k *Keeper) *registrar {
-	return &registrar{keeper: k, gather: gather{every: registerEvery}, wake: make(chan struct{}, 1)}
+	return &registrar{keeper: k, gather: gather.Interval{Every: registerEvery}, wake: make(chan struct{}, 1)}
 }
 
 // enlist queues the registration of a new session and returns its serial. Both are
@@ -177,7 +178,7 @@ func (r *registrar) run(ctx context.Context) {
 func (r *registrar) flush(ctx context.Context) {
 	for ctx.Err() == nil {
 		if n := r.length(); n > 0 && n < presenceBatch {
-			r.gather.wait(ctx)
+			r.gather.Wait(ctx)
 			if ctx.Err() != nil {
 				return
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"switchboard/gateway/edge"
+	"switchboard/gateway/gather"
 	"switchboard/internal/auth"
 	"switchboard/internal/chat"
 )
@@ -51,14 +52,14 @@ type verifier struct {
 
 	// Owned by the worker that has the door.
 	door     chan struct{}
-	gather   gather
+	gather   gather.Interval
 	openings allotment
 }
 
 func newVerifier(k *Keeper) *verifier {
 	return &verifier{
 		keeper: k, jobs: make(chan *verdict, verifyQueue),
-		door: make(chan struct{}, 1), gather: gather{every: verifyEvery}, openings: newAllotment(),
+		door: make(chan struct{}, 1), gather: gather.Interval{Every: verifyEvery}, openings: newAllotment(),
 	}
 }
 
@@ -120,24 +121,20 @@ func (v *verifier) take(ctx context.Context, batch []*verdict) []*verdict {
 		batch = append(batch, first)
 	}
 	v.openings.left = min(v.openings.left+int(v.failed.Swap(0)), v.openings.most)
-	free := v.keeper.cfg.AllAtOnce || v.keeper.draining.Load()
-	last := v.gather.last
-	over := time.Since(last) - v.gather.every
-	if v.openings.left == 0 && !free || len(v.jobs) < verifyBatch-1 || over >= 0 {
-		late := v.gather.wait(ctx)
+	last := v.gather.Last
+	over := time.Since(last) - v.gather.Every
+	if v.openings.left == 0 || len(v.jobs) < verifyBatch-1 || over >= 0 {
+		late := v.gather.Wait(ctx)
 		if waited {
 			late = max(late, over) // Nobody came for it in a whole turn.
 		}
-		v.openings.turn(v.gather.last.Sub(last), late, v.keeper.count.served())
+		free := v.keeper.cfg.AllAtOnce || v.keeper.draining.Load()
+		v.openings.turn(v.gather.Last.Sub(last), late, v.keeper.count.served(), free)
 	}
-	most := min(v.openings.left, verifyBatch)
-	if free {
-		most = verifyBatch
-	}
-	for len(batch) < most && len(v.jobs) > 0 {
+	for most := min(v.openings.left, verifyBatch); len(batch) < most && len(v.jobs) > 0; {
 		batch = append(batch, <-v.jobs) // Nobody else takes any: the door is ours.
 	}
-	v.openings.left = max(v.openings.left-len(batch), 0)
+	v.openings.left -= len(batch)
 	return batch
 }
 

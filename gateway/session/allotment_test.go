@@ -4,33 +4,11 @@ import (
 	"maps"
 	"strconv"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"switchboard/gateway/edge"
 	"switchboard/internal/auth"
 )
-
-// TestGather holds a gather to its moments: the first of a quiet time does not wait, who
-// comes soon after waits until the time is over, and no longer.
-func TestGather(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := gather{every: 5 * time.Millisecond}
-		begun := time.Now()
-		for i, step := range []struct{ pause, until time.Duration }{
-			{0, 0},
-			{time.Millisecond, 5 * time.Millisecond},
-			{0, 10 * time.Millisecond},
-			{20 * time.Millisecond, 30 * time.Millisecond},
-		} {
-			time.Sleep(step.pause)
-			late := g.wait(t.Context())
-			if took := time.Since(begun); took != step.until || late != 0 {
-				t.Errorf("wait %d ended after %v, late by %v, want %v and 0", i, took, late, step.until)
-			}
-		}
-	})
-}
 
 // TestAllotment follows the openings of a turn.
 func TestAllotment(t *testing.T) {
@@ -40,7 +18,7 @@ func TestAllotment(t *testing.T) {
 	turn := func(late time.Duration, frames uint64, want int) {
 		t.Helper()
 		served += frames
-		a.turn(verifyEvery+late, late, served)
+		a.turn(verifyEvery+late, late, served, false)
 		if a.most != want || a.left != want {
 			t.Errorf("a turn has %d openings, %d left, want %d", a.most, a.left, want)
 		}

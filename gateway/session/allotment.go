@@ -1,39 +1,6 @@
 package session
 
-import (
-	"context"
-	"time"
-)
-
-// gather makes batches of what comes one by one. What an opening needs is little beside
-// the wake-ups on its way: a few milliseconds, in which others come too, halve the
-// processor time of each. What comes in a quiet time does not wait. For one goroutine at
-// a time.
-type gather struct {
-	every time.Duration
-	last  time.Time // when a wait ended last
-}
-
-// wait returns when about every has passed since it last did, or when ctx ends. late is
-// by how much the runtime missed the moment that was asked for: whole milliseconds, since
-// Go's scheduler waits for nothing else while it is idle, and would be late by the rest.
-func (g *gather) wait(ctx context.Context) (late time.Duration) {
-	begun := time.Now()
-	pause := g.every - begun.Sub(g.last)
-	if pause <= 0 {
-		g.last = begun
-		return 0
-	}
-	pause = max(pause.Round(time.Millisecond), time.Millisecond)
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	g.last = time.Now()
-	return max(g.last.Sub(begun)-pause, 0)
-}
+import "time"
 
 // The limits of an allotment.
 const (
@@ -65,15 +32,15 @@ type allotment struct {
 func newAllotment() allotment { return allotment{most: mostOpenings, quiet: quietTurns} }
 
 // turn begins the next one, so long after the last and late by so much; served are all
-// frames so far.
-func (a *allotment) turn(after, late time.Duration, served uint64) {
+// frames so far, and free says that there is nobody to make way for all the same.
+func (a *allotment) turn(after, late time.Duration, served uint64, free bool) {
 	used := a.most - a.left
 	fewest := min(fewestOpenings*max(int(after/verifyEvery), 1), mostOpenings)
 	if a.quiet++; served != a.served {
 		a.quiet = 0
 	}
 	switch {
-	case a.quiet >= quietTurns:
+	case free || a.quiet >= quietTurns:
 		a.most = mostOpenings
 	case late >= verifyEvery: // Whatever came between was late as well.
 		a.most = fewest
