@@ -47,6 +47,7 @@ type options struct {
 	workers      int
 	sources      int
 	fill         bool
+	apart        bool // no worker has connections of two gateways
 	gather       time.Duration
 	heartbeat    time.Duration
 	drainTimeout time.Duration
@@ -168,6 +169,9 @@ func (o *options) fit(lost int) error {
 		}
 		o.workers, o.sources = shape.Workers, shape.Sources
 	}
+	if o.apart {
+		o.workers = (o.workers + o.gateways - 1) / o.gateways * o.gateways
+	}
 	if len(o.addresses) == 0 {
 		o.addresses = load.Loopback(o.sources)
 	}
@@ -189,7 +193,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	}
 	r.crew, err = load.Start(load.Config{
 		Command: r.worker, Workers: r.workers, Total: r.connections, Gateways: r.rig.Addresses, Path: r.path, Greeting: r.greeting, Keys: r.rig.Keys,
-		Run: r.user, Fill: r.fill, Gather: r.gather, Sources: r.addresses, Agents: r.agents, Every: r.every, Log: r.screen.Log(os.Stderr),
+		Run: r.user, Fill: r.fill || r.apart, Gather: r.gather, Sources: r.addresses, Agents: r.agents, Every: r.every, Log: r.screen.Log(os.Stderr),
 	})
 	if err != nil {
 		r.rig.Close()

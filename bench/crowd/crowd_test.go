@@ -285,6 +285,11 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 			t.Errorf("%q: got %v", args, err)
 		}
 	}
+	for _, line := range []string{"-gateways 1", "-rate 0", "-before 0s", "-workers 4"} {
+		if err := Drain(t.Context(), strings.Fields(line), nil, live.Open(io.Discard, os.Getenv)); err == nil || strings.HasPrefix(err.Error(), "exit status") {
+			t.Errorf("%q: got %v", line, err)
+		}
+	}
 }
 
 // A signal ends the load, and the report is of what was done.

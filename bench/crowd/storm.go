@@ -20,13 +20,18 @@ moment of the first second, and later after each refusal. Measured are how long 
 were away, when all are back, and the latency of echoes over the other connections
 before and meanwhile.
 
+The clients of each gateway have worker processes of their own: what it costs those of
+one to come back, they would not share with those of another. -workers is a multiple of
+-gateways.
+
 Exit status 1 when not all are back within -within.` + plan
 
 const drainManual = `bench drain has a crowd connected to several gateways and ends one of them with
 SIGTERM. It asks its clients to connect elsewhere, each at a random moment of
 three quarters of -drain-timeout. Measured are how long they were without a
 connection, whether one was closed unasked, when all are elsewhere, and the latency of
-echoes over the other connections before and meanwhile.
+echoes over the other connections before and meanwhile. The clients of each gateway have
+worker processes of their own, so -workers is a multiple of -gateways.
 
 Exit status 1 when not all are elsewhere within -within, or when the gateway did not
 end with status 0.` + plan
@@ -64,6 +69,7 @@ func newStorm(name, manual string, signal os.Signal, args, worker []string) pars
 	flags := daemon.NewFlags("bench "+name, manual)
 	s := &storm{options: newOptions(flags, worker, 3, 24000), signal: signal}
 	s.every = 200 * time.Millisecond // A phase begins and ends with a report.
+	s.apart = true
 	flags.Float64Var(&s.rate, "rate", 2000, "echoes a second over the connections to the other gateways")
 	flags.DurationVar(&s.before, "before", 15*time.Second, "how long they are measured before")
 	flags.DurationVar(&s.within, "within", 30*time.Second, "time in which all must be back")
@@ -75,6 +81,9 @@ func newStorm(name, manual string, signal os.Signal, args, worker []string) pars
 	err := flags.Parse(args)
 	if err == nil && (s.gateways < 2 || s.rate <= 0 || s.before <= 0 || s.within <= 0) {
 		err = daemon.Usagef("at least two gateways, a rate and times above 0")
+	}
+	if err == nil && s.workers%s.gateways != 0 {
+		err = daemon.Usagef("-workers %d: want a multiple of the %d gateways", s.workers, s.gateways)
 	}
 	return parsed{s, err}
 }

@@ -24,7 +24,7 @@ type Config struct {
 	Workers  int      // all, agents among them
 	Total    int      // the most connections
 	Gateways []string
-	Fill     bool // gateways one after the other, by workers one after the other
+	Fill     bool // gateways one after the other, by workers one after the other: see Plan
 	Path     string
 	Greeting string // that servers without tokens hear first; empty: none
 	Keys     string // file with the key set that tokens are minted from, which agents do not get; empty: no tokens
@@ -143,6 +143,9 @@ func (c *Crew) plan(i int) (*Plan, error) {
 	if c.config.Fill {
 		block := ceil(c.config.Total, c.config.Workers)
 		p.Fill, p.First = ceil(c.config.Total, len(c.config.Gateways)), i*block
+		if c.config.Workers%len(c.config.Gateways) == 0 {
+			p.Fill = block * (c.config.Workers / len(c.config.Gateways)) // No worker has connections of two.
+		}
 		p.Slots = min(max(c.config.Total-p.First, 0), block)
 	}
 	if i >= len(c.config.Agents) {

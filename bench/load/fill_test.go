@@ -70,3 +70,28 @@ func TestFilling(t *testing.T) {
 		}
 	}
 }
+
+// TestApart has as many workers at each gateway, and none at two: each connection once.
+func TestApart(t *testing.T) {
+	for _, total := range []int{24, 25, 31} {
+		crew := &Crew{config: Config{Workers: 6, Total: total, Gateways: []string{"a", "b", "c"}, Fill: true}}
+		seen := make(map[int]bool)
+		for i := range crew.config.Workers {
+			plan, err := crew.plan(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &worker{plan: *plan, gateways: make([]netip.AddrPort, 3)}
+			for slot := range plan.Slots {
+				n := w.number(slot)
+				if got := w.place(n); got != i/2 {
+					t.Errorf("of %d: connection %d of worker %d is at gateway %d, want %d", total, n, i, got, i/2)
+				}
+				seen[n] = true
+			}
+		}
+		if len(seen) != total {
+			t.Errorf("%d connections of %d", len(seen), total)
+		}
+	}
+}

@@ -32,7 +32,8 @@ type Plan struct {
 	Slots    int      `json:"slots"`            // the most connections of this worker
 	// Fill is how many connections one gateway gets before the next does, and First the
 	// number of this worker's first, whose others follow it: so workers open one after the
-	// other, and have their connections at one gateway or two. 0: everything in turn.
+	// other, and have their connections at one gateway or two; at one, if the number of
+	// workers is a multiple of that of gateways. 0: everything in turn.
 	Fill  int `json:"fill,omitempty"`
 	First int `json:"first,omitempty"`
 	// Gather is how long a worker lets what arrives and what is due gather before it looks.
