@@ -132,9 +132,8 @@ func (c *Crew) hire(i int) error {
 	return h.encoder.Encode(plan)
 }
 
-// plan is what worker i is told first. Keys stay on this host: who has them can be
-// anybody, and an agent need only be the users of its own connections, for a time.
-func (c *Crew) plan(i int) (*Plan, error) {
+// shape is a plan without the right to carry it out.
+func (c *Crew) shape(i int) *Plan {
 	p := &Plan{
 		Worker: i, Workers: c.config.Workers, Gateways: c.config.Gateways, Path: c.config.Path, Greeting: c.config.Greeting, Run: c.config.Run,
 		Sources: c.config.Sources, Slots: (c.config.Total - i + c.config.Workers - 1) / c.config.Workers,
@@ -148,6 +147,13 @@ func (c *Crew) plan(i int) (*Plan, error) {
 		}
 		p.Slots = min(max(c.config.Total-p.First, 0), block)
 	}
+	return p
+}
+
+// plan is what worker i is told first. Keys stay on this host: who has them can be
+// anybody, and an agent need only be the users of its own connections, for a time.
+func (c *Crew) plan(i int) (*Plan, error) {
+	p := c.shape(i)
 	if i >= len(c.config.Agents) {
 		p.Keys = c.config.Keys
 		return p, nil
@@ -239,9 +245,14 @@ func (c *Crew) Open(ctx context.Context, total int, rate float64) error {
 const ahead = 200 * time.Millisecond
 
 // Echo sends messages that come back, and returns when all are, or are missing. Its
-// start is now.
+// start is now. Workers without a connection to e.Gateways send nothing.
 func (c *Crew) Echo(ctx context.Context, e Echo) error {
 	e.Ahead = ahead
+	for i := 0; i < c.config.Workers && len(e.Gateways) > 0; i++ {
+		if p := c.shape(i); p.has(e.Gateways) {
+			e.Workers = append(e.Workers, i)
+		}
+	}
 	return c.do(ctx, Order{Echo: &e})
 }
 

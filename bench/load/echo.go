@@ -52,10 +52,16 @@ func (w *worker) newEchoing(o *Order) *echoing {
 			e.slots = append(e.slots, int32(slot))
 		}
 	}
+	place, workers := w.plan.Worker, w.plan.Workers
+	if len(o.Echo.Workers) > 0 {
+		place, workers = slices.Index(o.Echo.Workers, w.plan.Worker), len(o.Echo.Workers)
+	}
 	single := time.Duration(float64(time.Second) / o.Echo.Rate)
-	e.each = time.Duration(float64(time.Second) * float64(w.plan.Workers) / o.Echo.Rate)
-	e.start = w.now.Add(o.Echo.Ahead + single*time.Duration(w.plan.Worker))
-	e.all = int64(o.Echo.Seconds * o.Echo.Rate / float64(w.plan.Workers))
+	e.each = time.Duration(float64(time.Second) * float64(workers) / o.Echo.Rate)
+	e.start = w.now.Add(o.Echo.Ahead + single*time.Duration(max(place, 0)))
+	if place >= 0 {
+		e.all = int64(o.Echo.Seconds * o.Echo.Rate / float64(workers))
+	}
 	e.still = settle
 	if o.Echo.Settle > 0 {
 		e.still = time.Duration(o.Echo.Settle * float64(time.Second))

@@ -19,12 +19,12 @@ func TestPlaces(t *testing.T) {
 		{"filled", 3, []int{0, 0, 0, 1, 1, 1, 1, 1}, []int{0, 1, 0, 1, 0, 1, 0, 1}},
 	} {
 		w := &worker{
-			plan:     Plan{Fill: test.fill},
+			plan:     Plan{Fill: test.fill, Gateways: []string{"a", "b"}},
 			gateways: make([]netip.AddrPort, 2),
 			sources:  []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")},
 		}
 		for n, place := range test.places {
-			if got, from := w.place(n), w.source(n); got != place || from != w.sources[test.comes[n]] {
+			if got, from := w.plan.place(n), w.source(n); got != place || from != w.sources[test.comes[n]] {
 				t.Errorf("%s: connection %d is on gateway %d from %v, want %d from %v", test.name, n, got, from, place, w.sources[test.comes[n]])
 			}
 		}
@@ -81,13 +81,15 @@ func TestApart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := &worker{plan: *plan, gateways: make([]netip.AddrPort, 3)}
 			for slot := range plan.Slots {
-				n := w.number(slot)
-				if got := w.place(n); got != i/2 {
+				n := plan.number(slot)
+				if got := plan.place(n); got != i/2 {
 					t.Errorf("of %d: connection %d of worker %d is at gateway %d, want %d", total, n, i, got, i/2)
 				}
 				seen[n] = true
+			}
+			if has := plan.has([]int{1, 2}); has != (i >= 2 && plan.Slots > 0) {
+				t.Errorf("of %d: worker %d has connections to the last two: %v", total, i, has)
 			}
 		}
 		if len(seen) != total {

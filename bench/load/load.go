@@ -17,7 +17,10 @@
 // doubled or out of order shows without a list of what is under way.
 package load
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Plan is what a worker is told first.
 type Plan struct {
@@ -53,6 +56,24 @@ func (p *Plan) number(slot int) int {
 	return p.Worker + slot*p.Workers
 }
 
+// place is the gateway of connection n.
+func (p *Plan) place(n int) int {
+	if p.Fill > 0 {
+		return min(n/p.Fill, len(p.Gateways)-1)
+	}
+	return n % len(p.Gateways)
+}
+
+// has reports whether one of the connections is to be at one of some gateways.
+func (p *Plan) has(gateways []int) bool {
+	for slot := range p.Slots {
+		if slices.Contains(gateways, p.place(p.number(slot))) {
+			return true
+		}
+	}
+	return false
+}
+
 // Order is what a worker is to do. Exactly one of the pointers is set.
 type Order struct {
 	ID   int   `json:"id"`
@@ -76,11 +97,12 @@ type Echo struct {
 	// Text is what a text says, with # for its number; the answer begins alike, up to
 	// the number's end. Empty: the number, and x until there are Bytes.
 	Text     string        `json:"text,omitempty"`
-	Rate     float64       `json:"rate"`  // a second, of all workers
+	Rate     float64       `json:"rate"`  // a second, of all these workers
 	Ahead    time.Duration `json:"ahead"` // from the order until the first
 	Seconds  float64       `json:"seconds"`
 	Settle   float64       `json:"settle"`             // seconds without an echo after which the rest is missing; 0: 5
 	Gateways []int         `json:"gateways,omitempty"` // only over connections to these; none: to all
+	Workers  []int         `json:"workers,omitempty"`  // numbers of those who send; none: all. Crew.Echo fills it in
 }
 
 // Stay asks for connections that come back when they are lost, or when they are

@@ -173,7 +173,7 @@ func (w *worker) prepare() (err error) {
 	}
 	w.conns = make([]conn, w.plan.Slots)
 	for i := range w.conns {
-		w.conns[i] = conn{fd: -1, gateway: int32(w.place(w.number(i)))}
+		w.conns[i] = conn{fd: -1, gateway: int32(w.plan.place(w.number(i)))}
 	}
 	w.buffer, w.frame = make([]byte, readBytes), make([]byte, 0, 2048)
 	var errs [3]error
@@ -217,14 +217,6 @@ func (w *worker) mask() uint32 {
 
 // number is a slot's number among the connections of all workers.
 func (w *worker) number(slot int) int { return w.plan.number(slot) }
-
-// place is the gateway of connection n.
-func (w *worker) place(n int) int {
-	if w.plan.Fill > 0 {
-		return min(n/w.plan.Fill, len(w.gateways)-1)
-	}
-	return n % len(w.gateways)
-}
 
 // source is the address that connection n comes from, so that all serve each gateway.
 func (w *worker) source(n int) netip.Addr {
