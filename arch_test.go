@@ -30,6 +30,7 @@ internal/chat                       :
 internal/complaint                  :
 internal/certtest                   :
 internal/loopback                   :
+internal/socket                     :
 internal/metrics                    :
 internal/wire                       : internal/chat
 internal/auth                       : internal/chat
@@ -57,7 +58,7 @@ gateway/node                        : gateway/downlink gateway/edge gateway/edge
 gateway/uplink                      : gateway/session internal/bus internal/chat internal/metrics internal/wire internal/mediaurl
 gateway/downlink                    : gateway/session internal/bus internal/chat internal/metrics internal/presence
 gateway/session                     : gateway/edge gateway/gather internal/auth internal/bus internal/chat internal/metrics internal/presence internal/wire
-gateway/edge                        : gateway/edge/proxyproto gateway/edge/room gateway/edge/thrift gateway/gather internal/chat internal/metrics
+gateway/edge                        : gateway/edge/proxyproto gateway/edge/room gateway/edge/thrift gateway/gather internal/chat internal/metrics internal/socket
 gateway/edge/proxyproto             :
 gateway/edge/room                   :
 gateway/edge/thrift                 :
@@ -126,7 +127,7 @@ tuning/report                       : tuning/advice tuning/limits tuning/load
 bench/crowd                         : bench/host bench/live bench/load bench/result bench/rig internal/chat internal/daemon internal/metrics internal/wire
 bench/host                          :
 bench/live                          :
-bench/load                          : bench/result internal/auth internal/chat
+bench/load                          : bench/result internal/auth internal/chat internal/socket
 bench/pulse                         : bench/host bench/live bench/result
 bench/result                        : bench/host internal/daemon
 bench/rig                           : bench/host bench/scrape internal/auth internal/bus internal/bus/embedded internal/bus/kafka internal/chat internal/loopback internal/metrics internal/presence/embedded

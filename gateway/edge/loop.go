@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"switchboard/internal/chat"
+	"switchboard/internal/socket"
 )
 
 // readBytes is the size of a loop's read buffer, the only one for input that
@@ -267,9 +268,9 @@ func (l *loop) read(i uint32, s *slot) {
 	if e := l.extras.of(s); e != nil && e.out.bytes > 0 {
 		buf = buf[:blockedReadBytes]
 	}
-	n, err := unix.Read(int(s.fd), buf)
+	n, err := socket.Receive(s.fd, buf)
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
 	case err != nil:
 		l.doom(i, s, closeAbnormal, false)
 	case n == 0:

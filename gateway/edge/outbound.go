@@ -1,10 +1,13 @@
 package edge
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"switchboard/internal/socket"
 )
 
 // chunkBytes makes a chunk fill one 4 KiB size class.
@@ -156,11 +159,11 @@ func (l *loop) transmit(i uint32, s *slot, p []byte) bool {
 	}
 	l.counts.bytesOut += len(p)
 	if e := l.extras.of(s); e == nil || e.out.bytes == 0 {
-		n, err := unix.Write(int(s.fd), p)
+		n, err := socket.Send(s.fd, p)
 		if n == len(p) {
 			return true
 		}
-		if err != nil && err != unix.EAGAIN && err != unix.EINTR {
+		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 			l.doom(i, s, closeAbnormal, false)
 			return false
 		}

@@ -20,6 +20,18 @@ func BenchmarkDecodeSend(b *testing.B) {
 	}
 }
 
+func BenchmarkDecodeHeartbeat(b *testing.B) {
+	frame := []byte(`{"type":"heartbeat","id":"123456"}`)
+	b.SetBytes(int64(len(frame)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var ev ClientEvent
+		if err := DecodeClient(frame, &ev); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkDecodeSendStandard is what the standard library takes for the same,
 // without any of the checks.
 func BenchmarkDecodeSendStandard(b *testing.B) {

@@ -161,16 +161,13 @@ func (d *decoder) clientType(v value) ClientType {
 		d.refuse(chat.BadRequest, "type", "must be there, a string")
 		return TypeUnknown
 	}
-	var room [32]byte
-	name, fault := v.unquote(room[:0], len(room)-utf8.UTFMax)
-	if fault == notText {
+	if i := indexOf(v, clientNames[TypeConnect:]); i >= 0 {
+		return TypeConnect + ClientType(i)
+	}
+	var room [64]byte
+	if _, fault := v.unquote(room[:0], len(room)-utf8.UTFMax); fault == notText {
 		d.refuse(chat.BadRequest, "type", brokenText)
 		return TypeUnknown
-	}
-	for kind := TypeConnect; int(kind) < len(clientNames); kind++ {
-		if string(name) == clientNames[kind] { // allocates nothing
-			return kind
-		}
 	}
 	d.refuse(chat.UnknownType, "type", "is none of this protocol version")
 	return TypeUnknown
