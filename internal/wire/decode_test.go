@@ -79,6 +79,7 @@ func TestClientFramesAreRead(t *testing.T) {
 		"reply":                 {say(`"type":"text","content":"hi","reply_to":"` + entryText + `"`), with(func(ev *ClientEvent) { ev.ReplyTo = entryID(t) })},
 		"longest content":       {say(`"type":"text","content":"` + strings.Repeat("é", chat.ContentBytes/2) + `"`), with(func(ev *ClientEvent) { ev.Content = strings.Repeat("é", chat.ContentBytes/2) })},
 		"longest id":            {`{"type":"heartbeat","id":"` + strings.Repeat("😀", 36) + `"}`, ClientEvent{Type: TypeHeartbeat, ID: strings.Repeat("😀", 36)}},
+		"heartbeat, spaced":     {` { "id" : "7" , "type" : "heartbeat" } `, ClientEvent{Type: TypeHeartbeat, ID: "7"}},
 		"heartbeat":             {`{"type":"heartbeat"}`, ClientEvent{Type: TypeHeartbeat}},
 		"heartbeat with data":   {`{"type":"heartbeat","id":null,"data":{}}`, ClientEvent{Type: TypeHeartbeat}},
 		"connect":               {`{"type":"connect","data":{"token":"a.b.c","device_id":"phone","client":{"name":"x","version":"1"}}}`, ClientEvent{Type: TypeConnect, Token: "a.b.c", Device: "phone"}},
@@ -260,5 +261,36 @@ func TestDecodingAllocatesTextAndID(t *testing.T) {
 		}); got > c.want {
 			t.Errorf("%s: %v allocations, want at most %v", name, got, c.want)
 		}
+	}
+}
+
+// beats are heartbeats, and what only begins as one.
+func beats() []string {
+	const head = `{"type":"heartbeat"`
+	return []string{
+		head + `}`, head + `,"id":"c20"}`, head + `,"id":""}`, head + `,"id":"` + strings.Repeat("x", chat.EnvelopeIDRunes) + `"}`,
+		head, head + `,`, head + `}}`, head + `,"id":"}`, head + `,"id":"a","id":"b"}`, head + `,"id":"a"b"}`, head + `,"id":"a\"}`, head + `,"id":"\u0041"}`,
+		head + `,"id":"é"}`, head + ",\"id\":\"\x00\"}", head + `,"id":"` + strings.Repeat("x", chat.EnvelopeIDRunes+1) + `"}`,
+		head + `,"id":"a","type":"typing"}`, head + `,"data":{}}`, head + ` }`, `{"type":"heartbeats","id":"a"}`,
+	}
+}
+
+// The short way and the long one come to the same judgment.
+func TestPlainHeartbeats(t *testing.T) {
+	plain := 0
+	for _, beat := range beats() {
+		id, ok := plainHeartbeat([]byte(beat))
+		if !ok {
+			continue
+		}
+		plain++
+		d := decoder{within: "data."}
+		d.frame([]byte(beat))
+		if want := (ClientEvent{Type: TypeHeartbeat, ID: string(id)}); d.err != nil || d.ev != want {
+			t.Errorf("%s: got %+v, want %+v, %v", beat, want, d.ev, d.err)
+		}
+	}
+	if plain != 4 {
+		t.Errorf("%d are plain, want the first 4", plain)
 	}
 }

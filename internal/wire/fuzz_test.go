@@ -239,6 +239,9 @@ func FuzzDecodeClient(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte(say(`"type":"text","content":"\ud83d\ude00\ufffd\ud83d","x":[{"y":-1.5e+3},[],{}]`)))
+	for _, beat := range beats() {
+		f.Add([]byte(beat))
+	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		before := bytes.Clone(frame)
 		var got ClientEvent
