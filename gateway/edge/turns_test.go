@@ -1,8 +1,11 @@
 package edge
 
 import (
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestTasksLeaveSocketsTheirTurn posts a task that posts itself, as walks over
@@ -95,5 +98,61 @@ func TestVisitsComeInBursts(t *testing.T) {
 	}
 	if between < 0 || between > 2*visitBurst {
 		t.Errorf("a task had to wait for %d visits, want at most %d", between, 2*visitBurst)
+	}
+}
+
+// TestAllThatCameInOneEventIsRead has the loop stand still while a client sends more than
+// one read takes, or its last words and its end, and nothing afterwards: the poller tells
+// of each once.
+func TestAllThatCameInOneEventIsRead(t *testing.T) {
+	const aRead = 512
+	last := frame(0x82, "and that was all")
+	long := frame(0x82, string(make([]byte, aRead)))
+	for name, test := range map[string]struct {
+		sent   string
+		frames int
+		end    bool
+	}{
+		"an end behind a frame":              {last, 1, true},
+		"a frame behind more than a read":    {long + last, 2, false},
+		"an end behind more than one read":   {long + last, 2, true},
+		"exactly what a read takes":          {frame(0x82, string(make([]byte, aRead-8))), 1, false},
+		"an end behind half of a last frame": {last + last[:7], 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := 0 // the loop's
+			h := &echo{message: func(Conn, bool, []byte) { said++ }}
+			s := start(t, h, func(c *Config) { c.Loops = 1 })
+			conn := upgrade(t, s)
+			fd, still := make(chan int, 1), make(chan struct{})
+			goOn := sync.OnceFunc(func() { close(still) })
+			t.Cleanup(goOn) // The server could not end.
+			s.Post(0, func(any) {
+				l := s.loops[0]
+				l.buf = l.buf[:aRead]
+				fd <- int(l.slots.at(0).fd)
+				<-still
+			}, nil)
+			there := <-fd
+			send(t, conn, test.sent)
+			if test.end {
+				if err := conn.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "all has arrived", func() bool {
+				n, err := unix.IoctlGetInt(there, unix.TIOCINQ)
+				return err == nil && n >= len(test.sent)
+			})
+			goOn()
+			heard := func() (n int) {
+				onLoop(s, Conn{}, func() { n = said })
+				return n
+			}
+			eventually(t, "all is heard", func() bool { return heard() == test.frames })
+			if test.end {
+				eventually(t, "the end is noticed", func() bool { return len(h.calls()) == 1 })
+			}
+		})
 	}
 }
