@@ -256,24 +256,21 @@ func (l *loop) event(fd int, event netpoll.IOEvent) {
 		}
 	}
 	if s.gen == gen && s.flags&broken == 0 && s.flags&reads != 0 && (failed || netpoll.IsReadEvent(event)) {
-		l.read(i, s, event&^unix.EPOLLIN != 0)
+		l.read(i, s)
 	}
 	l.settle()
 }
 
-// read takes what has arrived, once. There may be more if the buffer was filled, or if
-// the poller said more than that, such as an end behind the last bytes: then it is asked
-// to say so again, when others had their turn.
-func (l *loop) read(i uint32, s *slot, more bool) {
+// read takes what has arrived, once: the poller is level-triggered and will say
+// if there is more.
+func (l *loop) read(i uint32, s *slot) {
 	buf := l.buf
 	if e := l.extras.of(s); e != nil && e.out.bytes > 0 {
 		buf = buf[:blockedReadBytes]
 	}
 	n, err := socket.Receive(s.fd, buf)
 	switch {
-	case errors.Is(err, unix.EAGAIN):
-	case errors.Is(err, unix.EINTR):
-		l.listenAgain(s)
+	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
 	case err != nil:
 		l.doom(i, s, closeAbnormal, false)
 	case n == 0:
@@ -281,9 +278,6 @@ func (l *loop) read(i uint32, s *slot, more bool) {
 	default:
 		s.seen = l.now
 		l.counts.bytesIn += n
-		if more || n == len(buf) {
-			l.listenAgain(s)
-		}
 		l.input(i, s, buf[:n])
 	}
 }

@@ -65,9 +65,7 @@ func (l *loop) poll() error {
 }
 
 // listen makes the poller report what want says, of reads and writes, for the
-// connection. Who only reads is told when something arrives, not while something is
-// there (EPOLLET): otherwise each wait would begin with a look at every socket that was
-// read since the last. read asks again where that is not enough. The poller's package has no call for "writes only" of a registered
+// connection. The poller's package has no call for "writes only" of a registered
 // descriptor, so that takes two.
 func (l *loop) listen(s *slot, want uint8) {
 	have := s.flags & (reads | writes)
@@ -87,25 +85,12 @@ func (l *loop) listen(s *slot, want uint8) {
 	case have == 0:
 		err = add(l.poller, &l.attachment, want)
 	case want == reads:
-		err = l.poller.ModRead(&l.attachment, true)
+		err = l.poller.ModRead(&l.attachment, false)
 	default:
 		err = l.poller.ModReadWrite(&l.attachment, false)
 	}
-	l.listened(s, err)
-}
-
-// listenAgain makes the poller report what is there still.
-func (l *loop) listenAgain(s *slot) {
-	if s.flags&(reads|writes|broken) == reads {
-		l.attachment.FD = int(s.fd)
-		l.listened(s, l.poller.ModRead(&l.attachment, true))
-	}
-}
-
-// listened ends a connection that the poller refused, being out of memory or of
-// max_user_watches: it would hang.
-func (l *loop) listened(s *slot, err error) {
 	if err != nil {
+		// Out of memory or of max_user_watches: the connection would hang.
 		l.server.log.Warn("the poller refused a connection", "error", err)
 		l.doom(l.server.fds.get(int(s.fd))-1, s, closeAbnormal, false)
 	}
@@ -114,7 +99,7 @@ func (l *loop) listened(s *slot, err error) {
 func add(p *netpoll.Poller, a *netpoll.PollAttachment, want uint8) error {
 	switch want {
 	case reads:
-		return p.AddRead(a, true)
+		return p.AddRead(a, false)
 	case writes:
 		return p.AddWrite(a, false)
 	}

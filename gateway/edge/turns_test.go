@@ -102,8 +102,7 @@ func TestVisitsComeInBursts(t *testing.T) {
 }
 
 // TestAllThatCameInOneEventIsRead has the loop stand still while a client sends more than
-// one read takes, or its last words and its end, and nothing afterwards: the poller tells
-// of each once.
+// one read takes, or its last words and its end, and nothing afterwards.
 func TestAllThatCameInOneEventIsRead(t *testing.T) {
 	const aRead = 512
 	last := frame(0x82, "and that was all")
