@@ -47,7 +47,7 @@ type options struct {
 	workers      int
 	sources      int
 	fill         bool
-	apart        bool // no worker has connections of two gateways
+	apart        bool // no worker has connections of two gateways, until one of them dies
 	gather       time.Duration
 	heartbeat    time.Duration
 	drainTimeout time.Duration
@@ -167,10 +167,13 @@ func (o *options) fit(lost int) error {
 		if err := shape.Fit(limits); err != nil {
 			return err
 		}
+		if o.apart { // More of them take more memory.
+			shape.Workers = (shape.Workers + o.gateways - 1) / o.gateways * o.gateways
+			if err := shape.Fit(limits); err != nil {
+				return err
+			}
+		}
 		o.workers, o.sources = shape.Workers, shape.Sources
-	}
-	if o.apart {
-		o.workers = (o.workers + o.gateways - 1) / o.gateways * o.gateways
 	}
 	if len(o.addresses) == 0 {
 		o.addresses = load.Loopback(o.sources)

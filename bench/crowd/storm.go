@@ -168,16 +168,17 @@ func (s *storm) strike(ctx context.Context, r *run) error {
 	}
 	r.crew.NewPhase()
 	s.meanwhile = r.crew.Phase()
+	victims := r.crew.Planned(0)
 	struck := time.Now()
 	if err := r.rig.Signal(0, s.signal); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.screen, "sent %v to a gateway with %d connections\n", s.signal, s.connections/s.gateways)
+	fmt.Fprintf(r.screen, "sent %v to a gateway with %d connections\n", s.signal, victims)
 	r.view.now("until all are back", s.within)
 	var back time.Time
 	all := func() bool {
 		// The first reports may be from before the signal.
-		if gone := s.meanwhile.Count(load.CountLost) + s.meanwhile.Count(load.CountMoved); gone < s.connections/s.gateways {
+		if gone := s.meanwhile.Count(load.CountLost) + s.meanwhile.Count(load.CountMoved); gone < victims {
 			return false
 		}
 		if r.crew.All().Open() < s.connections {

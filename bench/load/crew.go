@@ -143,7 +143,7 @@ func (c *Crew) shape(i int) *Plan {
 		block := ceil(c.config.Total, c.config.Workers)
 		p.Fill, p.First = ceil(c.config.Total, len(c.config.Gateways)), i*block
 		if c.config.Workers%len(c.config.Gateways) == 0 {
-			p.Fill = block * (c.config.Workers / len(c.config.Gateways)) // No worker has connections of two.
+			p.Fill = block * (c.config.Workers / len(c.config.Gateways)) // No worker is to have connections of two.
 		}
 		p.Slots = min(max(c.config.Total-p.First, 0), block)
 	}
@@ -170,6 +170,19 @@ func (c *Crew) plan(i int) (*Plan, error) {
 		p.Tokens[slot] = token
 	}
 	return p, nil
+}
+
+// Planned is how many connections a gateway is to have when all are open.
+func (c *Crew) Planned(gateway int) (n int) {
+	for i := range c.config.Workers {
+		p := c.shape(i)
+		for slot := range p.Slots {
+			if p.place(p.number(slot)) == gateway {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // listen takes a worker's reports until it ends.
@@ -245,13 +258,16 @@ func (c *Crew) Open(ctx context.Context, total int, rate float64) error {
 const ahead = 200 * time.Millisecond
 
 // Echo sends messages that come back, and returns when all are, or are missing. Its
-// start is now. Workers without a connection to e.Gateways send nothing.
+// start is now. Workers that were to have no connection to e.Gateways send nothing.
 func (c *Crew) Echo(ctx context.Context, e Echo) error {
 	e.Ahead = ahead
 	for i := 0; i < c.config.Workers && len(e.Gateways) > 0; i++ {
 		if p := c.shape(i); p.has(e.Gateways) {
 			e.Workers = append(e.Workers, i)
 		}
+	}
+	if len(e.Gateways) > 0 && len(e.Workers) == 0 {
+		return fmt.Errorf("no connection is to a gateway of %v: there are too few", e.Gateways)
 	}
 	return c.do(ctx, Order{Echo: &e})
 }

@@ -95,5 +95,8 @@ func TestApart(t *testing.T) {
 		if len(seen) != total {
 			t.Errorf("%d connections of %d", len(seen), total)
 		}
+		if a, b, c := crew.Planned(0), crew.Planned(1), crew.Planned(2); a+b+c != total || a < b || b < c || c == 0 {
+			t.Errorf("of %d: %d, %d and %d", total, a, b, c)
+		}
 	}
 }

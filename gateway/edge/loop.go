@@ -49,24 +49,23 @@ type loop struct {
 	bell    int // an eventfd, the doorbell
 
 	// Owned by the loop's goroutine.
-	slots      slab
-	extras     extras
-	requests   line // who has not sent its request
-	partials   line // who is inside a message
-	closes     line // who is closing or leaving
-	now        uint32
-	swept      uint64 // slots owed to the hand of Visit, times ticks
-	hand       uint32
-	buf        []byte
-	scratch    inbound
-	cork       cork
-	small      [2 + maxControl]byte
-	vec        [][]byte
-	attachment netpoll.PollAttachment
-	doomed     []ending
-	spare      mail
-	counts     counts
-	over       bool // the doorbell ends the loop
+	slots    slab
+	extras   extras
+	requests line // who has not sent its request
+	partials line // who is inside a message
+	closes   line // who is closing or leaving
+	now      uint32
+	swept    uint64 // slots owed to the hand of Visit, times ticks
+	hand     uint32
+	buf      []byte
+	scratch  inbound
+	cork     cork
+	small    [2 + maxControl]byte
+	vec      [][]byte
+	doomed   []ending
+	spare    mail
+	counts   counts
+	over     bool // the doorbell ends the loop
 
 	live atomic.Int64 // connections, read by the acceptor
 

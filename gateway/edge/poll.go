@@ -64,9 +64,9 @@ func (l *loop) poll() error {
 	return nil
 }
 
-// listen makes the poller report what want says, of reads and writes, for the
-// connection. The poller's package has no call for "writes only" of a registered
-// descriptor, so that takes two.
+// listen makes epoll report what want says, of reads and writes, for the connection. The
+// poller's own calls would have it report urgent data, too: a peer that announces some
+// and never sends what comes before it would have the loop turn without a pause.
 func (l *loop) listen(s *slot, want uint8) {
 	have := s.flags & (reads | writes)
 	want &= reads | writes
@@ -74,34 +74,22 @@ func (l *loop) listen(s *slot, want uint8) {
 		return
 	}
 	s.flags = s.flags&^(reads|writes) | want
-	l.attachment.FD = int(s.fd)
-	var err error
-	if have != 0 && (want == 0 || want == writes) {
-		err = l.poller.Delete(int(s.fd))
-		have = 0
-	}
+	change, event := unix.EPOLL_CTL_MOD, unix.EpollEvent{Fd: s.fd}
 	switch {
-	case err != nil || want == 0:
 	case have == 0:
-		err = add(l.poller, &l.attachment, want)
-	case want == reads:
-		err = l.poller.ModRead(&l.attachment, false)
-	default:
-		err = l.poller.ModReadWrite(&l.attachment, false)
+		change = unix.EPOLL_CTL_ADD
+	case want == 0:
+		change = unix.EPOLL_CTL_DEL
 	}
-	if err != nil {
+	if want&reads != 0 {
+		event.Events |= unix.EPOLLIN
+	}
+	if want&writes != 0 {
+		event.Events |= unix.EPOLLOUT
+	}
+	if err := unix.EpollCtl(l.epoll, change, int(s.fd), &event); err != nil {
 		// Out of memory or of max_user_watches: the connection would hang.
-		l.server.log.Warn("the poller refused a connection", "error", err)
+		l.server.log.Warn("epoll refused a connection", "error", err)
 		l.doom(l.server.fds.get(int(s.fd))-1, s, closeAbnormal, false)
 	}
-}
-
-func add(p *netpoll.Poller, a *netpoll.PollAttachment, want uint8) error {
-	switch want {
-	case reads:
-		return p.AddRead(a, false)
-	case writes:
-		return p.AddWrite(a, false)
-	}
-	return p.AddReadWrite(a, false)
 }

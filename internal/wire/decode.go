@@ -191,7 +191,7 @@ func (d *decoder) clientType(v value) ClientType {
 	if i := indexOf(v, clientNames[TypeConnect:]); i >= 0 {
 		return TypeConnect + ClientType(i)
 	}
-	var room [64]byte
+	var room [32]byte
 	if _, fault := v.unquote(room[:0], len(room)-utf8.UTFMax); fault == notText {
 		d.refuse(chat.BadRequest, "type", brokenText)
 		return TypeUnknown
