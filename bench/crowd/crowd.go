@@ -164,14 +164,11 @@ func (o *options) fit(lost int) error {
 		if len(o.targets) > 0 {
 			shape.Gateways = 0
 		}
+		if o.apart {
+			shape.Multiple = o.gateways
+		}
 		if err := shape.Fit(limits); err != nil {
 			return err
-		}
-		if o.apart { // More of them take more memory.
-			shape.Workers = (shape.Workers + o.gateways - 1) / o.gateways * o.gateways
-			if err := shape.Fit(limits); err != nil {
-				return err
-			}
 		}
 		o.workers, o.sources = shape.Workers, shape.Sources
 	}

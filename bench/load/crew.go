@@ -175,12 +175,7 @@ func (c *Crew) plan(i int) (*Plan, error) {
 // Planned is how many connections a gateway is to have when all are open.
 func (c *Crew) Planned(gateway int) (n int) {
 	for i := range c.config.Workers {
-		p := c.shape(i)
-		for slot := range p.Slots {
-			if p.place(p.number(slot)) == gateway {
-				n++
-			}
-		}
+		n += c.shape(i).at(gateway)
 	}
 	return n
 }
@@ -262,7 +257,7 @@ const ahead = 200 * time.Millisecond
 func (c *Crew) Echo(ctx context.Context, e Echo) error {
 	e.Ahead = ahead
 	for i := 0; i < c.config.Workers && len(e.Gateways) > 0; i++ {
-		if p := c.shape(i); p.has(e.Gateways) {
+		if c.shape(i).at(e.Gateways...) > 0 {
 			e.Workers = append(e.Workers, i)
 		}
 	}

@@ -58,7 +58,7 @@ func (w *worker) newEchoing(o *Order) *echoing {
 	}
 	single := time.Duration(float64(time.Second) / o.Echo.Rate)
 	e.each = time.Duration(float64(time.Second) * float64(workers) / o.Echo.Rate)
-	e.start = w.now.Add(o.Echo.Ahead + single*time.Duration(max(place, 0)))
+	e.start = w.now.Add(o.Echo.Ahead + single*time.Duration(place))
 	if place >= 0 {
 		e.all = int64(o.Echo.Seconds * o.Echo.Rate / float64(workers))
 	}

@@ -86,6 +86,7 @@ type Shape struct {
 	Gateways    int // processes, 0: elsewhere
 	Places      int // addresses that are connected to
 	Workers     int // 0: as many as it takes
+	Multiple    int // of which the workers are one; 0: any number
 	Sources     int // 0: as many as it takes
 }
 
@@ -97,6 +98,9 @@ func (s *Shape) Fit(l Limits) error {
 	}
 	if s.Workers == 0 {
 		s.Workers = max(ceil(s.Connections, each), min(2, s.Connections))
+	}
+	if s.Multiple > 0 {
+		s.Workers = ceil(s.Workers, s.Multiple) * s.Multiple
 	}
 	perPort := l.Ports * 9 / 10 // The last ones take too long to find.
 	if s.Sources == 0 {

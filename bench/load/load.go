@@ -64,14 +64,14 @@ func (p *Plan) place(n int) int {
 	return n % len(p.Gateways)
 }
 
-// has reports whether one of the connections is to be at one of some gateways.
-func (p *Plan) has(gateways []int) bool {
+// at is how many of the connections are to be at one of some gateways.
+func (p *Plan) at(gateways ...int) (n int) {
 	for slot := range p.Slots {
 		if slices.Contains(gateways, p.place(p.number(slot))) {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // Order is what a worker is to do. Exactly one of the pointers is set.
