@@ -75,8 +75,7 @@ func newOptions(flags *daemon.Flags, worker []string, gateways, connections int)
 	flags.BoolVar(&o.fill, "fill", false, "fill one gateway after the other, one worker after the other: with many of both on\n"+
 		"one host that is cheaper, since each wakes up for many frames of one other. The gateways\n"+
 		"run with -opens-make-way=false then")
-	flags.DurationVar(&o.gather, "gather", 0, "how long workers let what arrives gather, likewise; it is in all times, and echoes\n"+
-		"are late by it")
+	flags.DurationVar(&o.gather, "gather", 0, "how long workers let what arrives gather, likewise; it is in all times")
 	flags.IntVar(&o.workers, "workers", 0, "worker processes; 0: as many as descriptors ask for, two at least")
 	flags.IntVar(&o.sources, "sources", 0, "addresses of 127.0.0.0/8 to connect from; 0: as many as ports ask for")
 	flags.DurationVar(&o.heartbeat, "heartbeat", 25*time.Second, "heartbeat of the gateways")

@@ -513,3 +513,23 @@ func TestPrometheusSeesARun(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestProcessesAreWeighedInTurn(t *testing.T) {
+	t.Parallel()
+	own := os.Getpid()
+	pids, seen := []int{own}, map[int]int64{own: 7}
+	for i := range looks {
+		pids = append(pids, -1-i) // No process has such a number.
+		seen[-1-i] = 1
+	}
+	if sum := weigh(pids, seen, 1); sum != 7+looks {
+		t.Errorf("got %v when others have their turn", sum)
+	}
+	if sum := weigh(pids, seen, len(pids)); sum < 1<<20 {
+		t.Errorf("got %v in its turn", sum)
+	}
+	delete(seen, own)
+	if sum := weigh(pids, seen, 1); sum < 1<<20 {
+		t.Errorf("got %v at the first sight", sum)
+	}
+}

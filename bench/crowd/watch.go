@@ -10,6 +10,10 @@ import (
 	"switchboard/bench/rig"
 )
 
+// looks is of how many processes the memory is read in a second, in turn: for each the
+// kernel walks all its pages.
+const looks = 8
+
 // watch looks at gateways and workers every second.
 type watch struct {
 	began time.Time
@@ -38,6 +42,7 @@ func (w *watch) run(r *rig.Rig, c *load.Crew, show func(w *watch)) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	gateways, workers := make(map[int]time.Duration), make(map[int]time.Duration)
+	weights := make(map[int]int64)
 	last := time.Now()
 	// cores is the processor time that processes took since they were last looked at.
 	cores := func(seen map[int]time.Duration, pids []int, passed time.Duration) (share float64) {
@@ -58,19 +63,31 @@ func (w *watch) run(r *rig.Rig, c *load.Crew, show func(w *watch)) {
 		}
 		now := time.Now()
 		var pids []int
-		memory := 0.0
 		for _, p := range r.Processes() {
 			pids = append(pids, p.PID)
-			if bytes, err := host.PSS(p.PID); err == nil { // It may have ended since.
-				memory += float64(bytes)
-			}
 		}
+		memory := weigh(pids, weights, int(now.Sub(w.began)/time.Second)*looks)
 		w.gateways = append(w.gateways, cores(gateways, pids, now.Sub(last)))
 		w.workers = append(w.workers, cores(workers, c.PIDs(), now.Sub(last)))
 		w.memory, w.kernel = append(w.memory, memory), append(w.kernel, float64(host.Slabs()))
 		last = now
 		show(w)
 	}
+}
+
+// weigh returns the memory of processes. It reads that of who was never weighed and of
+// some others, from one on; what the rest weighed is still so.
+func weigh(pids []int, seen map[int]int64, from int) (sum float64) {
+	for i, pid := range pids {
+		turn := (i - from%len(pids) + len(pids)) % len(pids)
+		if _, known := seen[pid]; !known || turn < looks {
+			if bytes, err := host.PSS(pid); err == nil { // It may have ended since.
+				seen[pid] = bytes
+			}
+		}
+		sum += float64(seen[pid])
+	}
+	return sum
 }
 
 // fill adds what was seen to a result.

@@ -145,7 +145,7 @@ func UserOf(run string, number int) chat.UserID {
 // write writes all or fails: what a client sends here is small, and a full buffer
 // says that the server does not read.
 func (w *worker) write(c *conn, p []byte) error {
-	n, err := socket.Send(c.fd, p)
+	n, err := socket.RawSend(c.fd, p)
 	w.counts[CountBytesOut] += max(n, 0)
 	if err == nil && n < len(p) {
 		err = unix.EAGAIN
@@ -156,7 +156,7 @@ func (w *worker) write(c *conn, p []byte) error {
 // read reads once; epoll tells again when there is more.
 func (w *worker) read(slot int) {
 	c := &w.conns[slot]
-	n, err := socket.Receive(c.fd, w.buffer)
+	n, err := socket.RawReceive(c.fd, w.buffer)
 	w.now = w.clock() // Up to 512 events come at once: the last waited for all the others.
 	switch {
 	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -346,4 +347,32 @@ func TestFramesThatLeaveTheHostAreMasked(t *testing.T) {
 			t.Errorf("to %s: got masks %x and %x", gateway, one, other)
 		}
 	}
+}
+
+// A worker sleeps for as long as what arrives may gather, or until something is due.
+func TestWhatIsDueDoesNotWaitForWhatGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, events := newDesk(t, 1), make([]unix.EpollEvent, 4)
+		var err error
+		if d.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(d.poll)
+		end := d.conns[0].fd
+		if err := unix.EpollCtl(d.poll, unix.EPOLL_CTL_ADD, int(end), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: end}); err != nil {
+			t.Fatal(err)
+		}
+		d.worker.told, d.plan.Every, d.plan.Gather = time.Now(), time.Hour, time.Minute
+		for _, due := range []time.Duration{2 * time.Minute, 10 * time.Second, 0, -time.Second} {
+			if _, err := unix.Write(d.ends[0], []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			d.beat = began.Add(due)
+			n, err := d.wait(events)
+			if want := min(max(due, 0), time.Minute); n != 1 || err != nil || time.Since(began) != want {
+				t.Errorf("due in %v: got %d events and %v after %v, want one after %v", due, n, err, time.Since(began), want)
+			}
+		}
+	})
 }

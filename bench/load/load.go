@@ -18,8 +18,13 @@
 package load
 
 import (
+	"fmt"
 	"slices"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"switchboard/bench/result"
 )
 
 // Plan is what a worker is told first.
@@ -39,7 +44,8 @@ type Plan struct {
 	// workers is a multiple of that of gateways. 0: everything in turn.
 	Fill  int `json:"fill,omitempty"`
 	First int `json:"first,omitempty"`
-	// Gather is how long a worker lets what arrives and what is due gather before it looks.
+	// Gather is how long a worker lets what arrives gather before it looks; what is due does
+	// not wait. 0: it looks at once.
 	Gather time.Duration `json:"gather,omitempty"`
 	// Greeting is the text that a server without tokens hears first; its first answer
 	// then opens the connection. Empty: the upgrade does.
@@ -132,13 +138,37 @@ type Report struct {
 
 	Open   int            `json:"open"`   // connections at this time
 	Counts map[string]int `json:"counts"` // see the Count constants; failures and closes with their cause
-	// Times are histograms of microseconds in HdrHistogram's own encoding, by the
-	// names of the Time constants.
-	Times map[string]string `json:"times,omitempty"`
+	// Times are histograms of microseconds, by the names of the Time constants.
+	Times map[string][]Bucket `json:"times,omitempty"`
 	// Reads are deliveries by their number: how many connections read it, and when
 	// the last did, in Unix nanoseconds.
 	Reads map[int64]Read `json:"reads,omitempty"`
 	Error string         `json:"error,omitempty"` // it ends with this
+}
+
+// Bucket is a value of a histogram, and how often it was. HdrHistogram's own encoding is
+// shorter, and its compression took more of the processor than all else that a worker
+// with little to do does in a second.
+type Bucket [2]int64
+
+// bucketsOf are those of a histogram.
+func bucketsOf(h *hdrhistogram.PackedHistogram) []Bucket {
+	buckets := make([]Bucket, 0, h.Populated())
+	for value, count := range h.ForEachBucket {
+		buckets = append(buckets, Bucket{value, count})
+	}
+	return buckets
+}
+
+// histogramOf is a histogram of buckets.
+func histogramOf(buckets []Bucket) (*hdrhistogram.PackedHistogram, error) {
+	h := result.NewInterval()
+	for _, b := range buckets {
+		if err := h.RecordValues(b[0], b[1]); err != nil {
+			return nil, fmt.Errorf("a histogram: %w", err)
+		}
+	}
+	return h, nil
 }
 
 // Read is what became of one delivery.

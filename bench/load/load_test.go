@@ -490,12 +490,8 @@ func TestAGlanceIsOfTheLastSecondWithReports(t *testing.T) {
 			if err := h.RecordValue(result.Micros(d)); err != nil {
 				t.Fatal(err)
 			}
-			encoded, err := h.EncodeV2()
-			if err != nil {
-				t.Fatal(err)
-			}
 			time.Sleep(500 * time.Millisecond) // The first is of second 0, the other of second 1.
-			if err := tally.add(&Report{Times: map[string]string{TimeEcho: string(encoded)}}); err != nil {
+			if err := tally.add(&Report{Times: map[string][]Bucket{TimeEcho: bucketsOf(h)}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"switchboard/bench/result"
 )
 
@@ -60,8 +58,8 @@ func (t *Tally) add(r *Report) error {
 		sum := t.reads[number]
 		t.reads[number] = Read{Count: sum.Count + read.Count, Due: read.Due, Last: max(sum.Last, read.Last)}
 	}
-	for name, encoded := range r.Times {
-		h, err := hdrhistogram.DecodePacked([]byte(encoded))
+	for name, buckets := range r.Times {
+		h, err := histogramOf(buckets)
 		if err != nil {
 			return err
 		}
