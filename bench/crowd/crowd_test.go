@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -531,5 +532,16 @@ func TestProcessesAreWeighedInTurn(t *testing.T) {
 	delete(seen, own)
 	if sum := weigh(pids, seen, 1); sum < 1<<20 {
 		t.Errorf("got %v at the first sight", sum)
+	}
+}
+
+func TestASecondThatWasMissedIsAsItWasAfterwards(t *testing.T) {
+	t.Parallel()
+	var series []float64
+	put(&series, 0, 1)
+	put(&series, 3, 2)
+	put(&series, 3, 3)
+	if want := []float64{1, 2, 2, 3}; !slices.Equal(series, want) {
+		t.Errorf("got %v, want %v", series, want)
 	}
 }

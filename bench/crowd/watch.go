@@ -67,12 +67,23 @@ func (w *watch) run(r *rig.Rig, c *load.Crew, show func(w *watch)) {
 			pids = append(pids, p.PID)
 		}
 		memory := weigh(pids, weights, int(now.Sub(w.began)/time.Second)*looks)
-		w.gateways = append(w.gateways, cores(gateways, pids, now.Sub(last)))
-		w.workers = append(w.workers, cores(workers, c.PIDs(), now.Sub(last)))
-		w.memory, w.kernel = append(w.memory, memory), append(w.kernel, float64(host.Slabs()))
+		second := max(int(now.Sub(w.began).Round(time.Second)/time.Second)-1, 0)
+		put(&w.gateways, second, cores(gateways, pids, now.Sub(last)))
+		put(&w.workers, second, cores(workers, c.PIDs(), now.Sub(last)))
+		put(&w.memory, second, memory)
+		put(&w.kernel, second, float64(host.Slabs()))
 		last = now
 		show(w)
 	}
+}
+
+// put sets a second of a series, and those before it that were missed: a look is late
+// when the host has much to do.
+func put(series *[]float64, second int, v float64) {
+	for len(*series) <= second {
+		*series = append(*series, v)
+	}
+	(*series)[second] = v
 }
 
 // weigh returns the memory of processes. It reads that of who was never weighed and of
