@@ -76,7 +76,7 @@ type Handler interface {
 	Message(c Conn, text bool, payload []byte)
 	// Visit comes round for every open connection about every
 	// Config.VisitEvery: the hand of the clock. idle is the time since the last
-	// byte from the peer, to within a sixteenth of VisitEvery.
+	// byte from the peer, to within a quarter of VisitEvery.
 	Visit(c Conn, idle time.Duration)
 	// Drained says that the queue which made Write refuse is empty again.
 	Drained(c Conn)

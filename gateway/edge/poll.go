@@ -4,8 +4,8 @@ import (
 	"errors"
 	"os"
 	"reflect"
-	"runtime"
 	"time"
+	_ "unsafe" // for go:linkname
 
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
@@ -21,6 +21,12 @@ const (
 // yieldEvery is how long a loop goes on before it yields: the runtime takes the place of
 // who seems to run for 10 ms, in each wait from then on.
 const yieldEvery = 4 * time.Millisecond
+
+// goyield is runtime.Gosched but that the goroutine stays at its place, in the local
+// queue: Gosched puts it into the global one and wakes a thread to look for it there.
+//
+//go:linkname goyield runtime.goyield
+func goyield()
 
 // descriptor returns the epoll instance of the poller, which no method tells.
 func descriptor(p *netpoll.Poller) (int, error) {
@@ -40,7 +46,7 @@ func (l *loop) poll() error {
 	for yielded := time.Duration(0); !l.over; {
 		if now := time.Since(l.server.start); now-yielded >= yieldEvery { // Now reads a second clock.
 			yielded = now
-			runtime.Gosched()
+			goyield()
 		}
 		n, err := unix.EpollWait(l.epoll, events, -1)
 		if err != nil && !errors.Is(err, unix.EINTR) {

@@ -248,7 +248,7 @@ func TestDecodingAllocatesTextAndID(t *testing.T) {
 		want  float64
 	}{
 		"send_message": {say(`"type":"text","content":"hi \u00e9\n there"`), 2},
-		"heartbeat":    {`{"type":"heartbeat"}`, 0},
+		"heartbeat":    {`{"type":"heartbeat","id":"a longer one than 16 bytes"}`, 0},
 		"mark_read":    {`{"type":"mark_read","data":{"conversation_id":"` + talkText + `","seq":7}}`, 0},
 		"typing":       {`{"type":"typing","data":{"conversation_id":"` + talkText + `","is_typing":true}}`, 0},
 	} {
