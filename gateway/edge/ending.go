@@ -21,7 +21,8 @@ import (
 // The peer's FIN is awaited, and its bytes are read and dropped, because closing
 // a socket with unread bytes sends a reset, which may overtake our last words.
 
-// closeTimeout is how long a closing connection may stand still.
+// closeTimeout is how long a closing connection may stand still; by the loops' clock, so
+// half a second more at most.
 const closeTimeout = time.Second
 
 // doom ends a connection as soon as the handler's call that is running returns.
