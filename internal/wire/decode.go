@@ -62,7 +62,7 @@ type decoder struct {
 // absent. Beyond that, names match in their exact case only, nesting is bounded,
 // a string that is used may not hold half a surrogate pair, and an id may not be
 // the zero UUID, which would read as none. Text is a copy; an event with text
-// and id costs two allocations. Only the ID of a heartbeat is not one: it is frame's
+// and id costs two allocations. Only the ID of a heartbeat may be no copy but frame's
 // own bytes, good until those change.
 func DecodeClient(frame []byte, ev *ClientEvent) error {
 	if id, ok := plainHeartbeat(frame); ok {
